@@ -1,0 +1,12 @@
+//! What content *is*: the ids of tasks and generations, how content is cut into pieces, which pieces are held,
+//! and how each is proven. Pure: no I/O, no clock, no global randomness. Every other room builds on this one.
+
+mod digest;
+mod have;
+mod id;
+mod layout;
+
+pub use digest::{Algorithm, Digest, DigestHasher, InvalidDigest};
+pub use have::{HaveMap, Runs};
+pub use id::{Generation, InvalidId, TaskId};
+pub use layout::{InvalidLayout, Layout, PieceIndex, PIECES_MAX, PIECE_LENGTH_UNKNOWN, piece_length_for};
