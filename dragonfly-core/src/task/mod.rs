@@ -5,8 +5,10 @@ mod digest;
 mod have;
 mod id;
 mod layout;
+mod proof;
 
 pub use digest::{Algorithm, Digest, DigestHasher, InvalidDigest};
 pub use have::{HaveMap, Runs};
 pub use id::{Generation, InvalidId, TaskId};
-pub use layout::{InvalidLayout, Layout, PieceIndex, PIECES_MAX, PIECE_LENGTH_UNKNOWN, piece_length_for};
+pub use layout::{InvalidLayout, Layout, PIECE_LENGTH_UNKNOWN, PIECES_MAX, PieceIndex, piece_length_for};
+pub use proof::{Learnt, Manifest, PieceHash, PieceHasher, WrongLength, hash_piece, root_of};
