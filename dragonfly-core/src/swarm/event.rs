@@ -1,0 +1,429 @@
+//! What goes into the swarm core and what comes out of it.
+//!
+//! The shell interns peers and tasks as small numbers and keeps what the core needs not know: addresses, piece
+//! hashes, files, sockets. The core sees only pieces that the shell can prove: a have-map entry without a known
+//! hash is held back by the shell until its evidence has arrived.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::task::{HaveMap, Layout, PieceIndex};
+
+/// A neighbour host, interned by the shell. Reused only after [`Input::LaneDown`] and the host's removal from
+/// every task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostKey(pub u32);
+
+/// A generation of a task on this host, interned by the shell. Reused only after [`Input::TaskRemoved`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskKey(pub u32);
+
+/// A request of ours. Never reused within one core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u32);
+
+/// A lease on a range of the origin, as its grantor numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseKey {
+    /// The grantor's number.
+    pub lease: u64,
+    /// Grows with every grant for the task: the highest wins.
+    pub epoch: u64,
+}
+
+/// What happened. Every input carries the time at which the shell saw it (see [`super::Swarm::handle`]).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// A neighbour says that these pieces are ours to fetch: it sends each to nobody else.
+    Allotted {
+        /// The injector.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+        /// The pieces.
+        pieces: Range<PieceIndex>,
+    },
+    /// The task's coordinator can no longer be reached: no leases, no neighbours until it is up again.
+    AuthorityDown {
+        /// The task.
+        task: TaskKey,
+    },
+    /// The task's coordinator answers (again).
+    AuthorityUp {
+        /// The task.
+        task: TaskKey,
+    },
+    /// A neighbour withdraws a request of its own.
+    Cancelled {
+        /// The neighbour.
+        host: HostKey,
+        /// Its request.
+        request: u32,
+    },
+    /// A deadline of [`super::Swarm::next_deadline`] has passed.
+    Deadline,
+    /// Pieces that were held are gone.
+    Evicted {
+        /// The task.
+        task: TaskKey,
+        /// The pieces.
+        pieces: Range<PieceIndex>,
+    },
+    /// A neighbour holds more pieces, all of them provable.
+    Have {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+        /// The pieces it newly holds.
+        runs: Vec<Range<PieceIndex>>,
+        /// Whether it holds every piece now.
+        complete: bool,
+    },
+    /// A lane to this host failed or was closed; all of its requests, both ways, are void.
+    LaneDown {
+        /// The host.
+        host: HostKey,
+    },
+    /// A lane to this host is open (dialled by either side).
+    LaneUp {
+        /// The host.
+        host: HostKey,
+    },
+    /// The coordinator lets us fetch these pieces from the origin.
+    LeaseGranted {
+        /// The task.
+        task: TaskKey,
+        /// The lease.
+        lease: LeaseKey,
+        /// The pieces.
+        pieces: Range<PieceIndex>,
+    },
+    /// There is nothing to lease now.
+    LeaseNone {
+        /// The task.
+        task: TaskKey,
+        /// When to ask again at the earliest; `None`: not before we are told otherwise.
+        retry: Option<Duration>,
+    },
+    /// A lease of ours is void.
+    LeaseRevoked {
+        /// The task.
+        task: TaskKey,
+        /// The lease.
+        lease: LeaseKey,
+    },
+    /// A neighbour no longer holds pieces.
+    Lost {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+        /// The pieces.
+        runs: Vec<Range<PieceIndex>>,
+    },
+    /// Hosts that the coordinator (or a bootstrap list) names for the task, best first.
+    Neighbours {
+        /// The task.
+        task: TaskKey,
+        /// The hosts.
+        hosts: Vec<HostKey>,
+    },
+    /// The fetch under a lease ended: every piece of it was delivered.
+    OriginDone {
+        /// The task.
+        task: TaskKey,
+        /// The lease.
+        lease: LeaseKey,
+    },
+    /// The fetch under a lease failed. Pieces delivered before stay.
+    OriginFailed {
+        /// The task.
+        task: TaskKey,
+        /// The lease.
+        lease: LeaseKey,
+    },
+    /// A piece came from the origin under a lease of ours, was hashed and stored; we are its injector.
+    OriginStored {
+        /// The task.
+        task: TaskKey,
+        /// The piece.
+        piece: PieceIndex,
+    },
+    /// A piece that we requested arrived in full and matches its hash. [`Input::Stored`] follows.
+    Proven {
+        /// Whom it came from.
+        host: HostKey,
+        /// Our request.
+        request: RequestId,
+        /// The piece.
+        piece: PieceIndex,
+    },
+    /// Bytes of a request of ours arrived.
+    Received {
+        /// Whom they came from.
+        host: HostKey,
+        /// Our request.
+        request: RequestId,
+        /// How many bytes more.
+        bytes: u32,
+    },
+    /// A piece that we requested arrived and does not match its hash.
+    Refuted {
+        /// Whom it came from.
+        host: HostKey,
+        /// Our request.
+        request: RequestId,
+        /// The piece.
+        piece: PieceIndex,
+    },
+    /// A neighbour will not serve a request of ours (any more).
+    Rejected {
+        /// The neighbour.
+        host: HostKey,
+        /// Our request.
+        request: RequestId,
+    },
+    /// A neighbour asks for a run of pieces.
+    Requested {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+        /// Its number for the request, unique among its live ones.
+        request: u32,
+        /// The first piece.
+        first: PieceIndex,
+        /// How many pieces.
+        count: u32,
+        /// Bytes of the first piece that it has already.
+        skip: u32,
+    },
+    /// A piece of a neighbour's request was handed to the transport in full.
+    Sent {
+        /// The neighbour.
+        host: HostKey,
+        /// Its request.
+        request: u32,
+        /// The piece.
+        piece: PieceIndex,
+        /// Bytes of it that were sent.
+        bytes: u32,
+    },
+    /// A proven piece could not be stored; it is not held.
+    StoreFailed {
+        /// The task.
+        task: TaskKey,
+        /// The piece.
+        piece: PieceIndex,
+    },
+    /// A piece received from a neighbour is held now.
+    Stored {
+        /// The task.
+        task: TaskKey,
+        /// The piece.
+        piece: PieceIndex,
+    },
+    /// A task starts on this host.
+    TaskAdded {
+        /// The task.
+        task: TaskKey,
+        /// Its layout.
+        layout: Layout,
+        /// The pieces that the store holds already.
+        have: HaveMap,
+        /// How it is to be treated.
+        options: TaskOptions,
+    },
+    /// A neighbour takes no part in the task (any more).
+    TaskClosed {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+    },
+    /// A neighbour takes part in the task over its lane: have-maps may be exchanged.
+    TaskOpened {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+    },
+    /// A task ends on this host.
+    TaskRemoved {
+        /// The task.
+        task: TaskKey,
+    },
+    /// A reader waits for these pieces, the first one first.
+    Window {
+        /// The task.
+        task: TaskKey,
+        /// The pieces; empty: nobody reads.
+        pieces: Range<PieceIndex>,
+    },
+}
+
+/// How a task is to be treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskOptions {
+    /// Lower is more urgent.
+    pub priority: u8,
+    /// Whether missing pieces are wanted (else the host only serves what it has).
+    pub wanted: bool,
+    /// Whether this host may ask for leases on the origin.
+    pub may_lease: bool,
+    /// How many leases it may hold at a time.
+    pub leases_max: u8,
+    /// Whether the pieces held at the start are to be injected (allotted), because nobody else is known to hold
+    /// them: a seed whose content is complete before the swarm gathers.
+    pub injector: bool,
+}
+
+/// What the shell is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Abort the fetch under this lease; its range is no longer ours or no longer wanted.
+    Abort {
+        /// The task.
+        task: TaskKey,
+        /// The lease.
+        lease: LeaseKey,
+    },
+    /// Tell a neighbour that these pieces are for it alone, with their evidence.
+    Allot {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+        /// The pieces.
+        pieces: Range<PieceIndex>,
+    },
+    /// Ask the coordinator for a lease.
+    AskLease {
+        /// The task.
+        task: TaskKey,
+    },
+    /// Ask the coordinator for more neighbours.
+    AskNeighbours {
+        /// The task.
+        task: TaskKey,
+        /// Whether we lack a piece that no neighbour holds.
+        lacking: bool,
+    },
+    /// A neighbour sent bytes that fail the hash it had accepted: drop it for a time.
+    Blame {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+        /// The piece.
+        piece: PieceIndex,
+    },
+    /// Withdraw a request.
+    Cancel {
+        /// The neighbour.
+        host: HostKey,
+        /// Our request.
+        request: RequestId,
+    },
+    /// The lane serves no task any more.
+    Close {
+        /// The neighbour.
+        host: HostKey,
+    },
+    /// Open a lane to this host. Answered by [`Input::LaneUp`] or [`Input::LaneDown`].
+    Dial {
+        /// The host.
+        host: HostKey,
+    },
+    /// Every piece is held.
+    Done {
+        /// The task.
+        task: TaskKey,
+    },
+    /// Fetch these pieces from the origin, in order.
+    Fetch {
+        /// The task.
+        task: TaskKey,
+        /// The lease.
+        lease: LeaseKey,
+        /// The pieces.
+        pieces: Range<PieceIndex>,
+    },
+    /// Take part in a task over an open lane. Answered by [`Input::TaskOpened`] or [`Input::TaskClosed`].
+    Open {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+    },
+    /// A piece can be read now.
+    Ready {
+        /// The task.
+        task: TaskKey,
+        /// The piece.
+        piece: PieceIndex,
+    },
+    /// Refuse a neighbour's request.
+    Reject {
+        /// The neighbour.
+        host: HostKey,
+        /// Its request.
+        request: u32,
+    },
+    /// Give a lease back: its range is not wanted from us.
+    ReleaseLease {
+        /// The task.
+        task: TaskKey,
+        /// The lease.
+        lease: LeaseKey,
+    },
+    /// Tell the coordinator how far we are (at most once an eighth).
+    Report {
+        /// The task.
+        task: TaskKey,
+        /// Eighths of the pieces held.
+        eighths: u8,
+    },
+    /// Ask a neighbour for a run of pieces.
+    Request {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+        /// Our number for it.
+        request: RequestId,
+        /// The first piece.
+        first: PieceIndex,
+        /// How many pieces.
+        count: u32,
+        /// Bytes of the first piece that we have already.
+        skip: u32,
+    },
+    /// Tell a neighbour what we hold newly, with the evidence it has not seen.
+    SendHave {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+        /// The pieces.
+        runs: Vec<Range<PieceIndex>>,
+        /// Whether we hold every piece now.
+        complete: bool,
+    },
+    /// Send a piece of a neighbour's request.
+    Serve {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+        /// Its request.
+        request: u32,
+        /// The piece.
+        piece: PieceIndex,
+        /// Bytes of the piece to leave out at its start.
+        skip: u32,
+    },
+}
