@@ -99,6 +99,30 @@ impl fmt::Display for Digest {
     }
 }
 
+impl<C> minicbor::Encode<C> for Digest {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.array(2)?.str(self.algorithm.name())?.bytes(&self.bytes)?;
+        Ok(())
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for Digest {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        if d.array()? != Some(2) {
+            return Err(minicbor::decode::Error::message("not a digest"));
+        }
+        let name = d.str()?;
+        let algorithm = Algorithm::ALL.into_iter().find(|a| a.name() == name);
+        algorithm
+            .and_then(|algorithm| Self::new(algorithm, d.bytes().ok()?))
+            .ok_or(minicbor::decode::Error::message("not a digest"))
+    }
+}
+
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -6,9 +6,11 @@ mod have;
 mod id;
 mod layout;
 mod proof;
+mod spec;
 
 pub use digest::{Algorithm, Digest, DigestHasher, InvalidDigest};
 pub use have::{HaveMap, Runs};
 pub use id::{Generation, InvalidId, TaskId};
 pub use layout::{InvalidLayout, Layout, PIECE_LENGTH_UNKNOWN, PIECES_MAX, PieceIndex, piece_length_for};
 pub use proof::{Learnt, Manifest, PieceHash, PieceHasher, WrongLength, hash_piece, root_of};
+pub use spec::{Class, TaskSpec, Validator};

@@ -72,11 +72,7 @@ impl PieceHasher {
         if self.taken != expected || expected == 0 {
             return Err(WrongLength { taken: self.taken, expected });
         }
-        Ok(if layout.pieces() == 1 {
-            *self.hasher.finalize().as_bytes()
-        } else {
-            self.hasher.finalize_non_root()
-        })
+        Ok(if layout.pieces() == 1 { *self.hasher.finalize().as_bytes() } else { self.hasher.finalize_non_root() })
     }
 }
 

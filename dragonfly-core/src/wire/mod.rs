@@ -1,1 +1,12 @@
-//! placeholder
+//! Messages as plain structs, and apart from them the codec that bounds and reads them. Pure: no I/O.
+//!
+//! - [`control`]: what a member and a task's coordinator say to each other.
+//! - [`lane`]: what two neighbours say to each other: have-maps, requests, pieces.
+//! - [`statement`]: what is signed: grants, attestations, seals.
+
+pub mod control;
+pub mod lane;
+mod peer_id;
+pub mod statement;
+
+pub use peer_id::{Address, InvalidName, PeerId};

@@ -1,0 +1,145 @@
+//! The one error type of the public API.
+
+use std::fmt;
+
+/// What went wrong, in terms that a program can act on. The same kinds exist in every language binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller withdrew, or the engine shut down first.
+    Cancelled,
+    /// The configuration or the environment does not allow it (a second process on the store, a bad token).
+    Config,
+    /// The content does not have the digest that the caller gave.
+    DigestMismatch,
+    /// The output exists and was not to be overwritten.
+    Exists,
+    /// The origin (or a rule of this node) refuses: 401, 403, a guarded address.
+    Forbidden,
+    /// No space: disk, quota or memory budget.
+    Full,
+    /// An argument is malformed: URL, digest, header, path.
+    InvalidInput,
+    /// The local file system failed.
+    Io,
+    /// Peers or the scheduler could not be reached.
+    Network,
+    /// The origin has no such content, or the task is not held.
+    NotFound,
+    /// The origin failed in another way.
+    Origin,
+    /// No progress within the bound.
+    Timeout,
+    /// A bug or a broken invariant; please report it.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The name in lower case with underscores, stable, for scripts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Config => "config",
+            Self::DigestMismatch => "digest_mismatch",
+            Self::Exists => "exists",
+            Self::Forbidden => "forbidden",
+            Self::Full => "full",
+            Self::InvalidInput => "invalid_input",
+            Self::Io => "io",
+            Self::Network => "network",
+            Self::NotFound => "not_found",
+            Self::Origin => "origin",
+            Self::Timeout => "timeout",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The kind with this name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        const ALL: [ErrorKind; 13] = [
+            ErrorKind::Cancelled,
+            ErrorKind::Config,
+            ErrorKind::DigestMismatch,
+            ErrorKind::Exists,
+            ErrorKind::Forbidden,
+            ErrorKind::Full,
+            ErrorKind::InvalidInput,
+            ErrorKind::Io,
+            ErrorKind::Network,
+            ErrorKind::NotFound,
+            ErrorKind::Origin,
+            ErrorKind::Timeout,
+            ErrorKind::Internal,
+        ];
+        ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// An error of the public API: kind, whether trying again may help, what was being done, and the cause.
+///
+/// It never holds a credential: URLs in it are redacted.
+#[derive(Clone)]
+pub struct Error {
+    kind: ErrorKind,
+    temporary: bool,
+    context: String,
+    source: Option<std::sync::Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error without a cause beneath it. `context` says what was being done, to what, and what failed.
+    pub fn new(kind: ErrorKind, context: impl Into<String>) -> Self {
+        Self { kind, temporary: false, context: context.into(), source: None }
+    }
+
+    /// Marks that the same call may succeed later.
+    #[must_use]
+    pub fn temporary(mut self, temporary: bool) -> Self {
+        self.temporary = temporary;
+        self
+    }
+
+    /// Attaches the cause.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(std::sync::Arc::new(source));
+        self
+    }
+
+    /// The kind.
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Whether the same call may succeed later.
+    pub const fn is_temporary(&self) -> bool {
+        self.temporary
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.context)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.name(), self.context)?;
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// A result with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

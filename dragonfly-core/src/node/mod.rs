@@ -1,0 +1,1 @@
+//! What engines on one host share.

@@ -1,0 +1,81 @@
+//! What a caller gets: progress while it runs, a receipt at the end.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::task::{Digest, Generation, TaskId};
+
+/// How far the content is proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Every piece matches what the host that fetched it from the origin has signed.
+    Attested,
+    /// Beyond that: the whole matches a digest that the caller gave, a seal by the task's coordinator or a seed,
+    /// or this host fetched every byte from the origin itself.
+    Verified,
+}
+
+/// How the output came to its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exported {
+    /// Its bytes were copied.
+    Copy,
+    /// It is a hard link to the store's file.
+    HardLink,
+    /// It shares the store's blocks until either is written.
+    Reflink,
+}
+
+/// The outcome of a finished download.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The task.
+    pub task: TaskId,
+    /// The version of its content.
+    pub generation: Generation,
+    /// Its length in bytes.
+    pub length: u64,
+    /// The BLAKE3 digest of the whole.
+    pub blake3: Digest,
+    /// The caller's digest, which the whole has been checked against.
+    pub digest: Option<Digest>,
+    /// How far the content is proven.
+    pub proof: Proof,
+    /// Body bytes that this host took from the origin for this download.
+    pub bytes_from_origin: u64,
+    /// Bytes that this host took from peers for this download.
+    pub bytes_from_peers: u64,
+    /// Bytes that were in the store already.
+    pub bytes_held: u64,
+    /// From the call to the end.
+    pub elapsed: Duration,
+    /// Where the content is and how it came there, if an output was asked for.
+    pub output: Option<(PathBuf, Exported)>,
+}
+
+/// Progress of a download. Events are lossy: a slow reader misses some, never the receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The length is known (again, should the origin's content have changed).
+    Described {
+        /// Bytes in all.
+        length: u64,
+    },
+    /// More bytes are held.
+    Progress {
+        /// Bytes held and proven.
+        bytes: u64,
+        /// Bytes in all.
+        length: u64,
+        /// Of them from the origin, by this host.
+        from_origin: u64,
+        /// Of them from peers.
+        from_peers: u64,
+        /// Neighbours for this task.
+        neighbours: u32,
+    },
+    /// Every byte is held; digest and output remain.
+    Complete,
+}
