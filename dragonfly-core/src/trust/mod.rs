@@ -1,1 +1,44 @@
-//! placeholder
+//! Who is who, who belongs, and whose word counts: identity, network, token, credential, admission, statements.
+//!
+//! Engines (`node`, `peer`, `seed`, the scheduler's shell) and `net` call it; the pure cores never do: they get
+//! [`Claims`] and learnt values. It owns the files `identity` and `membership` of a node's directory and every
+//! secret in them. Checking is offline: nothing here asks the network or reads a clock; `now` is an argument, in
+//! seconds since 1970. The rules are in `docs/design/trust.md`.
+//!
+//! - [`Identity`]: a host's key. [`Membership`]: what it holds as a member. [`Token`]: what makes one a member.
+//! - [`admit`]: both ends of a connection prove membership before anything else is said.
+//! - [`statement`]: signing and opening grants, attestations, seals and address records.
+//! - [`EvidenceVerifier`]: which piece values one may believe, and what shows it to the next host.
+
+mod admission;
+mod codec;
+mod credential;
+mod evidence;
+mod file;
+mod identity;
+mod key;
+mod membership;
+mod network;
+mod record;
+mod revocation;
+pub mod statement;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use admission::{Admitted, Refused, Side, VERSIONS, admit, admit_bound};
+pub use credential::{
+    CREDENTIAL_MAX, Claims, Credential, CredentialError, InvalidRoles, InvalidTokenId, Roles, TokenId,
+};
+pub use evidence::{
+    ATTESTATIONS_MAX, Conflict, Coordinators, EvidenceError, EvidenceVerifier, GRANTS_MAX, Outcome,
+};
+pub use file::FileError;
+pub use identity::Identity;
+pub use membership::{Membership, MembershipError, TENANT_DEFAULT};
+pub use network::OriginTrust;
+pub use record::{ADDRESSES_MAX, RECORD_MAX, open_record, sign_record};
+pub use revocation::{REVOKED_MAX, Revocations};
+pub use statement::StatementError;
+pub use token::{BOOTSTRAP_MAX, TOKEN_TEXT_MAX, Token, TokenError};

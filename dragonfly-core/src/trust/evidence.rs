@@ -1,0 +1,432 @@
+//! Which piece values one may believe, and what shows it to the next host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::credential::{Claims, Credential, CredentialError, Roles};
+use super::membership::{Membership, may_attest};
+use super::network::OriginTrust;
+use super::revocation::Revocations;
+use super::statement::{self, StatementError};
+use crate::task::{Digest, Generation, Layout, PieceHash, PieceIndex, TaskId};
+use crate::wire::PeerId;
+use crate::wire::statement::{Attestation, Evidence, Grant, GrantBundle, Seal, SealBundle, Signed};
+
+/// Grants kept per task: 65 536 pieces in leases of 16. Later ones are refused.
+pub const GRANTS_MAX: usize = 4096;
+
+/// Attestations kept per task: one per piece, at worst. Later ones are refused.
+pub const ATTESTATIONS_MAX: usize = 65_536;
+
+/// Checked credentials remembered per task, so that each host's is checked once and not with each grant.
+const CHECKED_MAX: usize = 256;
+
+/// Whose grants count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coordinators {
+    /// Those of any member of the tenant, and of schedulers: there may be no scheduler, and each elects by its view.
+    AnyMember,
+    /// Those of schedulers.
+    Schedulers,
+}
+
+/// Which rule an item fails. Nothing is learnt from it, and it is not passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvidenceError {
+    /// The signer has contradicted itself before.
+    #[error("its signer has contradicted itself")]
+    Contradicted,
+    /// A credential fails a rule.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The task has as many grants or attestations as are kept.
+    #[error("too many grants or attestations for one task")]
+    Full,
+    /// The grantor may not grant.
+    #[error("the grantor is no coordinator")]
+    Grantor,
+    /// The holder may not say what an origin said.
+    #[error("the network does not trust the holder with an origin")]
+    Holder,
+    /// Length or piece length differ.
+    #[error("it is of another length or piece length")]
+    Layout,
+    /// It is of another generation of the task.
+    #[error("it is of another generation")]
+    OtherGeneration,
+    /// It is of another network.
+    #[error("it is of another network")]
+    OtherNetwork,
+    /// The signer is not the one that the grant names.
+    #[error("it is not signed by the grant's holder")]
+    OtherSigner,
+    /// It is of another task.
+    #[error("it is of another task")]
+    OtherTask,
+    /// It, or the holder, is of another tenant.
+    #[error("it is of another tenant")]
+    OtherTenant,
+    /// The range is empty, or passes the end of the task or of its grant.
+    #[error("its pieces are not within its range")]
+    Range,
+    /// There is a seal with another root or length already.
+    #[error("it contradicts the seal that is known")]
+    Sealed,
+    /// The signer may not seal.
+    #[error("the sealer is neither scheduler nor seed")]
+    Sealer,
+    /// It is no statement.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// The grant was not shown before.
+    #[error("its grant is not known")]
+    UnknownGrant,
+}
+
+/// Two attestations by one host that give one piece different values: with their grants, proof for anyone in the
+/// network that the signer lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// Who signed both.
+    pub signer: PeerId,
+    /// A piece on which they differ.
+    pub piece: PieceIndex,
+    /// The one seen first.
+    pub first: Signed,
+    /// The one seen later.
+    pub second: Signed,
+    /// The grants that they refer to, in this order; both are of this task and generation.
+    pub grants: [GrantBundle; 2],
+}
+
+/// What an accepted item says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Two attestations contradict each other. Nothing more is believed of the signer.
+    Conflict(Box<Conflict>),
+    /// A grant.
+    Granted {
+        /// Who may fetch.
+        holder: PeerId,
+        /// Which pieces.
+        pieces: Range<PieceIndex>,
+    },
+    /// Nothing that was not known, or values of an older epoch than those known.
+    Known,
+    /// A seal.
+    Sealed {
+        /// The BLAKE3 hash of the content.
+        root: [u8; 32],
+        /// Who sealed it.
+        signer: PeerId,
+        /// Digests of the whole that the sealer computed.
+        digests: Vec<Digest>,
+    },
+    /// Values that were not known, or that take the place of another holder's of a lower epoch.
+    Values {
+        /// Whose word they are.
+        signer: PeerId,
+        /// The values, by piece, in order.
+        values: Vec<(PieceIndex, PieceHash)>,
+    },
+}
+
+/// Checks and keeps the evidence on one generation of one task.
+///
+/// Grants must be shown before attestations that refer to them. An attestation's `batch` and `previous` are not
+/// needed to accept it: a host that is sent evidence for some pieces gets the attestations that cover these, not
+/// those before them. They let whoever has seen all of a holder's batches show that it signed two histories.
+///
+/// One attestation is kept per piece: that under the highest epoch, and of these the first. A signer is caught
+/// contradicting itself against what is kept.
+#[derive(Debug)]
+pub struct EvidenceVerifier {
+    network: [u8; 32],
+    tenant: String,
+    origin_trust: OriginTrust,
+    revocations: Arc<Revocations>,
+    coordinators: Coordinators,
+    task: TaskId,
+    generation: Generation,
+    layout: Layout,
+    checked: BTreeMap<([u8; 32], PeerId), Claims>,
+    grants: BTreeMap<[u8; 32], Granted>,
+    attestations: BTreeMap<u64, Attested>,
+    next_attestation: u64,
+    pieces: BTreeMap<PieceIndex, Kept>,
+    contradicted: BTreeSet<PeerId>,
+    seal: Option<(Seal, SealBundle)>,
+}
+
+#[derive(Debug)]
+struct Granted {
+    bundle: GrantBundle,
+    holder: PeerId,
+    pieces: Range<PieceIndex>,
+    epoch: u64,
+    /// Its place among grants, so that they are shown in the order in which they came.
+    order: usize,
+}
+
+#[derive(Debug)]
+struct Attested {
+    signed: Signed,
+    grant: [u8; 32],
+    signer: PeerId,
+    epoch: u64,
+    /// Pieces for which it is the one that is kept.
+    live: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    attestation: u64,
+    value: PieceHash,
+}
+
+impl EvidenceVerifier {
+    /// A verifier that knows nothing yet.
+    pub fn new(
+        membership: &Membership,
+        task: TaskId,
+        generation: Generation,
+        layout: Layout,
+        coordinators: Coordinators,
+    ) -> Self {
+        Self {
+            network: *membership.network_id(),
+            tenant: membership.claims().tenant.clone(),
+            origin_trust: membership.origin_trust(),
+            revocations: Arc::clone(membership.revocations()),
+            coordinators,
+            task,
+            generation,
+            layout,
+            checked: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            attestations: BTreeMap::new(),
+            next_attestation: 0,
+            pieces: BTreeMap::new(),
+            contradicted: BTreeSet::new(),
+            seal: None,
+        }
+    }
+
+    /// Takes one item, from whomever. `now_unix` is in seconds since 1970.
+    ///
+    /// # Errors
+    /// The rule that it fails; whoever sent it is to blame for [`EvidenceError::Statement`] only, since views of
+    /// revocations, generations and schedulers may differ for a while.
+    pub fn accept(&mut self, item: &Evidence, now_unix: u64) -> Result<Outcome, EvidenceError> {
+        match item {
+            Evidence::Attestation(signed) => self.accept_attestation(signed),
+            Evidence::Grant(bundle) => self.accept_grant(bundle, now_unix),
+            Evidence::Seal(bundle) => self.accept_seal(bundle, now_unix),
+        }
+    }
+
+    /// From now on checks against this list. What was accepted stays; revoked holders' attestations are refused.
+    pub fn set_revocations(&mut self, revocations: Arc<Revocations>) {
+        self.revocations = revocations;
+        self.checked.clear();
+    }
+
+    fn accept_grant(&mut self, bundle: &GrantBundle, now_unix: u64) -> Result<Outcome, EvidenceError> {
+        let hash = statement::hash_of(&bundle.grant);
+        if self.grants.contains_key(&hash) {
+            return Ok(Outcome::Known);
+        }
+        if self.grants.len() >= GRANTS_MAX {
+            return Err(EvidenceError::Full);
+        }
+        let (grant, grantor) = statement::open_grant(&bundle.grant)?;
+        self.check_scope(&grant.network, grant.task, grant.generation, grant.length, grant.piece_length)?;
+        self.check_grant(&grant)?;
+        let claims = self.claims(&bundle.grantor, grantor, now_unix)?;
+        let elected = self.coordinators == Coordinators::AnyMember && claims.tenant == self.tenant;
+        if !claims.roles.contains(Roles::SCHEDULER) && !elected {
+            return Err(EvidenceError::Grantor);
+        }
+        let claims = self.claims(&bundle.holder, grant.holder, now_unix)?;
+        if claims.tenant != self.tenant {
+            return Err(EvidenceError::OtherTenant);
+        }
+        if !may_attest(self.origin_trust, &claims) {
+            return Err(EvidenceError::Holder);
+        }
+        let (holder, pieces, epoch, order) = (grant.holder, grant.first..grant.end, grant.epoch, self.grants.len());
+        let granted = Granted { bundle: bundle.clone(), holder, pieces: pieces.clone(), epoch, order };
+        self.grants.insert(hash, granted);
+        Ok(Outcome::Granted { holder, pieces })
+    }
+
+    fn check_grant(&self, grant: &Grant) -> Result<(), EvidenceError> {
+        if grant.tenant != self.tenant {
+            return Err(EvidenceError::OtherTenant);
+        }
+        if grant.first >= grant.end || grant.end > self.layout.pieces() {
+            return Err(EvidenceError::Range);
+        }
+        Ok(())
+    }
+
+    fn check_scope(
+        &self,
+        network: &[u8; 32],
+        task: TaskId,
+        generation: Generation,
+        length: u64,
+        piece_length: u64,
+    ) -> Result<(), EvidenceError> {
+        if *network != self.network {
+            return Err(EvidenceError::OtherNetwork);
+        }
+        if task != self.task {
+            return Err(EvidenceError::OtherTask);
+        }
+        if generation != self.generation {
+            return Err(EvidenceError::OtherGeneration);
+        }
+        if (length, piece_length) != (self.layout.length(), self.layout.piece_length()) {
+            return Err(EvidenceError::Layout);
+        }
+        Ok(())
+    }
+
+    /// Checks a credential, or remembers that it was.
+    fn claims(&mut self, credential: &[u8], peer: PeerId, now_unix: u64) -> Result<Claims, EvidenceError> {
+        let key = (*blake3::hash(credential).as_bytes(), peer);
+        if let Some(claims) = self.checked.get(&key) {
+            let expired = claims.is_expired(now_unix);
+            return if expired { Err(CredentialError::Expired.into()) } else { Ok(claims.clone()) };
+        }
+        let credential = Credential::decode(credential)?;
+        let claims = credential.check(&self.network, peer, now_unix, &self.revocations)?;
+        if self.checked.len() >= CHECKED_MAX {
+            self.checked.pop_first();
+        }
+        self.checked.insert(key, claims.clone());
+        Ok(claims)
+    }
+
+    fn accept_attestation(&mut self, signed: &Signed) -> Result<Outcome, EvidenceError> {
+        let (attestation, signer) = statement::open_attestation(signed)?;
+        let granted = self.grants.get(&attestation.grant).ok_or(EvidenceError::UnknownGrant)?;
+        if granted.holder != signer {
+            return Err(EvidenceError::OtherSigner);
+        }
+        let count = attestation.values().len() as u32;
+        let end = attestation.first.checked_add(count).ok_or(EvidenceError::Range)?;
+        if attestation.first < granted.pieces.start || end > granted.pieces.end {
+            return Err(EvidenceError::Range);
+        }
+        if self.contradicted.contains(&signer) {
+            return Err(EvidenceError::Contradicted);
+        }
+        let epoch = granted.epoch;
+        if let Some(conflict) = self.conflict(signed, &attestation, signer) {
+            self.contradicted.insert(signer);
+            return Ok(Outcome::Conflict(Box::new(conflict)));
+        }
+        let values = self.news(&attestation, epoch);
+        if values.is_empty() {
+            return Ok(Outcome::Known);
+        }
+        if self.attestations.len() >= ATTESTATIONS_MAX {
+            return Err(EvidenceError::Full);
+        }
+        self.keep(Attested { signed: signed.clone(), grant: attestation.grant, signer, epoch, live: 0 }, &values);
+        Ok(Outcome::Values { signer, values })
+    }
+
+    /// The pieces of an attestation with their values.
+    fn entries(attestation: &Attestation) -> impl Iterator<Item = (PieceIndex, PieceHash)> + '_ {
+        (attestation.first..).zip(attestation.values())
+    }
+
+    /// What the signer said otherwise before.
+    fn conflict(&self, signed: &Signed, attestation: &Attestation, signer: PeerId) -> Option<Conflict> {
+        Self::entries(attestation).find_map(|(piece, value)| {
+            let kept = self.pieces.get(&piece).filter(|kept| kept.value != value)?;
+            let before = self.attestations.get(&kept.attestation).filter(|before| before.signer == signer)?;
+            let grants = [&before.grant, &attestation.grant].map(|hash| self.grants.get(hash));
+            let [Some(first), Some(second)] = grants else { return None };
+            let grants = [first.bundle.clone(), second.bundle.clone()];
+            Some(Conflict { signer, piece, first: before.signed.clone(), second: signed.clone(), grants })
+        })
+    }
+
+    /// The entries that are not known, or that differ from those of a lower epoch.
+    fn news(&self, attestation: &Attestation, epoch: u64) -> Vec<(PieceIndex, PieceHash)> {
+        let is_news = |(piece, value): &(PieceIndex, PieceHash)| {
+            self.pieces.get(piece).is_none_or(|kept| {
+                let before = self.attestations.get(&kept.attestation);
+                kept.value != *value && before.is_none_or(|before| before.epoch < epoch)
+            })
+        };
+        Self::entries(attestation).filter(is_news).collect()
+    }
+
+    fn keep(&mut self, mut attested: Attested, values: &[(PieceIndex, PieceHash)]) {
+        let attestation = self.next_attestation;
+        self.next_attestation += 1;
+        attested.live = values.len() as u32;
+        self.attestations.insert(attestation, attested);
+        for &(piece, value) in values {
+            let Some(before) = self.pieces.insert(piece, Kept { attestation, value }) else { continue };
+            let Some(stale) = self.attestations.get_mut(&before.attestation) else { continue };
+            stale.live -= 1;
+            if stale.live == 0 {
+                self.attestations.remove(&before.attestation);
+            }
+        }
+    }
+
+    fn accept_seal(&mut self, bundle: &SealBundle, now_unix: u64) -> Result<Outcome, EvidenceError> {
+        let (seal, signer) = statement::open_seal(&bundle.seal)?;
+        self.check_scope(&seal.network, seal.task, seal.generation, seal.length, seal.piece_length)?;
+        let claims = self.claims(&bundle.signer, signer, now_unix)?;
+        let seed = claims.roles.contains(Roles::SEED) && claims.tenant == self.tenant;
+        if !claims.roles.contains(Roles::SCHEDULER) && !seed {
+            return Err(EvidenceError::Sealer);
+        }
+        match &self.seal {
+            Some((known, _)) if known.root != seal.root => Err(EvidenceError::Sealed),
+            Some(_) => Ok(Outcome::Known),
+            None => {
+                let (root, digests) = (seal.root, seal.digests.clone());
+                self.seal = Some((seal, bundle.clone()));
+                Ok(Outcome::Sealed { root, signer, digests })
+            }
+        }
+    }
+
+    /// What shows the values of these pieces to the next host, in the order in which it must be shown: the grants,
+    /// then the attestations, each once. Pieces that nothing was attested for add nothing.
+    pub fn evidence_for(&self, pieces: impl IntoIterator<Item = PieceIndex>) -> Vec<Evidence> {
+        let kept = pieces.into_iter().filter_map(|piece| self.pieces.get(&piece));
+        let ids: BTreeSet<u64> = kept.map(|kept| kept.attestation).collect();
+        let attested: Vec<_> = ids.iter().filter_map(|id| self.attestations.get(id)).collect();
+        let grants = attested.iter().filter_map(|attested| self.grants.get(&attested.grant));
+        let grants: BTreeMap<usize, &GrantBundle> = grants.map(|grant| (grant.order, &grant.bundle)).collect();
+        let grants = grants.into_values().map(|bundle| Evidence::Grant(bundle.clone()));
+        grants.chain(attested.iter().map(|attested| Evidence::Attestation(attested.signed.clone()))).collect()
+    }
+
+    /// Whose word the value of this piece is, and the value, if there is one.
+    pub fn value(&self, piece: PieceIndex) -> Option<(PeerId, PieceHash)> {
+        let kept = self.pieces.get(&piece)?;
+        let attested = self.attestations.get(&kept.attestation)?;
+        Some((attested.signer, kept.value))
+    }
+
+    /// The seal with its signer's credential, to be passed on.
+    pub fn seal(&self) -> Option<&SealBundle> {
+        self.seal.as_ref().map(|(_, bundle)| bundle)
+    }
+}
+
+#[cfg(test)]
+mod tests;
