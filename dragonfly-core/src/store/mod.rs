@@ -1,1 +1,31 @@
-//! placeholder
+//! The store: proven pieces on disk or in memory, from which this host reads, serves and exports.
+//!
+//! For the engines (`peer`, `seed`, `gateway`) and for embedders that bring a directory. The store owns its
+//! directory, the data files, the index and the budget in bytes. It never fetches, and it takes no piece on trust:
+//! the caller proves a piece before it is written, and after an unclean stop an entry is proven again before its
+//! first use.
+//!
+//! Everything here is synchronous: async callers run it on a bounded pool of their own threads. All types are safe
+//! to use from many threads at once; no lock is held while content is read or written. A [`FileStore`] has one
+//! thread of its own, which writes the index in batches.
+
+mod api;
+mod catalogue;
+mod content;
+mod entry;
+mod error;
+mod export;
+mod file;
+mod files;
+mod index;
+mod memory;
+mod record;
+mod spool;
+#[cfg(test)]
+mod tests;
+
+pub use api::{Described, Entry, EntryInfo, EntryKey, Spool, Store, Usage, UseGuard};
+pub use error::StoreError;
+pub use export::{ExportOptions, Exported, Output};
+pub use file::{FileOptions, FileStore};
+pub use memory::{MemoryOptions, MemoryStore};

@@ -1,0 +1,158 @@
+//! The data files, and how many of them are open at a time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use data_encoding::HEXLOWER;
+
+use super::StoreError;
+use super::record::EntryId;
+
+/// Data files open at a time: well below the usual limit of 1024 descriptors, which sockets share.
+pub(super) const OPEN_FILES_MAX: usize = 512;
+
+/// Files that one start removes at most because no entry names them; the next start goes on.
+const SWEEP_MAX: usize = 100_000;
+
+/// The directory of data files, one per generation that is not small.
+pub(super) struct DataFiles {
+    directory: PathBuf,
+    open: Mutex<OpenFiles>,
+}
+
+#[derive(Default)]
+struct OpenFiles {
+    files: HashMap<EntryId, (Arc<File>, u64)>,
+    /// When each was last used, as a count: the first one is closed next.
+    order: BTreeMap<u64, EntryId>,
+    clock: u64,
+}
+
+impl DataFiles {
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self { directory, open: Mutex::default() }
+    }
+
+    /// Where the content of `id` is.
+    pub(super) fn path(&self, id: &EntryId) -> PathBuf {
+        let name = HEXLOWER.encode(id);
+        self.directory.join(&name[..2]).join(&name)
+    }
+
+    /// The open file of `id`; with `length`, made and set to that length if there is none.
+    pub(super) fn file(&self, id: &EntryId, length: Option<u64>) -> Result<Arc<File>, StoreError> {
+        // Opened under the lock, so that a file that is just being replaced or removed is not kept.
+        let mut open = self.lock();
+        if let Some(file) = open.used(id) {
+            return Ok(file);
+        }
+        let file = Arc::new(open_data(&self.path(id), length)?);
+        open.keep(*id, file.clone());
+        Ok(file)
+    }
+
+    /// Takes in a finished file.
+    pub(super) fn adopt(&self, id: &EntryId, from: &Path) -> Result<(), StoreError> {
+        let path = self.path(id);
+        make_parent(&path).map_err(|e| StoreError::io("create the directory of", &path, e))?;
+        let mut open = self.lock();
+        open.forget(id);
+        fs::rename(from, &path).map_err(|e| StoreError::io("move a spool to", &path, e))
+    }
+
+    /// Closes and removes the file of `id`, if there is one.
+    pub(super) fn remove(&self, id: &EntryId) -> Result<(), StoreError> {
+        let path = self.path(id);
+        let mut open = self.lock();
+        open.forget(id);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes files that no entry names: what an unclean stop left behind.
+    pub(super) fn sweep(&self, known: impl Fn(&EntryId) -> bool) {
+        let mut removed = 0;
+        for directory in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            for file in fs::read_dir(directory.path()).into_iter().flatten().flatten() {
+                let id = file.file_name().to_str().and_then(|name| HEXLOWER.decode(name.as_bytes()).ok());
+                let id: Option<EntryId> = id.and_then(|id| id.try_into().ok());
+                if id.is_some_and(|id| known(&id)) {
+                    continue;
+                }
+                if removed == SWEEP_MAX {
+                    return;
+                }
+                removed += 1;
+                if let Err(error) = fs::remove_file(file.path()) {
+                    tracing::warn!(file = %file.path().display(), %error, "cannot remove a file that no entry names");
+                }
+            }
+        }
+    }
+
+    /// How many are open.
+    #[cfg(test)]
+    pub(super) fn open_count(&self) -> usize {
+        self.lock().files.len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, OpenFiles> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OpenFiles {
+    fn used(&mut self, id: &EntryId) -> Option<Arc<File>> {
+        let (file, last) = self.files.get_mut(id)?;
+        self.order.remove(last);
+        self.clock += 1;
+        *last = self.clock;
+        self.order.insert(self.clock, *id);
+        Some(file.clone())
+    }
+
+    fn keep(&mut self, id: EntryId, file: Arc<File>) {
+        while self.files.len() >= OPEN_FILES_MAX {
+            let Some((_, oldest)) = self.order.pop_first() else { break };
+            self.files.remove(&oldest);
+        }
+        self.clock += 1;
+        self.order.insert(self.clock, id);
+        self.files.insert(id, (file, self.clock));
+    }
+
+    fn forget(&mut self, id: &EntryId) {
+        if let Some((_, last)) = self.files.remove(id) {
+            self.order.remove(&last);
+        }
+    }
+}
+
+fn open_data(path: &Path, length: Option<u64>) -> Result<File, StoreError> {
+    let open = || OpenOptions::new().read(true).write(true).create(length.is_some()).truncate(false).open(path);
+    let file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && length.is_some() => {
+            make_parent(path).map_err(|e| StoreError::io("create the directory of", path, e))?;
+            open()
+        }
+        other => other,
+    };
+    let file = file.map_err(|e| StoreError::io("open", path, e))?;
+    if let Some(length) = length {
+        let now = file.metadata().map_err(|e| StoreError::io("examine", path, e))?.len();
+        if now != length {
+            // Sparse: space is taken as pieces come, so a claimed length reserves nothing.
+            file.set_len(length).map_err(|e| StoreError::io("set the length of", path, e))?;
+        }
+    }
+    Ok(file)
+}
+
+fn make_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)
+}
