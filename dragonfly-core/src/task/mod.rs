@@ -5,12 +5,21 @@ mod digest;
 mod have;
 mod id;
 mod layout;
+mod preimage;
 mod proof;
 mod spec;
+#[cfg(test)]
+mod tests;
+mod url;
 
 pub use digest::{Algorithm, Digest, DigestHasher, InvalidDigest};
 pub use have::{HaveMap, Runs};
 pub use id::{Generation, InvalidId, TaskId};
 pub use layout::{InvalidLayout, Layout, PIECE_LENGTH_UNKNOWN, PIECES_MAX, PieceIndex, piece_length_for};
+pub use preimage::{rendezvous_score, rendezvous_sort};
 pub use proof::{Learnt, Manifest, PieceHash, PieceHasher, WrongLength, hash_piece, root_of};
-pub use spec::{Class, TaskSpec, Validator};
+pub use spec::{
+    Class, FILTERED_MAX, HEADER_BYTES_MAX, HEADERS_MAX, InvalidSpec, NAME_BYTES_MAX, PUBLIC_HEADERS, SpecOptions,
+    Specified, TaskSpec, URL_BYTES_MAX, Validator,
+};
+pub use url::{FILTER_DEFAULT, label};
