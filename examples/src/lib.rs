@@ -1,1 +1,1 @@
-//! placeholder
+//! Small complete programs that embed Dragonfly; see `src/bin`.

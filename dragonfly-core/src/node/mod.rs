@@ -1,1 +1,299 @@
-//! What engines on one host share.
+//! What the engines of one host share: identity and membership, the libp2p host, the store, the sources, disk
+//! threads, limits and metrics.
+//!
+//! Engines (`peer`, `seed`, the scheduler's shell) are started on a [`Node`]; it knows none of them. It owns every
+//! task that it spawns for them and the accept queues of the two protocols between hosts. No global state: several
+//! nodes can live in one process.
+
+mod admission;
+mod builder;
+mod framed;
+mod io;
+mod metrics;
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rand::Rng as _;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+pub use builder::{NodeBuilder, TokenOptions};
+pub(crate) use framed::{CONTROL_PROTOCOL, ControlReader, LANE_PROTOCOL, write_control};
+pub(crate) use io::IoPool;
+pub(crate) use metrics::Metrics;
+
+use crate::net::{Host, Incoming};
+use crate::source::Registry;
+use crate::store::Store;
+use crate::trust::{self, Claims, Coordinators, Identity, Membership, OriginTrust, Roles, Token};
+use crate::wire::control::TaskInfo;
+use crate::wire::statement::Signed;
+use crate::wire::{Address, PeerId};
+use crate::{Error, ErrorKind, Result};
+
+/// How many received bytes may wait to be written, over all lanes. With what the swarm core lets be requested and
+/// the queue of disk jobs, this bounds the memory of everything under way.
+const WRITE_BUDGET_BYTES: usize = 16 << 20;
+
+/// The unit of the write budget.
+const BUDGET_UNIT: usize = 1 << 10;
+
+/// How many addresses a token or a record carries.
+const ADDRESSES_MAX: usize = trust::ADDRESSES_MAX;
+
+/// A host as a member of its network. A cheap handle; when the last one and every engine on it are gone, its
+/// connections and listeners close.
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+struct Inner {
+    runtime: Handle,
+    identity: Arc<Identity>,
+    membership: Arc<Membership>,
+    host: Host,
+    store: Arc<dyn Store>,
+    sources: Arc<Registry>,
+    io: IoPool,
+    metrics: Arc<Metrics>,
+    coordinators: Vec<Vec<Address>>,
+    upload_slots: u16,
+    listens: bool,
+    control: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
+    lanes: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
+    write_budget: Arc<Semaphore>,
+    seed: AtomicBool,
+    triggers: Mutex<Option<mpsc::Sender<TaskInfo>>>,
+    shared: Mutex<HashMap<TypeId, Weak<dyn Any + Send + Sync>>>,
+    numbers: AtomicU64,
+}
+
+impl Node {
+    /// A node to be configured. As a library it is quiet: without being told so it has no listener and no data
+    /// directory.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    /// Who this host is.
+    pub fn peer_id(&self) -> PeerId {
+        self.0.identity.peer_id()
+    }
+
+    /// Where it listens: addresses that another node can dial, each with `/p2p/PEER` at its end.
+    pub fn listeners(&self) -> Vec<Address> {
+        self.0.host.listeners()
+    }
+
+    /// What its credential allows.
+    pub fn claims(&self) -> &Claims {
+        self.0.membership.claims()
+    }
+
+    /// A token with which others join this node's network, with its addresses in it.
+    ///
+    /// # Errors
+    /// More roles are asked for than this node has.
+    pub fn token(&self, options: TokenOptions) -> Result<Token> {
+        let not_after = options.not_after.map(|at| at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()));
+        let mut addresses = self.listeners();
+        if addresses.is_empty() {
+            addresses = self.0.coordinators.concat();
+        }
+        // TCP first: it crosses more middleboxes.
+        addresses.sort_by_key(|address| !address.to_string().contains("/tcp/"));
+        addresses.truncate(trust::BOOTSTRAP_MAX);
+        self.0
+            .membership
+            .token(options.roles, not_after, addresses)
+            .map_err(|e| Error::new(ErrorKind::Config, "cannot make a token").caused_by(e))
+    }
+
+    /// Its metrics in the Prometheus text format.
+    pub fn metrics_text(&self) -> String {
+        self.0.metrics.text(self.0.store.usage())
+    }
+
+    /// Closes listeners and connections and makes the store durable. Shut down the engines on it first: what they
+    /// still do fails. Idempotent.
+    ///
+    /// # Errors
+    /// The store cannot be flushed.
+    pub async fn shutdown(&self) -> Result<()> {
+        self.0.host.clone().shutdown().await;
+        let store = Arc::clone(&self.0.store);
+        Ok(self.0.io.run(move || store.flush()).await??)
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+
+    pub(crate) fn spawn<F: Future<Output: Send + 'static> + Send + 'static>(&self, work: F) -> JoinHandle<F::Output> {
+        self.0.runtime.spawn(work)
+    }
+
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
+        &self.0.identity
+    }
+
+    pub(crate) fn membership(&self) -> &Arc<Membership> {
+        &self.0.membership
+    }
+
+    pub(crate) fn network(&self) -> [u8; 32] {
+        *self.0.membership.network_id()
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.0.host
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    pub(crate) fn sources(&self) -> &Arc<Registry> {
+        &self.0.sources
+    }
+
+    pub(crate) fn io(&self) -> &IoPool {
+        &self.0.io
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// The coordinators that it was told of, each with its addresses.
+    pub(crate) fn coordinators(&self) -> Vec<Vec<Address>> {
+        self.0.coordinators.clone()
+    }
+
+    /// Whose grants count: of schedulers alone where only seeds may say what an origin said.
+    pub(crate) fn coordinators_policy(&self) -> Coordinators {
+        match self.0.membership.origin_trust() {
+            OriginTrust::Seeds => Coordinators::Schedulers,
+            OriginTrust::Members => Coordinators::AnyMember,
+        }
+    }
+
+    /// Whether nobody else can have had a hand in what it fetches.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.0.coordinators.is_empty() && !self.0.listens
+    }
+
+    pub(crate) fn upload_slots(&self) -> u16 {
+        self.0.upload_slots
+    }
+
+    pub(crate) fn acts_as_seed(&self) -> bool {
+        self.0.seed.load(Ordering::Acquire)
+    }
+
+    /// From now on it acts as a seed; `triggers` gets the tasks that a scheduler wants it to fetch.
+    pub(crate) fn become_seed(&self, triggers: mpsc::Sender<TaskInfo>) {
+        self.0.seed.store(true, Ordering::Release);
+        *lock(&self.0.triggers) = Some(triggers);
+    }
+
+    pub(crate) fn may_seal(&self) -> bool {
+        self.acts_as_seed() && self.claims().roles.contains(Roles::SEED)
+    }
+
+    /// A scheduler wants this seed to take part in a task. More than it can take are dropped: the scheduler then
+    /// finds another way.
+    pub(crate) fn triggered(&self, info: TaskInfo) {
+        if let Some(triggers) = lock(&self.0.triggers).as_ref() {
+            let _ = triggers.try_send(info);
+        }
+    }
+
+    /// The signed record of its addresses; `None` without a listener.
+    pub(crate) fn record(&self) -> Option<Signed> {
+        let mut addresses: Vec<Address> = self.listeners().iter().map(Address::without_peer).collect();
+        addresses.truncate(ADDRESSES_MAX);
+        (!addresses.is_empty()).then(|| trust::sign_record(&self.0.identity, &addresses).ok()).flatten()
+    }
+
+    /// What a connected peer has proven: its claims and its encoded credential.
+    pub(crate) fn admitted(&self, peer: PeerId) -> Option<(Claims, Vec<u8>)> {
+        admission::of(&self.0.host, peer)
+    }
+
+    /// The next control stream that a member opens; `None` when the host has stopped.
+    pub(crate) async fn next_control(&self) -> Option<Incoming> {
+        self.0.control.lock().await.recv().await
+    }
+
+    /// The next lane that a member opens; `None` when the host has stopped.
+    pub(crate) async fn next_lane(&self) -> Option<Incoming> {
+        self.0.lanes.lock().await.recv().await
+    }
+
+    /// Waits until so many bytes may wait to be written.
+    pub(crate) async fn write_budget(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = bytes.div_ceil(BUDGET_UNIT).clamp(1, WRITE_BUDGET_BYTES / BUDGET_UNIT) as u32;
+        Arc::clone(&self.0.write_budget).acquire_many_owned(units).await.ok()
+    }
+
+    /// The one instance of an engine's insides on this node, made if there is none.
+    pub(crate) fn shared<T: Any + Send + Sync>(&self, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
+        let mut shared = lock(&self.0.shared);
+        let known = shared.get(&TypeId::of::<T>()).and_then(Weak::upgrade).and_then(|known| known.downcast::<T>().ok());
+        known.unwrap_or_else(|| {
+            let made = make();
+            let any: Arc<dyn Any + Send + Sync> = made.clone();
+            shared.insert(TypeId::of::<T>(), Arc::downgrade(&any));
+            made
+        })
+    }
+
+    /// Whether an engine's insides live on this node.
+    pub(crate) fn has_shared<T: Any + Send + Sync>(&self) -> bool {
+        lock(&self.0.shared).get(&TypeId::of::<T>()).is_some_and(|known| known.strong_count() > 0)
+    }
+
+    /// A number that no other call on this node gets.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.0.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A seed for a core's generator.
+    pub(crate) fn seed(&self) -> u64 {
+        rand::rng().random()
+    }
+
+    /// Between half and all of `duration`, so that hosts which failed together do not come back together.
+    pub(crate) fn jitter(&self, duration: Duration) -> Duration {
+        duration.mul_f64(rand::rng().random_range(0.5..1.0))
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("peer_id", &self.peer_id()).finish_non_exhaustive()
+    }
+}
+
+/// Seconds since 1970, for checking credentials.
+pub(crate) fn now_unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// An IP address from its 4 or 16 bytes.
+pub(crate) fn ip_of_bytes(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return Some(four.into());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(Into::into)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::store::Exported;
 use crate::task::{Digest, Generation, TaskId};
 
 /// How far the content is proven.
@@ -13,17 +14,6 @@ pub enum Proof {
     /// Beyond that: the whole matches a digest that the caller gave, a seal by the task's coordinator or a seed,
     /// or this host fetched every byte from the origin itself.
     Verified,
-}
-
-/// How the output came to its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exported {
-    /// Its bytes were copied.
-    Copy,
-    /// It is a hard link to the store's file.
-    HardLink,
-    /// It shares the store's blocks until either is written.
-    Reflink,
 }
 
 /// The outcome of a finished download.

@@ -1,1 +1,103 @@
-//! The Seed engine: a peer that is allowed and expected to go to the origin.
+//! The Seed engine: a peer that is allowed and expected to go to the origin, and that is preheated.
+//!
+//! It is the Peer engine of its node plus a policy: which tasks it takes part in when a scheduler asks. What a seed
+//! may reach is decided by the node's guard, as for every fetch that no local user asked for.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::node::Node;
+use crate::peer::{Download, Engine, Peer, Request, resolve_trigger};
+use crate::trust::Roles;
+use crate::wire::control::TaskInfo;
+use crate::{Error, ErrorKind, Result};
+
+/// How many triggers may wait. More are dropped, and the scheduler turns elsewhere.
+const TRIGGERS_MAX: usize = 256;
+
+/// How many triggered tasks are fetched at a time.
+const TASKS_MAX: usize = 64;
+
+/// The Seed engine of a node. A cheap handle, as [`Peer`] is.
+#[derive(Clone, Debug)]
+pub struct Seed {
+    peer: Peer,
+}
+
+/// Starts a [`Seed`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct SeedBuilder {
+    node: Node,
+}
+
+impl Seed {
+    /// A seed on `node`.
+    pub fn builder(node: &Node) -> SeedBuilder {
+        SeedBuilder { node: node.clone() }
+    }
+
+    /// Fetches content before anyone asks for it, and keeps it to be served.
+    pub fn preheat(&self, request: Request) -> Download {
+        self.peer.fetch(request)
+    }
+
+    /// The peer that it is.
+    pub const fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Stops the engine. Idempotent; see [`Peer::shutdown`].
+    ///
+    /// # Errors
+    /// The store cannot be flushed.
+    pub async fn shutdown(&self) -> Result<()> {
+        self.peer.shutdown().await
+    }
+}
+
+impl SeedBuilder {
+    /// Starts it. On a node that is to be both, the seed is started before the peer: hosts announce what they are
+    /// when the engine starts.
+    ///
+    /// # Errors
+    /// The node's credential lacks the seed's role, or its peer was started before.
+    pub async fn start(self) -> Result<Seed> {
+        let node = self.node;
+        if !node.claims().roles.contains(Roles::SEED) {
+            let context = "this node's token does not carry the seed's role: ask for one that does";
+            return Err(Error::new(ErrorKind::Config, context));
+        }
+        if Engine::runs_on(&node) && !node.acts_as_seed() {
+            return Err(Error::new(ErrorKind::Config, "start the seed of a node before its peer"));
+        }
+        let (triggers, queue) = mpsc::channel(TRIGGERS_MAX);
+        node.become_seed(triggers);
+        let engine = Engine::of(&node);
+        node.spawn(obey(engine.downgrade(), node.clone(), queue));
+        Ok(Seed { peer: Peer::of(engine) })
+    }
+}
+
+/// Takes part in the tasks that schedulers name, for as long as the engine runs.
+async fn obey(engine: crate::peer::WeakEngine, node: Node, mut triggers: mpsc::Receiver<TaskInfo>) {
+    let places = Arc::new(Semaphore::new(TASKS_MAX));
+    while let Some(info) = triggers.recv().await {
+        let Some(engine) = engine.upgrade() else { return };
+        let resolved = match resolve_trigger(&node, &info) {
+            Ok(resolved) => resolved,
+            Err(error) => {
+                tracing::warn!(task = ?info.task, error = ?error, "a scheduler asks for what this seed does not fetch");
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        node.spawn(async move {
+            if let Err(error) = engine.hold(resolved).await {
+                tracing::info!(task = ?info.task, error = ?error, "a triggered task was not completed");
+            }
+            drop(place);
+        });
+    }
+}

@@ -91,6 +91,9 @@ pub trait Store: Send + Sync + 'static {
     /// Every generation held of a task, the newest first.
     fn find(&self, network: &[u8; 32], tenant: &str, task: &TaskId) -> Vec<Arc<dyn Entry>>;
 
+    /// What listings say of one entry, if it is there.
+    fn info(&self, key: &EntryKey) -> Option<EntryInfo>;
+
     /// The entries after `after` (from the first one without it) in the order of their keys, at most `max`.
     fn list(&self, after: Option<&EntryKey>, max: usize) -> Vec<EntryInfo>;
 

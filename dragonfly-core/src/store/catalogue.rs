@@ -215,6 +215,10 @@ impl Catalogue {
         found
     }
 
+    pub(super) fn info(&self, key: &EntryKey) -> Option<EntryInfo> {
+        self.get(key).map(|entry| entry.info())
+    }
+
     pub(super) fn list(&self, after: Option<&EntryKey>, max: usize) -> Vec<EntryInfo> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.entries().range((from, Bound::Unbounded)).take(max).map(|(_, entry)| entry.info()).collect()

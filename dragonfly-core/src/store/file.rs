@@ -169,6 +169,10 @@ impl Store for FileStore {
         self.catalogue.find(network, tenant, task).into_iter().map(|entry| entry as _).collect()
     }
 
+    fn info(&self, key: &EntryKey) -> Option<EntryInfo> {
+        self.catalogue.info(key)
+    }
+
     fn list(&self, after: Option<&EntryKey>, max: usize) -> Vec<EntryInfo> {
         self.catalogue.list(after, max)
     }

@@ -61,6 +61,10 @@ impl Store for MemoryStore {
         self.0.find(network, tenant, task).into_iter().map(|entry| entry as _).collect()
     }
 
+    fn info(&self, key: &EntryKey) -> Option<EntryInfo> {
+        self.0.info(key)
+    }
+
     fn list(&self, after: Option<&EntryKey>, max: usize) -> Vec<EntryInfo> {
         self.0.list(after, max)
     }

@@ -54,6 +54,8 @@ pub enum Side {
 pub struct Admitted {
     /// What the other end may do, for which tenant, until when. The connection ends when they do.
     pub claims: Claims,
+    /// Its encoded credential, to be shown to others.
+    pub credential: Vec<u8>,
     /// The versions that both ends speak, best first; at least one.
     pub versions: Vec<u16>,
 }
@@ -169,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Run<'_, S> {
         if !is_mac(&mac, &transcript.mac(gate, Side::Listener)) {
             return Err(Refused::Stranger);
         }
-        let claims = self.read_credential().await?;
+        let (claims, credential) = self.read_credential().await?;
         let versions = common(&theirs)?;
 
         self.write(&[self.membership.credential_bytes()]).await?;
@@ -178,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Run<'_, S> {
         if answer != [ADMITTED] {
             return Err(Refused::Malformed);
         }
-        Ok(Admitted { claims, versions })
+        Ok(Admitted { claims, credential, versions })
     }
 
     async fn listen(mut self, mut transcript: Transcript) -> Result<Admitted, Refused> {
@@ -200,15 +202,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Run<'_, S> {
 
         let mac = transcript.mac(gate, Side::Listener);
         self.write(&[&mac, self.membership.credential_bytes()]).await?;
-        let claims = self.read_credential().await?;
+        let (claims, credential) = self.read_credential().await?;
         self.io.write_all(&[ADMITTED]).await.map_err(refused)?;
         self.io.flush().await.map_err(refused)?;
-        Ok(Admitted { claims, versions })
+        Ok(Admitted { claims, credential, versions })
     }
 
-    async fn read_credential(&mut self) -> Result<Claims, Refused> {
+    async fn read_credential(&mut self) -> Result<(Claims, Vec<u8>), Refused> {
         let credential = self.read(CREDENTIAL_MAX).await?;
-        Ok(self.membership.check(&credential, self.remote, self.now_unix)?)
+        let claims = self.membership.check(&credential, self.remote, self.now_unix)?;
+        Ok((claims, credential))
     }
 
     /// Sends messages, each with its length before it, in one write.

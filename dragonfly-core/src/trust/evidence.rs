@@ -422,6 +422,11 @@ impl EvidenceVerifier {
         Some((attested.signer, kept.value))
     }
 
+    /// The BLAKE3 hash of the content that the seal says.
+    pub fn sealed_root(&self) -> Option<[u8; 32]> {
+        self.seal.as_ref().map(|(seal, _)| seal.root)
+    }
+
     /// The seal with its signer's credential, to be passed on.
     pub fn seal(&self) -> Option<&SealBundle> {
         self.seal.as_ref().map(|(_, bundle)| bundle)

@@ -78,8 +78,13 @@ impl Identity {
         self.key.sign_raw(message)
     }
 
-    /// The key as libp2p's transports want it.
-    pub(crate) const fn keypair(&self) -> &libp2p::identity::Keypair {
+    /// The secret key, for the transports.
+    pub(crate) fn secret(&self) -> [u8; 32] {
+        *self.key.seed().bytes()
+    }
+
+    /// The key as libp2p's signed envelopes want it.
+    pub(super) const fn keypair(&self) -> &libp2p::identity::Keypair {
         self.key.pair()
     }
 }

@@ -1,0 +1,46 @@
+//! Membership as the network host asks for it.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use super::now_unix;
+use crate::net::{Admission, Admitted, Duplex, Host, Refused};
+use crate::trust::{self, Claims, Membership, Side};
+use crate::wire::PeerId;
+
+/// Lets members of one network in.
+pub(super) struct Members(pub(super) Arc<Membership>);
+
+/// What a connected member has proven.
+struct Proven {
+    claims: Claims,
+    credential: Vec<u8>,
+}
+
+impl Admission for Members {
+    fn admit<'a>(
+        &'a self,
+        mut io: &'a mut dyn Duplex,
+        dialer: bool,
+        local: PeerId,
+        remote: PeerId,
+    ) -> BoxFuture<'a, Result<Admitted, Refused>> {
+        async move {
+            let side = if dialer { Side::Dialer } else { Side::Listener };
+            let admitted = trust::admit(&mut io, &self.0, side, local, remote, now_unix())
+                .await
+                .map_err(|e| Refused::new(e.to_string()))?;
+            let proven = Proven { claims: admitted.claims, credential: admitted.credential };
+            Ok(Admitted { claims: Arc::new(proven) })
+        }
+        .boxed()
+    }
+}
+
+/// The claims and the encoded credential of a connected peer.
+pub(super) fn of(host: &Host, peer: PeerId) -> Option<(Claims, Vec<u8>)> {
+    let proven = host.claims(peer)?.downcast::<Proven>().ok()?;
+    Some((proven.claims.clone(), proven.credential.clone()))
+}

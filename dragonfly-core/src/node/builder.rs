@@ -1,0 +1,293 @@
+//! How a node is configured and started.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::admission::Members;
+use super::{BUDGET_UNIT, CONTROL_PROTOCOL, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, WRITE_BUDGET_BYTES};
+use crate::net::{Host, HostConfig};
+use crate::source::{Guard, Registry, Source};
+use crate::store::{FileOptions, FileStore, MemoryOptions, MemoryStore, Store};
+use crate::trust::{Identity, Membership, OriginTrust, Roles, Token};
+use crate::wire::Address;
+use crate::{Error, ErrorKind, Result};
+
+/// What the store may hold in memory where there is no data directory.
+const MEMORY_BYTES: u64 = 256 << 20;
+
+/// How many neighbours are served at a time: below it uplinks idle, above it pieces come late to all.
+const UPLOAD_SLOTS: u16 = 8;
+
+/// Configures a [`Node`]. Setters can be chained; [`NodeBuilder::start`] checks the whole.
+#[must_use = "a builder does nothing until it is started"]
+pub struct NodeBuilder {
+    data_dir: Option<PathBuf>,
+    memory_bytes: u64,
+    quota_bytes: Option<u64>,
+    listen: Vec<Address>,
+    token: Option<Token>,
+    origin_trust: OriginTrust,
+    schedulers: Vec<Address>,
+    bootstrap: Vec<Address>,
+    upload_slots: u16,
+    guard: Guard,
+    sources: Vec<Arc<dyn Source>>,
+    runtime: Option<Handle>,
+}
+
+impl Default for NodeBuilder {
+    fn default() -> Self {
+        Self {
+            data_dir: None,
+            memory_bytes: MEMORY_BYTES,
+            quota_bytes: None,
+            listen: Vec::new(),
+            token: None,
+            origin_trust: OriginTrust::Members,
+            schedulers: Vec::new(),
+            bootstrap: Vec::new(),
+            upload_slots: UPLOAD_SLOTS,
+            guard: Guard::default(),
+            sources: Vec::new(),
+            runtime: None,
+        }
+    }
+}
+
+impl NodeBuilder {
+    /// Where identity, membership and content are kept (default: in memory, gone with the node). One process at a
+    /// time may use a directory.
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(dir.into());
+        self
+    }
+
+    /// How many bytes of content a node without a data directory may hold (default: 256 MiB).
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of content the data directory may hold (default: no bound but the disk's).
+    pub fn quota_bytes(mut self, bytes: u64) -> Self {
+        self.quota_bytes = Some(bytes);
+        self
+    }
+
+    /// An address to listen on, such as `/ip4/0.0.0.0/tcp/0` (default: none). Can be repeated.
+    pub fn listen(mut self, address: Address) -> Self {
+        self.listen.push(address);
+        self
+    }
+
+    /// Joins the network that the token is of. Without it the membership in the data directory counts, and without
+    /// one the node founds a network of its own.
+    pub fn join(mut self, token: Token) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// Whose word counts on what an origin said, in a network that this node founds (default: any member's).
+    pub fn origin_trust(mut self, trust: OriginTrust) -> Self {
+        self.origin_trust = trust;
+        self
+    }
+
+    /// A scheduler, with `/p2p/PEER` at its end. Can be repeated: each task belongs to one of them.
+    pub fn scheduler(mut self, address: Address) -> Self {
+        self.schedulers.push(address);
+        self
+    }
+
+    /// A member to turn to where there is no scheduler, with `/p2p/PEER` at its end (default: those of the token).
+    /// Can be repeated.
+    pub fn bootstrap(mut self, address: Address) -> Self {
+        self.bootstrap.push(address);
+        self
+    }
+
+    /// How many neighbours are served at a time (default: 8); 0 never uploads.
+    pub fn upload_slots(mut self, slots: u16) -> Self {
+        self.upload_slots = slots;
+        self
+    }
+
+    /// What fetches may reach beyond public addresses (default: nothing, but loopback for local callers).
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// Whether fetches that no local caller asked for may reach origins on loopback (default: no).
+    pub fn allow_loopback_origins(mut self, allow: bool) -> Self {
+        self.guard.allow_loopback = allow;
+        self
+    }
+
+    /// A source for further URL schemes, or in place of a built-in one. Can be repeated.
+    pub fn source(mut self, source: Arc<dyn Source>) -> Self {
+        self.sources.push(source);
+        self
+    }
+
+    /// The tokio runtime to run on (default: that of the caller of [`NodeBuilder::start`]).
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Starts the node: takes the data directory, loads or makes its identity, joins or founds a network, listens.
+    ///
+    /// # Errors
+    /// The data directory is in use or unreadable; the token is of another network than the directory; an address
+    /// cannot be listened on.
+    pub async fn start(self) -> Result<Node> {
+        let runtime = match self.runtime.clone() {
+            Some(runtime) => runtime,
+            None => Handle::try_current().map_err(|e| {
+                Error::new(ErrorKind::Config, "a node needs a tokio runtime to run on: give it one").caused_by(e)
+            })?,
+        };
+        let io = IoPool::start()?;
+        let (dir, token, origin_trust) = (self.data_dir.clone(), self.token.clone(), self.origin_trust);
+        let options = FileOptions { quota: self.quota_bytes, ..FileOptions::default() };
+        let memory_bytes = self.memory_bytes;
+        let (store, identity, membership) =
+            io.run(move || open(dir, token.as_ref(), origin_trust, options, memory_bytes)).await??;
+        let (identity, membership) = (Arc::new(identity), Arc::new(membership));
+        let config = HostConfig {
+            listen: self.listen.clone(),
+            protocols: vec![CONTROL_PROTOCOL, LANE_PROTOCOL],
+            ..HostConfig::new(identity.secret(), Arc::new(Members(Arc::clone(&membership))))
+        };
+        let (host, mut incoming) = Host::start(config, &runtime)?;
+        let mut queue = |protocol| {
+            incoming.remove(protocol).ok_or_else(|| Error::new(ErrorKind::Internal, "a protocol was not registered"))
+        };
+        let (control, lanes) = (queue(CONTROL_PROTOCOL)?, queue(LANE_PROTOCOL)?);
+        host.listening().await?;
+        let me = identity.peer_id();
+        let named = [&self.schedulers, &self.bootstrap].into_iter().flatten();
+        if let Some(address) = named.clone().find(|address| address.peer().is_none()) {
+            let context = format!("{address} does not say who is there: it must end in /p2p/PEER");
+            return Err(Error::new(ErrorKind::Config, context));
+        }
+        // Schedulers first; members that were named where there are none; else whom the token names.
+        let lists = [self.schedulers.as_slice(), self.bootstrap.as_slice(), membership.bootstrap()];
+        let coordinators = lists.into_iter().map(|list| coordinators(list, me)).find(|list| !list.is_empty());
+        let mut sources = Registry::builder().guard(self.guard);
+        for source in self.sources {
+            sources = sources.source(source);
+        }
+        Ok(Node(Arc::new(Inner {
+            runtime,
+            identity,
+            membership,
+            host,
+            store,
+            sources: Arc::new(sources.build()),
+            io,
+            metrics: Arc::new(Metrics::default()),
+            coordinators: coordinators.unwrap_or_default(),
+            upload_slots: self.upload_slots,
+            listens: !self.listen.is_empty(),
+            control: tokio::sync::Mutex::new(control),
+            lanes: tokio::sync::Mutex::new(lanes),
+            write_budget: Arc::new(Semaphore::new(WRITE_BUDGET_BYTES / BUDGET_UNIT)),
+            seed: AtomicBool::new(false),
+            triggers: Mutex::new(None),
+            shared: Mutex::new(HashMap::new()),
+            numbers: AtomicU64::new(0),
+        })))
+    }
+}
+
+impl std::fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeBuilder").field("data_dir", &self.data_dir).field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+/// One address a peer, TCP and QUIC being two ways to one place, and not this host itself.
+fn coordinators(list: &[Address], me: crate::wire::PeerId) -> Vec<Vec<Address>> {
+    let mut peers: Vec<(crate::wire::PeerId, Vec<Address>)> = Vec::new();
+    for address in list {
+        let Some(peer) = address.peer().filter(|peer| *peer != me) else { continue };
+        match peers.iter_mut().find(|(known, _)| *known == peer) {
+            Some((_, addresses)) => addresses.push(address.clone()),
+            None => peers.push((peer, vec![address.clone()])),
+        }
+    }
+    peers.into_iter().map(|(_, addresses)| addresses).collect()
+}
+
+/// Everything that touches the disk at the start.
+fn open(
+    dir: Option<PathBuf>,
+    token: Option<&Token>,
+    origin_trust: OriginTrust,
+    options: FileOptions,
+    memory_bytes: u64,
+) -> Result<(Arc<dyn Store>, Identity, Membership)> {
+    let Some(dir) = dir else {
+        let identity = Identity::generate();
+        let options = MemoryOptions { quota: memory_bytes, ..MemoryOptions::default() };
+        let membership = match token {
+            Some(token) => Membership::join(&identity, token),
+            None => Membership::found(&identity, origin_trust),
+        };
+        return Ok((Arc::new(MemoryStore::new(options)?), identity, membership));
+    };
+    // The store's lock comes first: it tells a second process off before it can change anything.
+    let store = FileStore::open(&dir, options)?;
+    let config = |e: crate::trust::FileError| Error::new(ErrorKind::Config, e.to_string()).caused_by(e);
+    let identity = Identity::load_or_create(&dir).map_err(config)?;
+    let known = Membership::load(&dir, &identity).map_err(config)?;
+    let membership = match (known, token) {
+        (Some(mut membership), Some(token)) => {
+            if membership.network_id() != token.network_id() {
+                let context = format!(
+                    "{} belongs to another network than the token: use another data directory, or remove its \
+                     file `membership` to leave that network",
+                    dir.display()
+                );
+                return Err(Error::new(ErrorKind::Config, context));
+            }
+            if membership.is_founder() {
+                membership
+                    .adopt(token)
+                    .map_err(|e| Error::new(ErrorKind::Config, "cannot take up the token").caused_by(e))?;
+                membership
+            } else {
+                Membership::join(&identity, token)
+            }
+        }
+        (Some(membership), None) => membership,
+        (None, Some(token)) => Membership::join(&identity, token),
+        (None, None) => Membership::found(&identity, origin_trust),
+    };
+    membership.save(&dir).map_err(config)?;
+    Ok((Arc::new(store), identity, membership))
+}
+
+/// What a token is to allow. The default is what a plain peer needs, for ever.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TokenOptions {
+    /// What its bearers may be.
+    pub roles: Roles,
+    /// When it ends, and every credential made with it.
+    pub not_after: Option<SystemTime>,
+}
+
+impl Default for TokenOptions {
+    fn default() -> Self {
+        Self { roles: Roles::PEER, not_after: None }
+    }
+}

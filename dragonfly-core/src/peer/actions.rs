@@ -1,0 +1,88 @@
+//! Carrying out what the swarm core decides.
+
+use std::sync::Arc;
+
+use super::actor::Actor;
+use super::lane::LaneCommand;
+use crate::swarm::{Action, TaskKey};
+use crate::task::TaskId;
+use crate::wire::control::ToCoordinator;
+
+impl Actor {
+    pub(super) fn carry_out(&mut self) {
+        while let Some(action) = self.swarm.poll() {
+            self.act(action);
+        }
+        self.node.metrics().lanes.set(self.hosts.lanes_up() as u64);
+        self.node.metrics().tasks.set(self.tasks.len() as u64);
+    }
+
+    fn task_of(&self, key: TaskKey) -> Option<TaskId> {
+        self.contents.get(&key).map(|content| content.task)
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Abort { task, lease } | Action::ReleaseLease { task, lease } => self.give_up(task, lease),
+            Action::Allot { host, task, pieces } => {
+                if let Some(content) = self.contents.get(&task).cloned() {
+                    self.send(host, LaneCommand::Allot { content, runs: vec![pieces.into()] });
+                }
+            }
+            Action::AskLease { task } => {
+                if let Some(task) = self.task_of(task) {
+                    self.tell_of(task, ToCoordinator::AskLease(task));
+                }
+            }
+            Action::AskNeighbours { task, lacking } => {
+                if let Some(task) = self.task_of(task) {
+                    self.tell_of(task, ToCoordinator::AskNeighbours { task, lacking });
+                }
+            }
+            Action::Blame { host, task, piece } => {
+                let (peer, task) = (self.hosts.peer(host), self.task_of(task));
+                tracing::warn!(?peer, ?task, piece, "a neighbour sent bytes that do not match their hash");
+            }
+            Action::Cancel { host, request } => self.send(host, LaneCommand::Cancel { request: request.0 }),
+            Action::Close { host } => self.close_lane(host),
+            Action::Dial { host } => self.dial(host),
+            Action::Done { task } => self.completed(task),
+            Action::Fetch { task, lease, .. } => self.fetch(task, lease),
+            Action::Open { host, task } => self.open_task(host, task),
+            Action::Ready { task, .. } => {
+                if let Some(content) = self.contents.get(&task) {
+                    content.set_neighbours(self.swarm.neighbours(task).count());
+                    content.advanced();
+                }
+            }
+            Action::Reject { host, request, reason } => self.send(host, LaneCommand::Reject { request, reason }),
+            Action::Report { task, eighths } => {
+                if let Some(content) = self.contents.get(&task) {
+                    let (task, generation) = (content.task, content.generation);
+                    self.tell_of(task, ToCoordinator::Report { task, generation, eighths });
+                }
+            }
+            Action::Request { host, task, request, first, count, .. } => {
+                if let Some(content) = self.contents.get(&task).cloned() {
+                    self.send(host, LaneCommand::Request { content, request: request.0, first, count });
+                }
+            }
+            Action::SendHave { host, task, runs, complete } => {
+                if let Some(content) = self.contents.get(&task).cloned() {
+                    let runs = runs.into_iter().map(Into::into).collect();
+                    self.send(host, LaneCommand::Have { content, runs, complete });
+                }
+            }
+            Action::SendLost { host, task, runs } => {
+                let runs = runs.into_iter().map(Into::into).collect();
+                self.send(host, LaneCommand::Lost { key: task, runs });
+            }
+            Action::Serve { host, task, request, piece, skip } => {
+                if let Some(content) = self.contents.get(&task) {
+                    let content = Arc::clone(content);
+                    self.send(host, LaneCommand::Serve { content, request, piece, skip });
+                }
+            }
+        }
+    }
+}

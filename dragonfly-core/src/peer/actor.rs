@@ -1,0 +1,183 @@
+//! The engine's one task: it owns the swarm core and everything that only one may change.
+//!
+//! Events come in through one bounded queue; each is turned into inputs for the core, whose actions are then
+//! carried out. Nothing here waits: what takes time (dialling, the store, the origin) runs in tasks of its own and
+//! comes back as an event. So there are no locks to order, and what the engine does is a function of the order of
+//! its events.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::authorities::Authorities;
+use super::content::{Content, State};
+use super::event::{Command, Event};
+use super::hosts::Hosts;
+use super::lane::Registry;
+use super::leases::Lease;
+use super::tasks::Task;
+use crate::node::Node;
+use crate::scheduler::Coordinator;
+use crate::swarm::{self, Input, LeaseKey, Swarm, TaskKey, Time};
+use crate::task::TaskId;
+
+/// How many queued events are taken before the core's actions are carried out.
+const BATCH_MAX: usize = 128;
+
+pub(super) struct Actor {
+    pub(super) node: Node,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) swarm: Swarm,
+    pub(super) tasks: BTreeMap<TaskId, Task>,
+    /// The generations that take part in the swarm.
+    pub(super) contents: BTreeMap<TaskKey, Arc<Content>>,
+    pub(super) registry: Registry,
+    pub(super) hosts: Hosts,
+    pub(super) authorities: Authorities,
+    pub(super) coordinator: Arc<Coordinator>,
+    pub(super) leases: HashMap<(TaskKey, LeaseKey), Lease>,
+    pub(super) next_key: u32,
+    started: Instant,
+    stop: CancellationToken,
+    /// Who waits for the end.
+    ending: Vec<oneshot::Sender<()>>,
+}
+
+impl Actor {
+    pub(super) fn new(node: Node, events: mpsc::Sender<Event>, stop: CancellationToken) -> Self {
+        let slots = usize::from(node.upload_slots());
+        let config = swarm::Config { upload_slots: slots, upload: slots > 0, ..swarm::Config::default() };
+        Self {
+            swarm: Swarm::new(config, node.seed()),
+            events,
+            tasks: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            registry: Registry::default(),
+            hosts: Hosts::default(),
+            authorities: Authorities::default(),
+            coordinator: Coordinator::of(&node),
+            leases: HashMap::new(),
+            node,
+            next_key: 0,
+            started: Instant::now(),
+            stop,
+            ending: Vec::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Event>) {
+        let lanes = self.accept_lanes();
+        self.start_authorities();
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let deadline = self.swarm.next_deadline();
+            let stop = self.stop.clone();
+            let due = async {
+                match deadline {
+                    None => std::future::pending().await,
+                    Some(deadline) => tokio::time::sleep_until((self.started + deadline.0).into()).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                count = queue.recv_many(&mut batch, BATCH_MAX) => {
+                    if count == 0 {
+                        break;
+                    }
+                    for event in batch.drain(..) {
+                        self.handle(event);
+                    }
+                }
+                () = due => self.input(Input::Deadline),
+            }
+            self.carry_out();
+            if !self.ending.is_empty() {
+                break;
+            }
+        }
+        lanes.abort();
+        self.close();
+    }
+
+    /// Takes in the lanes that neighbours open.
+    fn accept_lanes(&self) -> tokio::task::JoinHandle<()> {
+        let (node, events) = (self.node.clone(), self.events.clone());
+        self.node.spawn(async move {
+            while let Some(incoming) = node.next_lane().await {
+                if events.send(Event::IncomingLane(incoming)).await.is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// Gives back what is held for others: leases, sessions, lanes.
+    fn close(&mut self) {
+        for lease in self.leases.values() {
+            lease.cancel.cancel();
+        }
+        let tasks: Vec<TaskId> = self.tasks.keys().copied().collect();
+        for task in tasks {
+            self.leave(task);
+        }
+        for content in self.contents.values() {
+            content.end(State::Failed(crate::Error::new(crate::ErrorKind::Cancelled, "the peer engine has stopped")));
+        }
+        // Sessions and lanes end when their queues are dropped, after what is queued was sent.
+        for done in self.ending.drain(..) {
+            let _ = done.send(());
+        }
+    }
+
+    pub(super) fn input(&mut self, input: Input) {
+        self.swarm.handle(Time(self.started.elapsed()), input);
+    }
+
+    /// Sends an event to this very task from a task of its own.
+    pub(super) fn spawn_event(&self, work: impl Future<Output = Event> + Send + 'static) {
+        let events = self.events.clone();
+        self.node.spawn(async move {
+            let _ = events.send(work.await).await;
+        });
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Activated { task, outcome } => self.activated(task, outcome),
+            Event::Authority { id, event } => self.authority(id, event),
+            Event::Command(command) => self.command(command),
+            Event::Described { task, lease, outcome } => self.described(task, lease, outcome),
+            Event::Dialled { host, outcome } => self.dialled(host, outcome),
+            Event::IncomingLane(incoming) => self.incoming_lane(incoming),
+            Event::Input(input) => self.input(input),
+            Event::Lane { host, lane, event } => self.lane(host, lane, event),
+            Event::LeaseEnded { task, lease, end, outcome } => self.lease_ended(task, lease, end, outcome),
+            Event::LeaseProgress { task, lease, end } => self.lease_progress(task, lease, end),
+            Event::Sealed { task } => self.sealed(task),
+            Event::Spooling { task, lease } => self.spooling(task, lease),
+            Event::StoreFailed { task, error } => self.store_failed(task, error),
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Discard { task, generation, done } => self.discard(task, generation, done),
+            Command::Neighbours { task, reply } => {
+                let key = self.tasks.get(&task).and_then(|task| task.current);
+                let count = key.map_or(0, |key| self.swarm.neighbours(key).count());
+                let _ = reply.send(count as u32);
+            }
+            Command::Release { task, done } => {
+                let _ = done.send(self.release(task));
+            }
+            Command::Shutdown { done } => self.ending.push(done),
+            Command::Unwant { task, id } => self.unwant(task, id),
+            Command::Want(want) => self.want(want),
+            Command::Window { task, pieces } => self.input(Input::Window { task, pieces }),
+        }
+    }
+}

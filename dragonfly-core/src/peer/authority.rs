@@ -1,0 +1,144 @@
+//! Sessions with coordinators: one stream each, kept up for as long as the engine runs.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::event::{AuthorityEvent, AuthorityId, Event};
+use crate::node::{ControlReader, Node, write_control};
+use crate::wire::control::{Announce, ToCoordinator, ToMember, VERSION};
+use crate::wire::{Address, PeerId};
+use crate::{Error, ErrorKind, Result};
+
+/// How many messages may wait for a coordinator. A session that lags behind so far is closed and taken up anew.
+const COMMANDS_MAX: usize = 1024;
+
+/// The first and the longest pause between attempts to reach a coordinator. Doubled each time, with jitter, so
+/// that a coordinator that comes back is not stormed.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// How often something is said at least, until the coordinator says otherwise.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// After so many silent intervals a coordinator is taken for dead.
+const SILENT_INTERVALS_MAX: u32 = 3;
+
+/// Bounds on what a coordinator may ask for as an interval.
+const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// Keeps up a session with the coordinator at `addresses`, which name one peer. Ends when the engine drops the queue of events.
+pub(super) async fn keep(node: Node, id: AuthorityId, addresses: Vec<Address>, seed: bool, events: mpsc::Sender<Event>) {
+    let mut backoff = BACKOFF.0;
+    loop {
+        let session = connect(&node, &addresses).await;
+        let event = match session {
+            Ok((peer, stream)) => {
+                let started = Instant::now();
+                run(&node, (id, peer), stream, seed, &events).await;
+                if started.elapsed() > BACKOFF.1 {
+                    backoff = BACKOFF.0;
+                }
+                AuthorityEvent::Down
+            }
+            Err(error) => {
+                tracing::debug!(?addresses, %error, "cannot reach a coordinator");
+                AuthorityEvent::Unreachable(error)
+            }
+        };
+        if events.send(Event::Authority { id, event }).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(node.jitter(backoff)).await;
+        backoff = (backoff * 2).min(BACKOFF.1);
+    }
+}
+
+async fn connect(node: &Node, addresses: &[Address]) -> Result<(PeerId, crate::net::Stream)> {
+    let peer = addresses
+        .iter()
+        .find_map(Address::peer)
+        .ok_or_else(|| Error::new(ErrorKind::Config, "a coordinator's address does not end in /p2p/PEER"))?;
+    node.host().connect(peer, addresses.iter().map(Address::without_peer).collect()).await?;
+    let stream = node.host().open(peer, crate::node::CONTROL_PROTOCOL).await?;
+    Ok((peer, stream))
+}
+
+/// Runs the session with this host's own coordinator.
+pub(super) async fn keep_local(
+    node: Node,
+    id: AuthorityId,
+    stream: tokio::io::DuplexStream,
+    seed: bool,
+    events: mpsc::Sender<Event>,
+) {
+    let peer = node.peer_id();
+    run(&node, (id, peer), stream, seed, &events).await;
+    let _ = events.send(Event::Authority { id, event: AuthorityEvent::Down }).await;
+}
+
+async fn run(
+    node: &Node,
+    (id, peer): (AuthorityId, PeerId),
+    stream: impl AsyncRead + AsyncWrite + Send,
+    seed: bool,
+    events: &mpsc::Sender<Event>,
+) {
+    let (input, mut output) = tokio::io::split(stream);
+    let mut input = ControlReader::<_, ToMember>::new(input);
+    let (commands, mut queue) = mpsc::channel(COMMANDS_MAX);
+    let announce = Announce { version: VERSION, record: node.record(), seed, slots: node.upload_slots() };
+    if write_control(&mut output, &ToCoordinator::Announce(announce)).await.is_err() {
+        return;
+    }
+    if events.send(Event::Authority { id, event: AuthorityEvent::Up { commands, peer } }).await.is_err() {
+        return;
+    }
+    let mut interval = INTERVAL;
+    let mut speak = Instant::now() + interval;
+    let mut silent = Instant::now() + interval * SILENT_INTERVALS_MAX;
+    // Reading is not cancel-safe in the middle of a frame, but its buffer lives outside of the future.
+    loop {
+        tokio::select! {
+            command = queue.recv() => {
+                let Some(command) = command else { return };
+                if write_control(&mut output, &command).await.is_err() {
+                    return;
+                }
+                speak = Instant::now() + interval;
+            }
+            message = input.next() => {
+                let message = match message {
+                    Ok(Some(message)) => message,
+                    Ok(None) => return,
+                    Err(error) => {
+                        tracing::warn!(coordinator = %peer, %error, "a coordinator's session failed");
+                        return;
+                    }
+                };
+                silent = Instant::now() + interval * SILENT_INTERVALS_MAX;
+                if let ToMember::Welcome { interval_ms } = message {
+                    let asked = Duration::from_millis(u64::from(interval_ms));
+                    interval = asked.clamp(INTERVAL_BOUNDS.0, INTERVAL_BOUNDS.1);
+                    silent = Instant::now() + interval * SILENT_INTERVALS_MAX;
+                    speak = speak.min(Instant::now() + interval);
+                }
+                let event = AuthorityEvent::Message(Box::new(message));
+                if events.send(Event::Authority { id, event }).await.is_err() {
+                    return;
+                }
+            }
+            () = tokio::time::sleep_until(speak) => {
+                if write_control(&mut output, &ToCoordinator::KeepAlive).await.is_err() {
+                    return;
+                }
+                speak = Instant::now() + interval;
+            }
+            () = tokio::time::sleep_until(silent) => {
+                tracing::warn!(coordinator = %peer, "a coordinator has gone silent");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! One generation of a task on this host, as everything in the engine shares it.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::watch;
+
+use crate::Error;
+use crate::node::Node;
+use crate::store::{Entry, StoreError, UseGuard};
+use crate::swarm::TaskKey;
+use crate::task::{Generation, Layout, PieceHash, PieceIndex, TaskId, root_of};
+use crate::trust::EvidenceVerifier;
+use crate::wire::codec;
+use crate::wire::statement::Evidence;
+
+/// How far a generation is.
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    /// Pieces are missing; the number counts every change of what is held.
+    Running(u64),
+    /// Every piece is held.
+    Complete,
+    /// It cannot be completed.
+    Failed(Error),
+    /// The origin has another version now, or the task was given up.
+    Superseded,
+}
+
+/// A generation: where its bytes are, what proves them, and how far it is.
+pub(crate) struct Content {
+    pub(crate) key: TaskKey,
+    pub(crate) task: TaskId,
+    pub(crate) generation: Generation,
+    pub(crate) layout: Layout,
+    pub(crate) entry: Arc<dyn Entry>,
+    /// Bytes that the store held when the task started in this process.
+    pub(crate) bytes_held: u64,
+    evidence: Mutex<EvidenceVerifier>,
+    bytes_from_origin: AtomicU64,
+    bytes_from_peers: AtomicU64,
+    neighbours: AtomicU64,
+    /// How many items of evidence were kept with the entry.
+    kept: AtomicU32,
+    state: watch::Sender<State>,
+    /// What takes part in the swarm is neither evicted nor removed.
+    guard: Mutex<Option<UseGuard>>,
+}
+
+impl Content {
+    pub(crate) fn new(
+        key: TaskKey,
+        task: TaskId,
+        generation: Generation,
+        entry: Arc<dyn Entry>,
+        evidence: EvidenceVerifier,
+    ) -> Result<Self, StoreError> {
+        let layout = entry.described().layout;
+        let have = entry.have();
+        let kept = entry.evidence().len() as u32;
+        let bytes_held = have.iter().filter_map(|piece| layout.length_of(piece)).sum();
+        let state = if have.is_complete() { State::Complete } else { State::Running(0) };
+        Ok(Self {
+            key,
+            task,
+            generation,
+            layout,
+            guard: Mutex::new(Some(entry.use_guard()?)),
+            entry,
+            bytes_held,
+            evidence: Mutex::new(evidence),
+            bytes_from_origin: AtomicU64::new(0),
+            bytes_from_peers: AtomicU64::new(0),
+            neighbours: AtomicU64::new(0),
+            kept: AtomicU32::new(kept),
+            state: watch::Sender::new(state),
+        })
+    }
+
+    /// What proves the pieces. Held for a verification of one item at most, never across an await.
+    pub(crate) fn evidence(&self) -> MutexGuard<'_, EvidenceVerifier> {
+        self.evidence.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The value of a piece: as it is held, or as it was attested.
+    pub(crate) fn value(&self, piece: PieceIndex) -> Option<PieceHash> {
+        self.entry.value(piece).or_else(|| self.evidence().value(piece).map(|(_, value)| value))
+    }
+
+    /// The BLAKE3 hash of the whole, once every piece is held.
+    pub(crate) fn root(&self) -> Option<[u8; 32]> {
+        let values: Option<Vec<_>> = (0..self.layout.pieces()).map(|piece| self.entry.value(piece)).collect();
+        values.map(|values| root_of(&values))
+    }
+
+    /// Watches how far it is.
+    pub(crate) fn watch(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// A piece more is held.
+    pub(crate) fn advanced(&self) {
+        self.state.send_modify(|state| {
+            if let State::Running(count) = state {
+                *count += 1;
+            }
+        });
+    }
+
+    /// Ends it; the first end stands.
+    pub(crate) fn end(&self, end: State) {
+        self.state.send_if_modified(|state| {
+            let running = matches!(state, State::Running(_));
+            if running || matches!((&*state, &end), (State::Complete, State::Superseded)) {
+                *state = end;
+                return true;
+            }
+            false
+        });
+    }
+
+    /// Lets the store evict or remove it from now on: it takes part in the swarm no more.
+    pub(crate) fn retire(&self) {
+        self.guard.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        matches!(*self.state.borrow(), State::Complete)
+    }
+
+    pub(crate) fn count_origin(&self, bytes: u64) {
+        self.bytes_from_origin.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_peers(&self, bytes: u64) {
+        self.bytes_from_peers.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_neighbours(&self, neighbours: usize) {
+        self.neighbours.store(neighbours as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes from the origin, bytes from peers, neighbours.
+    pub(crate) fn counts(&self) -> (u64, u64, u32) {
+        (
+            self.bytes_from_origin.load(Ordering::Relaxed),
+            self.bytes_from_peers.load(Ordering::Relaxed),
+            self.neighbours.load(Ordering::Relaxed) as u32,
+        )
+    }
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Content").field("task", &self.task).field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+/// Keeps evidence with the content, so that it can be shown after a restart.
+pub(super) async fn keep_evidence(node: &Node, content: &Arc<Content>, items: Vec<Evidence>) {
+    let first = content.kept.fetch_add(items.len() as u32, Ordering::Relaxed);
+    let entry = Arc::clone(&content.entry);
+    let kept = node.io().run(move || {
+        (first..).zip(&items).try_for_each(|(sequence, item)| match codec::encode_statement(item) {
+            Ok(bytes) => entry.put_evidence(sequence, bytes),
+            Err(_) => Ok(()),
+        })
+    });
+    if let Ok(Err(error)) = kept.await {
+        // The pieces stay; after a restart they cannot be shown to others until they are attested anew.
+        tracing::warn!(task = ?content.task, %error, "cannot keep evidence");
+    }
+}

@@ -1,0 +1,229 @@
+//! One caller's download: waits for the content, follows it to its output, checks the whole.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use super::content::{Content, State};
+use super::engine::{Engine, Want};
+use super::follow::Follower;
+use super::{Event, Proof, Receipt, Request};
+use crate::task::{Algorithm, Digest};
+use crate::{Error, ErrorKind, Result};
+
+/// How many progress events wait for a slow reader before the oldest are dropped.
+const EVENTS_MAX: usize = 64;
+
+/// How often an origin's content may change under a download before it gives up.
+const RESTARTS_MAX: u32 = 8;
+
+/// Without a new piece for so long, a download fails. Longer than every bound beneath it, each of which would
+/// have found another way by then.
+const STALLED_MAX: Duration = Duration::from_secs(120);
+
+/// A download under way. It is a future of its [`Receipt`]; [`Download::events`] shows progress meanwhile.
+///
+/// It runs whether or not it is polled: dropping it detaches from it, [`Download::cancel`] withdraws this caller's
+/// interest (others who fetch the same content go on). Cancel-safe: polling can stop and go on at any time.
+#[must_use = "a download detaches when it is dropped: await it, or nobody learns how it ended"]
+pub struct Download {
+    outcome: futures::future::Shared<futures::future::BoxFuture<'static, Result<Receipt>>>,
+    events: broadcast::Sender<Event>,
+    cancel: CancellationToken,
+}
+
+impl Download {
+    /// Starts it on the engine's runtime.
+    pub(super) fn start(engine: Engine, request: Request) -> Self {
+        let events = broadcast::Sender::new(EVENTS_MAX);
+        let cancel = CancellationToken::new();
+        let (runtime, sender, token) = (engine.node().runtime().clone(), events.clone(), cancel.clone());
+        let task = runtime.spawn(async move {
+            let bound = request.timeout;
+            let run = run(engine, request, sender);
+            let bounded = async {
+                match bound {
+                    None => run.await,
+                    Some(bound) => tokio::time::timeout(bound, run).await.unwrap_or_else(|_| {
+                        Err(Error::new(ErrorKind::Timeout, format!("not complete after {bound:?}")).temporary(true))
+                    }),
+                }
+            };
+            tokio::select! {
+                () = token.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the caller withdrew")),
+                outcome = bounded => outcome,
+            }
+        });
+        let outcome = async move {
+            task.await.unwrap_or_else(|e| Err(Error::new(ErrorKind::Cancelled, "the runtime stopped").caused_by(e)))
+        };
+        Self { outcome: outcome.boxed().shared(), events, cancel }
+    }
+
+    /// Progress from now on. Bounded and lossy: a slow reader misses events, never the receipt. The stream ends
+    /// with the download.
+    pub fn events(&self) -> Events {
+        Events { inner: events(self.events.subscribe(), self.outcome.clone()).boxed() }
+    }
+
+    /// Withdraws this caller's interest. The future then yields [`ErrorKind::Cancelled`] unless it was done before.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+}
+
+impl Future for Download {
+    type Output = Result<Receipt>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.outcome.poll_unpin(cx)
+    }
+}
+
+impl std::fmt::Debug for Download {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Download").field("outcome", &self.outcome.peek()).finish_non_exhaustive()
+    }
+}
+
+/// The events of a [`Download`].
+pub struct Events {
+    inner: futures::stream::BoxStream<'static, Event>,
+}
+
+fn events(
+    receiver: broadcast::Receiver<Event>,
+    outcome: impl Future + Send + 'static,
+) -> impl Stream<Item = Event> + Send {
+    let next = futures::stream::unfold(receiver, |mut receiver| async move {
+        loop {
+            match receiver.recv().await {
+                Ok(event) => return Some((event, receiver)),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    });
+    next.take_until(outcome)
+}
+
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.inner.poll_next_unpin(cx)
+    }
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Events")
+    }
+}
+
+async fn run(engine: Engine, request: Request, events: broadcast::Sender<Event>) -> Result<Receipt> {
+    let started = Instant::now();
+    let mut want = engine.want(&request).await?;
+    for _ in 0..RESTARTS_MAX {
+        let content = want.content().await?;
+        if let Some(receipt) = complete(&engine, &mut want, &content, &request, &events, started).await? {
+            return Ok(receipt);
+        }
+    }
+    Err(Error::new(ErrorKind::Origin, "the content changed at its origin again and again while it was fetched")
+        .temporary(true))
+}
+
+/// Follows one generation to its end; `None` if another took its place.
+async fn complete(
+    engine: &Engine,
+    want: &mut Want,
+    content: &Arc<Content>,
+    request: &Request,
+    events: &broadcast::Sender<Event>,
+    started: Instant,
+) -> Result<Option<Receipt>> {
+    let layout = content.layout;
+    let _ = events.send(Event::Described { length: layout.length() });
+    let (origin_before, peers_before, _) = content.counts();
+    let mut state = content.watch();
+    let mut follower = Follower::start(engine, content, request).await?;
+    loop {
+        let now = state.borrow_and_update().clone();
+        let held = follower.catch_up().await?;
+        let (from_origin, from_peers, neighbours) = content.counts();
+        let _ = events.send(Event::Progress {
+            bytes: held,
+            length: layout.length(),
+            from_origin: from_origin - origin_before,
+            from_peers: from_peers - peers_before,
+            neighbours,
+        });
+        match now {
+            State::Complete => break,
+            State::Failed(error) => return Err(error),
+            State::Superseded => return Ok(None),
+            State::Running(_) => {}
+        }
+        tokio::select! {
+            changed = tokio::time::timeout(STALLED_MAX, state.changed()) => match changed {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Error::new(ErrorKind::Cancelled, "the engine has stopped")),
+                Err(_) => {
+                    let context = format!("no new piece for {STALLED_MAX:?}, {held} of {} bytes held", layout.length());
+                    return Err(Error::new(ErrorKind::Timeout, context).temporary(true));
+                }
+            },
+            error = want.failed() => return Err(error),
+        }
+    }
+    let _ = events.send(Event::Complete);
+    let (root, proof) = prove(engine, content)?;
+    let proof = follower.check_digest(&root, request.digest.as_ref(), proof).await;
+    let proof = match proof {
+        Ok(proof) => proof,
+        Err(error) => {
+            engine.discard(content).await;
+            return Err(error);
+        }
+    };
+    let output = follower.finish().await?;
+    let (from_origin, from_peers, _) = content.counts();
+    let (bytes_from_origin, bytes_from_peers) = (from_origin - origin_before, from_peers - peers_before);
+    Ok(Some(Receipt {
+        task: content.task,
+        generation: content.generation,
+        length: layout.length(),
+        blake3: root,
+        digest: request.digest.clone(),
+        proof,
+        bytes_from_origin,
+        bytes_from_peers,
+        bytes_held: layout.length().saturating_sub(bytes_from_origin + bytes_from_peers),
+        elapsed: started.elapsed(),
+        output,
+    }))
+}
+
+/// The root of complete content, and whether anyone beyond the attestations vouches for it.
+fn prove(engine: &Engine, content: &Content) -> Result<(Digest, Proof)> {
+    let root = content
+        .root()
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "complete content without a value for every piece"))?;
+    let sealed_root = content.evidence().sealed_root();
+    if let Some(sealed) = sealed_root
+        && sealed != root
+    {
+        return Err(Error::new(ErrorKind::Network, "the pieces match their attestations but not the task's seal"));
+    }
+    let fetched_here = content.counts().0 + content.bytes_held == content.layout.length() && content.bytes_held == 0;
+    let vouched = sealed_root.is_some() || fetched_here || engine.is_alone();
+    let digest = Digest::new(Algorithm::Blake3, &root)
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "a BLAKE3 hash has 32 bytes"))?;
+    Ok((digest, if vouched { Proof::Verified } else { Proof::Attested }))
+}

@@ -1,0 +1,242 @@
+//! The handle of the Peer engine, and what callers ask of it.
+
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::actor::Actor;
+use super::content::{Content, State};
+use super::event::{Command, Event, NewWant, WantId, WantStatus};
+use super::{Request, resolve};
+use crate::node::Node;
+use crate::swarm::TaskKey;
+use crate::task::{Generation, PieceIndex, TaskId};
+use crate::{Error, ErrorKind, Result};
+
+/// How many events may wait for the engine's task. Who sends more waits.
+const EVENTS_MAX: usize = 4096;
+
+/// The priority of tasks that a seed takes part in because others want them.
+const SEED_PRIORITY: u8 = 4;
+
+/// A cheap handle of the engine's one task. The task stops when the last handle is dropped.
+#[derive(Clone)]
+pub(crate) struct Engine(Arc<Inner>);
+
+/// A handle of an engine that does not keep it alive.
+pub(crate) struct WeakEngine(Weak<Inner>);
+
+impl WeakEngine {
+    pub(crate) fn upgrade(&self) -> Option<Engine> {
+        self.0.upgrade().map(Engine)
+    }
+}
+
+struct Inner {
+    node: Node,
+    events: mpsc::Sender<Event>,
+    wants: AtomicU64,
+    stopped: CancellationToken,
+    _stop: DropGuard,
+}
+
+impl Engine {
+    /// The engine of a node, started if it does not run.
+    pub(crate) fn of(node: &Node) -> Self {
+        Self(node.shared(|| {
+            let (events, queue) = mpsc::channel(EVENTS_MAX);
+            let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
+            let actor = Actor::new(node.clone(), events.clone(), stop.clone());
+            let ended = stopped.clone();
+            node.spawn(async move {
+                actor.run(queue).await;
+                ended.cancel();
+            });
+            let wants = AtomicU64::new(0);
+            Arc::new(Inner { node: node.clone(), events, wants, stopped, _stop: stop.drop_guard() })
+        }))
+    }
+
+    /// Whether the engine of a node runs.
+    pub(crate) fn runs_on(node: &Node) -> bool {
+        node.has_shared::<Inner>()
+    }
+
+    /// A handle that does not keep the engine alive.
+    pub(crate) fn downgrade(&self) -> WeakEngine {
+        WeakEngine(Arc::downgrade(&self.0))
+    }
+
+    /// Takes part in a task until every piece of it is held.
+    ///
+    /// # Errors
+    /// Why it cannot be completed.
+    pub(crate) async fn hold(&self, resolved: resolve::Resolved) -> Result<()> {
+        let mut want = self.want_resolved(resolved, None, false, SEED_PRIORITY).await?;
+        loop {
+            let content = want.content().await?;
+            let mut state = content.watch();
+            loop {
+                let now = state.borrow_and_update().clone();
+                match now {
+                    State::Complete => return Ok(()),
+                    State::Failed(error) => return Err(error),
+                    State::Superseded => break,
+                    State::Running(_) => {}
+                }
+                tokio::select! {
+                    changed = state.changed() => changed.map_err(|_| stopped())?,
+                    error = want.failed() => return Err(error),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.0.node
+    }
+
+    /// Whether there is nobody whose word this host would have to take.
+    pub(super) fn is_alone(&self) -> bool {
+        self.node().is_alone()
+    }
+
+    async fn command(&self, command: Command) -> Result<()> {
+        self.0.events.send(Event::Command(command)).await.map_err(|_| stopped())
+    }
+
+    /// Declares interest in a task. The interest is withdrawn when the [`Want`] is dropped.
+    pub(super) async fn want(&self, request: &Request) -> Result<Want> {
+        let resolved = resolve::resolve(self.node(), request)?;
+        self.want_resolved(resolved, request.age_max, request.stale_ok, request.priority).await
+    }
+
+    pub(super) async fn want_resolved(
+        &self,
+        resolved: resolve::Resolved,
+        age_max: Option<std::time::Duration>,
+        stale_ok: bool,
+        priority: u8,
+    ) -> Result<Want> {
+        let id = WantId(self.0.wants.fetch_add(1, Ordering::Relaxed));
+        let (status, watch) = watch::channel(WantStatus::Resolving);
+        let task = resolved.info.task;
+        let want = NewWant {
+            id,
+            info: resolved.info,
+            label: resolved.label,
+            scope: resolved.scope,
+            access: resolved.access,
+            age_max_ms: age_max.map(|age| age.as_millis().try_into().unwrap_or(u64::MAX)),
+            stale_ok,
+            priority,
+            status,
+        };
+        self.command(Command::Want(want)).await?;
+        Ok(Want { engine: self.clone(), task, id, status: watch, seen: None })
+    }
+
+    /// Tells where a reader is: these pieces come first.
+    pub(super) async fn window(&self, task: TaskKey, pieces: Range<PieceIndex>) {
+        let _ = self.command(Command::Window { task, pieces }).await;
+    }
+
+    /// Forgets content that is not what it should be.
+    pub(super) async fn discard(&self, content: &Content) {
+        let (done, wait) = oneshot::channel();
+        let (task, generation) = (content.task, content.generation);
+        if self.command(Command::Discard { task, generation, done }).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+
+    /// Neighbours with which the task's pieces are exchanged.
+    pub(super) async fn neighbours(&self, task: TaskId) -> u32 {
+        let (reply, answer) = oneshot::channel();
+        match self.command(Command::Neighbours { task, reply }).await {
+            Ok(()) => answer.await.unwrap_or(0),
+            Err(_) => 0,
+        }
+    }
+
+    /// Lets go of a task so that the store may remove it; refused while somebody wants it.
+    pub(super) async fn release(&self, task: TaskId) -> Result<()> {
+        let (done, wait) = oneshot::channel();
+        self.command(Command::Release { task, done }).await?;
+        wait.await.map_err(|_| stopped())?
+    }
+
+    /// Stops the engine: lanes and sessions are closed, leases given back. Idempotent.
+    pub(crate) async fn shutdown(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.command(Command::Shutdown { done }).await.is_ok() {
+            let _ = wait.await;
+        }
+        self.0.stopped.cancelled().await;
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Cancelled, "the peer engine has stopped")
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+/// One caller's interest in a task; dropping it withdraws it.
+#[derive(Debug)]
+pub(super) struct Want {
+    engine: Engine,
+    pub(super) task: TaskId,
+    id: WantId,
+    status: watch::Receiver<WantStatus>,
+    seen: Option<Generation>,
+}
+
+impl Want {
+    /// The task's content now, once it is known; after that, the content that takes its place. Cancel-safe.
+    pub(super) async fn content(&mut self) -> Result<Arc<Content>> {
+        loop {
+            match self.status.borrow_and_update().clone() {
+                WantStatus::Failed(error) => return Err(error),
+                WantStatus::Content(content) if self.seen != Some(content.generation) => {
+                    let ended = matches!(*content.watch().borrow(), State::Superseded);
+                    if !ended {
+                        self.seen = Some(content.generation);
+                        return Ok(content);
+                    }
+                }
+                WantStatus::Content(_) | WantStatus::Resolving => {}
+            }
+            self.status.changed().await.map_err(|_| stopped())?;
+        }
+    }
+
+    /// Resolves when the task is found to be impossible although its content is known. Cancel-safe.
+    pub(super) async fn failed(&mut self) -> Error {
+        loop {
+            if let WantStatus::Failed(error) = self.status.borrow_and_update().clone() {
+                return error;
+            }
+            if self.status.changed().await.is_err() {
+                return stopped();
+            }
+        }
+    }
+}
+
+impl Drop for Want {
+    fn drop(&mut self) {
+        let (events, task, id) = (self.engine.0.events.clone(), self.task, self.id);
+        // A full queue must not lose it, and a destructor cannot wait.
+        self.engine.node().spawn(async move {
+            let _ = events.send(Event::Command(Command::Unwant { task, id })).await;
+        });
+    }
+}

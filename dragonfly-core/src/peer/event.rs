@@ -1,0 +1,124 @@
+//! What reaches the engine's one task: everything that happens, in one bounded queue.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio::sync::{oneshot, watch};
+
+use super::content::Content;
+use super::lane::LaneNumber;
+use super::origin::{Description, OriginAccess};
+use crate::net::{Incoming, Stream};
+use crate::source::SourceError;
+use crate::swarm::{HostKey, Input, LeaseKey, TaskKey};
+use crate::task::{Generation, PieceIndex, TaskId};
+use crate::wire::control::{Failure, LeaseId, TaskInfo, ToMember};
+use crate::{Error, Result};
+
+/// A coordinator that this host talks to: 0 is its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct AuthorityId(pub(super) u32);
+
+/// One caller's interest in a task.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct WantId(pub(super) u64);
+
+/// What a caller who wants a task sees of it.
+#[derive(Clone, Debug)]
+pub(super) enum WantStatus {
+    /// It is not known yet which content the task has now.
+    Resolving,
+    /// This content; how far it is, it says itself.
+    Content(Arc<Content>),
+    /// The task cannot be had.
+    Failed(Error),
+}
+
+/// A caller's interest as it reaches the engine.
+#[derive(Debug)]
+pub(super) struct NewWant {
+    pub(super) id: WantId,
+    pub(super) info: TaskInfo,
+    pub(super) label: String,
+    pub(super) scope: Scope,
+    pub(super) access: Option<OriginAccess>,
+    pub(super) age_max_ms: Option<u64>,
+    pub(super) stale_ok: bool,
+    pub(super) priority: u8,
+    pub(super) status: watch::Sender<WantStatus>,
+}
+
+/// Who may share a task, and under which name it is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Scope {
+    pub(super) class: crate::task::Class,
+    pub(super) tenant: String,
+}
+
+impl Scope {
+    /// Whether this host keeps it to itself: then it is its own coordinator, and nobody is told.
+    pub(super) fn is_local(&self) -> bool {
+        use crate::task::Class;
+        // A reauthorised task may be shared once each host asks the origin for itself; until then it is not shared.
+        matches!(self.class, Class::HostLocal | Class::Reauth)
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Command {
+    /// The content is not what it should be: forget it.
+    Discard { task: TaskId, generation: Generation, done: oneshot::Sender<()> },
+    /// Neighbours of a task, for listings.
+    Neighbours { task: TaskId, reply: oneshot::Sender<u32> },
+    /// Forgets a task that is to be removed from the store.
+    Release { task: TaskId, done: oneshot::Sender<Result<()>> },
+    Shutdown { done: oneshot::Sender<()> },
+    Unwant { task: TaskId, id: WantId },
+    Want(NewWant),
+    Window { task: TaskKey, pieces: Range<PieceIndex> },
+}
+
+#[derive(Debug)]
+pub(super) enum AuthorityEvent {
+    /// It is gone; another attempt is under way.
+    Down,
+    Message(Box<ToMember>),
+    /// An attempt to reach it failed.
+    Unreachable(Error),
+    Up { commands: tokio::sync::mpsc::Sender<crate::wire::control::ToCoordinator>, peer: crate::wire::PeerId },
+}
+
+/// What a lane tells. Its host and number stand beside it.
+#[derive(Debug)]
+pub(super) enum LaneEvent {
+    Cancelled { request: u32 },
+    Closed { task: TaskId, generation: Generation },
+    /// A request expects values that are not ours.
+    Conflicting { request: u32 },
+    Down,
+    Input(Input),
+    Opened { task: TaskKey, wanted: bool },
+    /// The neighbour opened a task that takes no part here.
+    OpenedUnknown { task: TaskId, generation: Generation },
+    /// A piece could not be read; its request was refused.
+    Unreadable { request: u32 },
+    /// A request named a task that is not open.
+    Unservable { request: u32 },
+}
+
+pub(super) enum Event {
+    Activated { task: TaskId, outcome: Result<Arc<Content>> },
+    Authority { id: AuthorityId, event: AuthorityEvent },
+    Command(Command),
+    Described { task: TaskId, lease: LeaseId, outcome: Result<Description, SourceError> },
+    Dialled { host: HostKey, outcome: Result<Stream> },
+    IncomingLane(Incoming),
+    Input(Input),
+    Lane { host: HostKey, lane: LaneNumber, event: LaneEvent },
+    LeaseEnded { task: TaskKey, lease: LeaseKey, end: PieceIndex, outcome: Result<(), Failure> },
+    LeaseProgress { task: TaskId, lease: LeaseId, end: PieceIndex },
+    Sealed { task: TaskKey },
+    /// The answer to a describe lease has no length: the holder takes all of it before it can be described.
+    Spooling { task: TaskId, lease: LeaseId },
+    StoreFailed { task: TaskKey, error: Error },
+}

@@ -1,0 +1,159 @@
+//! A lane's two halves: the reader takes in messages and pieces, the writer sends messages and serves pieces.
+//!
+//! One task drives both. The reader hashes each block while it is hot and hands whole pieces, proven, to the node's
+//! disk threads; it is slowed down by them through a budget of bytes that wait to be written. The writer sends one
+//! block at a time, so that a message waits for one block at most. What is read off the wire is checked here:
+//! anything that breaks the protocol ends the lane.
+
+mod reader;
+mod writer;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+use super::content::Content;
+use super::event::{Event, LaneEvent};
+use crate::node::Node;
+use crate::swarm::{HostKey, TaskKey};
+use crate::task::{Generation, PieceHash, PieceHasher, PieceIndex, TaskId};
+use crate::wire::lane::{RejectReason, Run, Slot};
+
+/// How many commands may wait for a lane. The core keeps far fewer in flight for each neighbour; a lane that lags
+/// behind so far is closed.
+pub(super) const COMMANDS_MAX: usize = 1024;
+
+/// Numbers the lanes of this process, so that events of one that was replaced are told apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LaneNumber(pub(super) u64);
+
+/// What the engine tells a lane to do.
+#[derive(Debug)]
+pub(super) enum LaneCommand {
+    Allot { content: Arc<Content>, runs: Vec<Run> },
+    Cancel { request: u32 },
+    Close { key: TaskKey, task: TaskId, generation: Generation, opened: bool },
+    Have { content: Arc<Content>, runs: Vec<Run>, complete: bool },
+    Lost { key: TaskKey, runs: Vec<Run> },
+    Open { content: Arc<Content>, wanted: bool },
+    Reject { request: u32, reason: RejectReason },
+    Request { content: Arc<Content>, request: u32, first: PieceIndex, count: u32 },
+    Seal { content: Arc<Content> },
+    Serve { content: Arc<Content>, request: u32, piece: PieceIndex, skip: u32 },
+    StopServing { request: u32 },
+}
+
+/// The contents that take part in the swarm, for lanes to find by name. Changed by the engine alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Registry(Arc<Mutex<HashMap<(TaskId, Generation), Arc<Content>>>>);
+
+impl Registry {
+    fn table(&self) -> MutexGuard<'_, HashMap<(TaskId, Generation), Arc<Content>>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(super) fn find(&self, task: TaskId, generation: Generation) -> Option<Arc<Content>> {
+        self.table().get(&(task, generation)).cloned()
+    }
+
+    pub(super) fn insert(&self, content: &Arc<Content>) {
+        self.table().insert((content.task, content.generation), Arc::clone(content));
+    }
+
+    pub(super) fn remove(&self, content: &Content) {
+        self.table().remove(&(content.task, content.generation));
+    }
+}
+
+/// A request of ours, as its pieces come in.
+struct Pending {
+    content: Arc<Content>,
+    first: PieceIndex,
+    values: Vec<PieceHash>,
+    /// How many of its pieces have arrived whole.
+    arrived: u32,
+    buffer: BytesMut,
+    hasher: Option<PieceHasher>,
+}
+
+impl Pending {
+    fn piece(&self) -> PieceIndex {
+        self.first + self.arrived
+    }
+
+    /// Bytes that are still to come.
+    fn due(&self) -> u64 {
+        let layout = self.content.layout;
+        let pieces = self.piece()..self.first + self.values.len() as u32;
+        let whole: u64 = pieces.filter_map(|piece| layout.length_of(piece)).sum();
+        whole - self.buffer.len() as u64
+    }
+}
+
+/// What both halves of a lane share.
+#[derive(Default)]
+struct Shared {
+    /// Tasks that the neighbour has open, by its numbers.
+    theirs: HashMap<Slot, Arc<Content>>,
+    pending: BTreeMap<u32, Pending>,
+    /// Bytes that may come although nothing is pending: what was under way when requests were withdrawn.
+    stray: u64,
+}
+
+struct Lane {
+    node: Node,
+    host: HostKey,
+    number: LaneNumber,
+    registry: Registry,
+    events: mpsc::Sender<Event>,
+    shared: Mutex<Shared>,
+}
+
+/// Why a lane ended.
+#[derive(Debug, thiserror::Error)]
+enum LaneError {
+    #[error("the connection failed")]
+    Connection(#[from] std::io::Error),
+    #[error("a malformed frame")]
+    Codec(#[from] crate::wire::codec::CodecError),
+    #[error("the neighbour broke the protocol: {0}")]
+    Protocol(&'static str),
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+impl Lane {
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    async fn tell(&self, event: LaneEvent) -> Result<(), LaneError> {
+        let event = Event::Lane { host: self.host, lane: self.number, event };
+        self.events.send(event).await.map_err(|_| LaneError::Stopped)
+    }
+}
+
+/// Runs a lane over `stream` until it fails, the neighbour breaks the protocol or the engine drops `commands`.
+/// Its end is told as [`LaneEvent::Down`].
+pub(super) async fn run(
+    node: Node,
+    (host, number): (HostKey, LaneNumber),
+    registry: Registry,
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    commands: mpsc::Receiver<LaneCommand>,
+    events: mpsc::Sender<Event>,
+) {
+    let (input, output) = tokio::io::split(stream);
+    let lane = Lane { node, host, number, registry, events, shared: Mutex::default() };
+    let ended = tokio::select! {
+        ended = reader::run(&lane, input) => ended,
+        ended = writer::run(&lane, output, commands) => ended,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(?host, %error, "lane ended");
+    }
+    let _ = lane.tell(LaneEvent::Down).await;
+}

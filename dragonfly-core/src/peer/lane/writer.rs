@@ -1,0 +1,276 @@
+//! The sending half of a lane.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+
+use super::{Lane, LaneCommand, LaneError, Pending};
+use crate::peer::content::Content;
+use crate::peer::event::LaneEvent;
+use crate::swarm::{Input, RequestId, TaskKey};
+use crate::task::HaveMap;
+use crate::wire::codec;
+use crate::wire::lane::{BLOCK_BYTES_MAX, Frame, Message, RejectReason, Run};
+use crate::wire::statement::Evidence;
+
+/// How many bytes of a piece are read from the store at a time.
+const READ_BYTES: usize = 256 << 10;
+
+/// How many runs one message names at most; what is left goes into the next one.
+const RUNS_PER_MESSAGE: usize = 512;
+
+/// How many bytes of evidence one message carries at most, well below a frame's limit.
+const EVIDENCE_BYTES: usize = 64 << 10;
+
+/// A piece being served.
+struct Serving {
+    content: Arc<Content>,
+    request: u32,
+    piece: u32,
+    /// Where in the piece the next block starts, and where the piece ends.
+    offset: u32,
+    length: u32,
+    sent: u32,
+    chunk: Bytes,
+}
+
+/// What the neighbour has been shown of a task.
+struct Shown {
+    pieces: HaveMap,
+    /// The items sent, by hash: one attestation covers several pieces.
+    items: HashSet<[u8; 32]>,
+}
+
+struct Writer<'a, W> {
+    lane: &'a Lane,
+    output: W,
+    buffer: BytesMut,
+    shown: HashMap<TaskKey, Shown>,
+    serving: VecDeque<Serving>,
+}
+
+pub(super) async fn run(
+    lane: &Lane,
+    output: impl AsyncWrite + Unpin,
+    mut commands: mpsc::Receiver<LaneCommand>,
+) -> Result<(), LaneError> {
+    let mut writer =
+        Writer { lane, output, buffer: BytesMut::new(), shown: HashMap::new(), serving: VecDeque::new() };
+    loop {
+        // Messages go ahead of blocks: they are small, and others wait for them.
+        let command = if writer.serving.is_empty() {
+            writer.flush().await?;
+            match commands.recv().await {
+                None => return Ok(()),
+                command => command,
+            }
+        } else {
+            match commands.try_recv() {
+                Ok(command) => Some(command),
+                Err(mpsc::error::TryRecvError::Empty) => None,
+                Err(mpsc::error::TryRecvError::Disconnected) => return Ok(()),
+            }
+        };
+        match command {
+            Some(command) => writer.obey(command).await?,
+            None => writer.send_block().await?,
+        }
+    }
+}
+
+impl<W: AsyncWrite + Unpin> Writer<'_, W> {
+    async fn flush(&mut self) -> Result<(), LaneError> {
+        if !self.buffer.is_empty() {
+            self.output.write_all_buf(&mut self.buffer).await?;
+        }
+        self.output.flush().await?;
+        Ok(())
+    }
+
+    fn message(&mut self, message: Message) -> Result<(), LaneError> {
+        codec::encode(&Frame::Message(message), &mut self.buffer)?;
+        Ok(())
+    }
+
+    async fn obey(&mut self, command: LaneCommand) -> Result<(), LaneError> {
+        match command {
+            LaneCommand::Open { content, wanted } => {
+                let shown = Shown {
+                    pieces: HaveMap::empty(content.layout.pieces()),
+                    items: HashSet::new(),
+                };
+                self.shown.insert(content.key, shown);
+                self.message(Message::Open {
+                    slot: content.key.0,
+                    task: content.task,
+                    generation: content.generation,
+                    length: content.layout.length(),
+                    piece_length: content.layout.piece_length(),
+                    wanted,
+                })?;
+            }
+            LaneCommand::Close { key, task, generation, opened } => {
+                self.shown.remove(&key);
+                self.lane.shared().theirs.retain(|_, content| content.key != key);
+                let slot = opened.then_some(key.0);
+                self.message(Message::Close { slot, task, generation })?;
+            }
+            LaneCommand::Have { content, runs, complete } => {
+                self.show(&content, &runs)?;
+                let mut rest = runs.as_slice();
+                loop {
+                    let (now, later) = rest.split_at(rest.len().min(RUNS_PER_MESSAGE));
+                    let complete = complete && later.is_empty();
+                    self.message(Message::Have { slot: content.key.0, runs: now.to_vec(), complete })?;
+                    rest = later;
+                    if rest.is_empty() {
+                        break;
+                    }
+                }
+            }
+            LaneCommand::Allot { content, runs } => {
+                self.show(&content, &runs)?;
+                self.message(Message::Allot { slot: content.key.0, runs })?;
+            }
+            LaneCommand::Lost { key, runs } => self.message(Message::Lost { slot: key.0, runs })?,
+            LaneCommand::Seal { content } => self.show(&content, &[])?,
+            LaneCommand::Request { content, request, first, count } => self.request(&content, request, first, count).await?,
+            LaneCommand::Cancel { request } => {
+                {
+                    let mut shared = self.lane.shared();
+                    if let Some(pending) = shared.pending.remove(&request) {
+                        shared.stray += pending.due();
+                    }
+                }
+                self.message(Message::Cancel { request })?;
+            }
+            LaneCommand::Reject { request, reason } => self.message(Message::Reject { request, reason })?,
+            LaneCommand::Serve { content, request, piece, skip } => {
+                let length = content.layout.length_of(piece).unwrap_or(0) as u32;
+                let offset = skip.min(length);
+                self.serving.push_back(Serving { content, request, piece, offset, length, sent: 0, chunk: Bytes::new() });
+            }
+            LaneCommand::StopServing { request } => self.serving.retain(|serving| serving.request != request),
+        }
+        Ok(())
+    }
+
+    /// Sends the evidence for pieces that the neighbour has not seen, and the seal once there is one.
+    fn show(&mut self, content: &Arc<Content>, runs: &[Run]) -> Result<(), LaneError> {
+        let Some(shown) = self.shown.get_mut(&content.key) else { return Ok(()) };
+        let pieces = runs.iter().filter_map(Run::range).flatten();
+        let fresh: Vec<u32> = pieces.filter(|piece| shown.pieces.insert(*piece)).collect();
+        let mut items = content.evidence().evidence_for(fresh);
+        items.retain(|item| shown.items.insert(hash_of(item)));
+        let slot = content.key.0;
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for item in items {
+            bytes += length_of(&item);
+            batch.push(item);
+            if bytes >= EVIDENCE_BYTES {
+                let items = std::mem::take(&mut batch);
+                bytes = 0;
+                self.message(Message::Evidence { slot, items })?;
+            }
+        }
+        if !batch.is_empty() {
+            self.message(Message::Evidence { slot, items: batch })?;
+        }
+        Ok(())
+    }
+
+    async fn request(&mut self, content: &Arc<Content>, request: u32, first: u32, count: u32) -> Result<(), LaneError> {
+        let values: Option<Vec<_>> = (first..first.saturating_add(count)).map(|piece| content.value(piece)).collect();
+        let Some(values) = values else {
+            // The value was forgotten since: the core asks elsewhere.
+            let input = Input::Rejected {
+                host: self.lane.host,
+                request: RequestId(request),
+                reason: RejectReason::Conflict,
+            };
+            return self.lane.tell(LaneEvent::Input(input)).await;
+        };
+        let message =
+            Message::Request { slot: content.key.0, request, first, skip: 0, values: values.concat() };
+        self.lane.shared().pending.insert(request, Pending::new(Arc::clone(content), first, values));
+        self.message(message)
+    }
+
+    /// Sends one block of the piece at the front, or of the next one if it cannot be read.
+    async fn send_block(&mut self) -> Result<(), LaneError> {
+        let Some(mut serving) = self.serving.pop_front() else { return Ok(()) };
+        if serving.chunk.is_empty() && serving.offset < serving.length {
+            match self.read_chunk(&serving).await {
+                Some(chunk) => serving.chunk = chunk,
+                None => {
+                    let request = serving.request;
+                    self.message(Message::Reject { request, reason: RejectReason::Unreadable })?;
+                    return self.lane.tell(LaneEvent::Unreadable { request }).await;
+                }
+            }
+        }
+        let block = serving.chunk.split_to(serving.chunk.len().min(BLOCK_BYTES_MAX));
+        if !block.is_empty() {
+            let header = codec::block_header(serving.request, serving.piece, serving.offset, block.len())?;
+            self.buffer.extend_from_slice(&header);
+            self.output.write_all_buf(&mut self.buffer).await?;
+            self.output.write_all(&block).await?;
+            serving.offset += block.len() as u32;
+            serving.sent += block.len() as u32;
+            self.lane.node.metrics().bytes_to_peers.add(block.len() as u64);
+        }
+        if serving.offset < serving.length {
+            // At the back: pieces that are served at the same time share the lane by blocks.
+            self.serving.push_back(serving);
+            return Ok(());
+        }
+        let Serving { request, piece, sent, .. } = serving;
+        let input = Input::Sent { host: self.lane.host, request, piece, bytes: sent };
+        self.lane.tell(LaneEvent::Input(input)).await
+    }
+
+    async fn read_chunk(&self, serving: &Serving) -> Option<Bytes> {
+        let length = READ_BYTES.min((serving.length - serving.offset) as usize);
+        let position = serving.content.layout.offset(serving.piece) + u64::from(serving.offset);
+        let entry = Arc::clone(&serving.content.entry);
+        let read = move || {
+            let mut bytes = vec![0; length];
+            entry.read_at(position, &mut bytes).map(|()| Bytes::from(bytes))
+        };
+        match self.lane.node.io().run(read).await {
+            Ok(Ok(bytes)) => Some(bytes),
+            Ok(Err(error)) => {
+                tracing::warn!(task = ?serving.content.task, piece = serving.piece, %error, "cannot read a piece");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// The signed bytes that tell an item from every other.
+fn signed(item: &Evidence) -> &[u8] {
+    match item {
+        Evidence::Attestation(signed) => &signed.0,
+        Evidence::Grant(bundle) => &bundle.grant.0,
+        Evidence::Seal(bundle) => &bundle.seal.0,
+    }
+}
+
+fn hash_of(item: &Evidence) -> [u8; 32] {
+    *blake3::hash(signed(item)).as_bytes()
+}
+
+/// About how many bytes an item takes in a frame.
+fn length_of(item: &Evidence) -> usize {
+    let credentials = match item {
+        Evidence::Attestation(_) => 0,
+        Evidence::Grant(bundle) => bundle.grantor.len() + bundle.holder.len(),
+        Evidence::Seal(bundle) => bundle.signer.len(),
+    };
+    signed(item).len() + credentials + 32
+}

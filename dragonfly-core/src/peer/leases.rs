@@ -1,0 +1,252 @@
+//! Leases on the origin, as their holder sees them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::actor::Actor;
+use super::authorities::LOCAL;
+use super::event::Event;
+use super::origin::{self, Body, Description, Fetch, OriginBody, Spooled};
+use crate::source::SourceError;
+use crate::swarm::{Input, LeaseKey, TaskKey};
+use crate::task::{Class, PieceIndex, TaskId};
+use crate::trust::statement::open_grant;
+use crate::wire::control::{Answer, Described, Failure, FailureKind, Granted, LeaseId, ToCoordinator, Work};
+use crate::wire::statement::{Grant, GrantBundle};
+
+/// How many grants may wait for their content to be opened.
+const WAITING_GRANTS_MAX: usize = 8;
+
+pub(super) struct Lease {
+    pub(super) cancel: CancellationToken,
+    pieces: Range<PieceIndex>,
+    bundle: GrantBundle,
+}
+
+/// What describing requests brought, until the lease on it is granted.
+#[derive(Default)]
+pub(super) struct Bodies {
+    streams: BTreeMap<u64, OriginBody>,
+    spooled: Option<Spooled>,
+}
+
+impl Bodies {
+    fn keep(&mut self, lease: LeaseId, body: Body) {
+        match body {
+            Body::None => {}
+            Body::Stream(stream) => {
+                // One description is out at a time: an older body is of no use any more.
+                self.streams.clear();
+                self.streams.insert(lease.number, stream);
+            }
+            Body::Spooled(spooled) => self.spooled = Some(spooled),
+        }
+    }
+
+    pub(super) fn take_spooled(&mut self) -> Option<Spooled> {
+        self.spooled.take()
+    }
+}
+
+const fn lease_id(lease: LeaseKey) -> LeaseId {
+    LeaseId { number: lease.lease, epoch: lease.epoch }
+}
+
+impl Actor {
+    pub(super) fn granted(&mut self, granted: Granted) {
+        let Granted { task: id, lease, .. } = granted;
+        match &granted.work {
+            Work::Describe { prior } => {
+                let prior = prior.clone();
+                self.describe(id, lease, prior);
+            }
+            Work::Pieces { bundle, .. } => {
+                let grant = match open_grant(&bundle.grant) {
+                    Ok((grant, _)) if grant.holder == self.node.peer_id() && grant.task == id => grant,
+                    _ => {
+                        tracing::warn!(task = ?id, "a grant that is not ours, or does not hold");
+                        return;
+                    }
+                };
+                let bundle = bundle.clone();
+                self.granted_pieces(granted, grant, bundle);
+            }
+        }
+    }
+
+    fn granted_pieces(&mut self, granted: Granted, grant: Grant, bundle: GrantBundle) {
+        let id = granted.task;
+        let lease = granted.lease;
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let content = task.current.and_then(|key| self.contents.get(&key));
+        let Some(content) = content.filter(|content| content.generation == grant.generation) else {
+            let coming = task.activating == Some(grant.generation);
+            if coming && task.grants.len() < WAITING_GRANTS_MAX {
+                task.grants.push(granted);
+            } else {
+                self.tell_of(id, ToCoordinator::Release { task: id, lease, end: grant.first });
+            }
+            return;
+        };
+        if grant.first >= grant.end || grant.end > content.layout.pieces() {
+            return;
+        }
+        let (key, pieces) = (content.key, grant.first..grant.end);
+        let lease = LeaseKey { lease: lease.number, epoch: lease.epoch };
+        let held = Lease { cancel: CancellationToken::new(), pieces: pieces.clone(), bundle };
+        self.leases.insert((key, lease), held);
+        self.input(Input::LeaseGranted { task: key, lease, pieces });
+    }
+
+    fn describe(&mut self, id: TaskId, lease: LeaseId, prior: Option<crate::task::Validator>) {
+        let access = self.tasks.get(&id).and_then(|task| task.access.clone());
+        let Some(access) = access else {
+            self.fail_lease(id, lease, 0, local("this host may not go to the origin of this task"));
+            return;
+        };
+        let (node, events) = (self.node.clone(), self.events.clone());
+        self.spawn_event(async move {
+            let sources = Arc::clone(node.sources());
+            let outcome = origin::describe(&node, &sources, &access, prior, (id, lease), &events).await;
+            Event::Described { task: id, lease, outcome }
+        });
+    }
+
+    pub(super) fn spooling(&mut self, task: TaskId, lease: LeaseId) {
+        self.tell_of(task, ToCoordinator::Described(Described { task, lease, fresh_ms: None, answer: Answer::Spooling }));
+    }
+
+    pub(super) fn described(&mut self, id: TaskId, lease: LeaseId, outcome: Result<Description, SourceError>) {
+        let description = match outcome {
+            Ok(description) => description,
+            Err(error) => {
+                let failure = Failure::from(&error);
+                self.fail_lease(id, lease, 0, failure);
+                return;
+            }
+        };
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if description.private && task.scope.class == Class::Public {
+            // The origin says that the answer is for this asker alone: it stays on this host.
+            self.fail_lease(id, lease, 0, local("the origin marks its answer as private"));
+            self.withdraw(id);
+            return;
+        }
+        task.bodies.keep(lease, description.body);
+        let (fresh_ms, answer) = (description.fresh_ms, description.answer);
+        self.tell_of(id, ToCoordinator::Described(Described { task: id, lease, fresh_ms, answer }));
+    }
+
+    /// Keeps a task to this host from now on.
+    fn withdraw(&mut self, id: TaskId) {
+        self.leave(id);
+        self.deactivate(id);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.scope.class = Class::HostLocal;
+            task.described = None;
+            self.join(id, LOCAL);
+        }
+    }
+
+    fn fail_lease(&mut self, task: TaskId, lease: LeaseId, end: PieceIndex, failure: Failure) {
+        self.tell_of(task, ToCoordinator::LeaseFailed { task, lease, end, failure });
+    }
+
+    /// The core wants a lease's range fetched.
+    pub(super) fn fetch(&mut self, key: TaskKey, lease: LeaseKey) {
+        let Some(content) = self.contents.get(&key).cloned() else { return };
+        let Some(held) = self.leases.get(&(key, lease)) else { return };
+        let Some(task) = self.tasks.get_mut(&content.task) else { return };
+        let described = task.described.as_ref();
+        let fetch = Fetch {
+            node: self.node.clone(),
+            sources: Arc::clone(self.node.sources()),
+            access: task.access.clone(),
+            validator: described.and_then(|current| current.validator.clone()),
+            splittable: described.is_some_and(|current| current.splittable),
+            lease,
+            pieces: held.pieces.clone(),
+            bundle: held.bundle.clone(),
+            body: task.bodies.streams.remove(&lease.lease),
+            events: self.events.clone(),
+            cancel: held.cancel.clone(),
+            content,
+        };
+        self.node.spawn(fetch.run());
+    }
+
+    /// The core gives a lease up: its range is not wanted, or held already.
+    pub(super) fn give_up(&mut self, key: TaskKey, lease: LeaseKey) {
+        let Some(held) = self.leases.remove(&(key, lease)) else { return };
+        held.cancel.cancel();
+        let Some(content) = self.contents.get(&key) else { return };
+        let task = content.task;
+        let have = content.entry.have();
+        if let Some(task) = self.tasks.get_mut(&task) {
+            task.bodies.streams.remove(&lease.lease);
+        }
+        // Pieces that are held count as fetched: nobody needs to fetch them again.
+        let end = have.next(held.pieces.start, false).unwrap_or(held.pieces.end).min(held.pieces.end);
+        let lease = lease_id(lease);
+        let message = if end == held.pieces.end {
+            ToCoordinator::Done { task, lease }
+        } else {
+            ToCoordinator::Release { task, lease, end }
+        };
+        self.tell_of(task, message);
+    }
+
+    pub(super) fn abort_leases(&mut self, key: TaskKey) {
+        let leases: Vec<LeaseKey> = self.leases.keys().filter(|(task, _)| *task == key).map(|(_, lease)| *lease).collect();
+        for lease in leases {
+            self.give_up(key, lease);
+        }
+    }
+
+    pub(super) fn lease_progress(&mut self, task: TaskId, lease: LeaseId, end: PieceIndex) {
+        self.tell_of(task, ToCoordinator::Progress { task, lease, end });
+    }
+
+    pub(super) fn lease_ended(
+        &mut self,
+        key: TaskKey,
+        lease: LeaseKey,
+        end: PieceIndex,
+        outcome: Result<(), Failure>,
+    ) {
+        if self.leases.remove(&(key, lease)).is_none() {
+            // It was given up, and the coordinator told so, before it ended.
+            return;
+        }
+        let Some(task) = self.contents.get(&key).map(|content| content.task) else { return };
+        match outcome {
+            Ok(()) => {
+                self.tell_of(task, ToCoordinator::Done { task, lease: lease_id(lease) });
+                self.input(Input::OriginDone { task: key, lease });
+            }
+            Err(failure) => {
+                tracing::info!(?task, error = %failure.text, "a fetch from the origin failed");
+                self.fail_lease(task, lease_id(lease), end, failure);
+                self.input(Input::OriginFailed { task: key, lease });
+            }
+        }
+    }
+
+    pub(super) fn revoked(&mut self, task: TaskId, lease: LeaseId) {
+        let lease = LeaseKey { lease: lease.number, epoch: lease.epoch };
+        let Some(key) = self.tasks.get(&task).and_then(|task| task.current) else { return };
+        if let Some(held) = self.leases.remove(&(key, lease)) {
+            held.cancel.cancel();
+            self.input(Input::LeaseRevoked { task: key, lease });
+        }
+    }
+}
+
+fn local(text: &str) -> Failure {
+    Failure { kind: FailureKind::Local, temporary: false, status: None, retry_ms: None, text: text.to_owned() }
+}

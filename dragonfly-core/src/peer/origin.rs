@@ -1,0 +1,411 @@
+//! What a lease holder does at the origin: describe a task, fetch a range, attest what came.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use futures::stream::{BoxStream, FuturesOrdered};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::content::{Content, keep_evidence};
+use super::event::Event;
+use crate::node::{Node, now_unix};
+use crate::source::{OpenRequest, Opened, OriginTrust, Registry, SourceError, SourceErrorKind};
+use crate::store::Spool;
+use crate::swarm::{Input, LeaseKey};
+use crate::task::{
+    Layout, PIECE_LENGTH_UNKNOWN, PIECES_MAX, PieceHash, PieceHasher, PieceIndex, TaskId, Validator, piece_length_for,
+};
+use crate::trust::statement::Attester;
+use crate::wire::control::{Answer, Failure, FailureKind, LeaseId};
+use crate::wire::statement::{ATTESTED_PIECES_MAX, Evidence, GrantBundle};
+
+/// How much of the content the describing request takes with it. At least one whole piece of anything below
+/// 256 GiB; what it carries beyond whole pieces would be fetched twice.
+const DESCRIBE_BYTES: u64 = 4 << 20;
+
+/// How many pieces may wait to be written while the next ones come from the origin.
+const WRITES_MAX: usize = 4;
+
+/// A lease is renewed at most so often: a quarter of the default time-out of a lease, and then some.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How this host may ask the origin of a task. Holds credentials: never logged, never sent to a peer.
+#[derive(Clone)]
+pub(super) struct OriginAccess {
+    pub(super) url: url::Url,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) trust: OriginTrust,
+    /// Whether a local user asked: the guard allows loopback then.
+    pub(super) local: bool,
+}
+
+impl OriginAccess {
+    fn request(&self, range: Option<Range<u64>>) -> OpenRequest {
+        OpenRequest {
+            headers: self.headers.clone(),
+            trust: self.trust.clone(),
+            local: self.local,
+            range,
+            ..OpenRequest::new(self.url.clone())
+        }
+    }
+}
+
+impl std::fmt::Debug for OriginAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OriginAccess(holds credentials)")
+    }
+}
+
+/// Bytes of content from the origin, in order.
+pub(super) type OriginBody = BoxStream<'static, Result<Bytes, SourceError>>;
+
+/// What a describe lease brought.
+pub(super) struct Description {
+    pub(super) answer: Answer,
+    pub(super) fresh_ms: Option<u64>,
+    pub(super) body: Body,
+    /// The answer is for those who presented the same credentials alone.
+    pub(super) private: bool,
+}
+
+/// The bytes that came with a description.
+pub(super) enum Body {
+    None,
+    /// The first pieces, on their way.
+    Stream(OriginBody),
+    /// All of it, in the store already.
+    Spooled(Spooled),
+}
+
+/// Content of unknown length, taken in whole.
+pub(super) struct Spooled {
+    pub(super) spool: Box<dyn Spool>,
+    pub(super) values: Vec<PieceHash>,
+}
+
+/// Asks the origin what the content is now. For content of unknown length all of it is taken in before this ends.
+pub(super) async fn describe(
+    node: &Node,
+    sources: &Registry,
+    access: &OriginAccess,
+    prior: Option<Validator>,
+    (task, lease): (TaskId, LeaseId),
+    events: &mpsc::Sender<Event>,
+) -> Result<Description, SourceError> {
+    let mut request = access.request(Some(0..DESCRIBE_BYTES));
+    request.prior = prior;
+    let asked = request.clone();
+    let content = match sources.open(request).await? {
+        Opened::Unchanged { fresh } => {
+            return Ok(Description {
+                answer: Answer::Unchanged,
+                fresh_ms: fresh.map(millis),
+                body: Body::None,
+                private: false,
+            });
+        }
+        Opened::Content(content) => content,
+    };
+    let (fresh_ms, private) = (content.fresh.map(millis), content.private);
+    let (validator, ranges) = (content.validator.clone(), content.ranges);
+    let carried = content.body_length.map(|carried| content.offset + carried);
+    let Some(length) = content.length else {
+        let _ = events.send(Event::Spooling { task, lease }).await;
+        let (spooled, length) = spool(node, content.body, (task, lease), events).await?;
+        let pieces = spooled.values.len() as u32;
+        let answer = Answer::Content {
+            length,
+            piece_length: PIECE_LENGTH_UNKNOWN,
+            validator,
+            ranges,
+            taking: pieces,
+            spooled: true,
+        };
+        return Ok(Description { answer, fresh_ms, body: Body::Spooled(spooled), private });
+    };
+    let piece_length = piece_length_for(length);
+    // Whole pieces alone: the rest of a cut piece comes with another lease.
+    let carried = carried.unwrap_or(0);
+    let taking = if carried >= length {
+        length.div_ceil(piece_length) as u32
+    } else if validator.is_some() {
+        (carried / piece_length) as u32
+    } else {
+        // Without a strong validator the rest could not be joined to this response.
+        0
+    };
+    let answer = Answer::Content {
+        length,
+        piece_length,
+        validator,
+        ranges,
+        taking,
+        spooled: false,
+    };
+    let body = if taking == 0 { Body::None } else { Body::Stream(sources.resume(asked, content)) };
+    Ok(Description { answer, fresh_ms, body, private })
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// Takes in a body of unknown length.
+async fn spool(
+    node: &Node,
+    mut body: OriginBody,
+    (task, lease): (TaskId, LeaseId),
+    events: &mpsc::Sender<Event>,
+) -> Result<(Spooled, u64), SourceError> {
+    let store = Arc::clone(node.store());
+    let mut spool = on_disk(node.io().run(move || store.spool()).await)?;
+    let mut values = Vec::new();
+    let mut hasher = PieceHasher::new(0, PIECE_LENGTH_UNKNOWN);
+    let mut length = 0_u64;
+    let mut renewed = Instant::now();
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes?;
+        let mut rest = bytes.as_ref();
+        while !rest.is_empty() {
+            if hasher.taken() == PIECE_LENGTH_UNKNOWN {
+                // A byte follows, so the piece is not the only one: its value is not the root's.
+                let index = values.len() as u32;
+                if index >= PIECES_MAX - 1 {
+                    return Err(local_error(format!("more than {PIECES_MAX} MiB of unknown length")));
+                }
+                let finished = std::mem::replace(&mut hasher, PieceHasher::new(index + 1, PIECE_LENGTH_UNKNOWN));
+                values.push(finish(finished, length + 1, index)?);
+            }
+            let take = rest.len().min((PIECE_LENGTH_UNKNOWN - hasher.taken()) as usize);
+            hasher.update(&rest[..take]).map_err(|e| local_error(e.to_string()))?;
+            length += take as u64;
+            rest = &rest[take..];
+        }
+        let appended = move || {
+            let outcome = spool.append(&bytes);
+            (spool, outcome)
+        };
+        let outcome;
+        (spool, outcome) = node.io().run(appended).await.map_err(|e| local_error(e.to_string()))?;
+        outcome.map_err(|e| local_error(e.to_string()))?;
+        if renewed.elapsed() >= PROGRESS_INTERVAL {
+            renewed = Instant::now();
+            let end = values.len() as u32;
+            let _ = events.send(Event::LeaseProgress { task, lease, end }).await;
+        }
+    }
+    if length > 0 {
+        let index = values.len() as u32;
+        values.push(finish(hasher, length, index)?);
+    }
+    Ok((Spooled { spool, values }, length))
+}
+
+fn finish(hasher: PieceHasher, length: u64, index: u32) -> Result<PieceHash, SourceError> {
+    let layout = Layout::new(length, PIECE_LENGTH_UNKNOWN).map_err(|e| local_error(e.to_string()))?;
+    hasher.finish(&layout, index).map_err(|e| local_error(e.to_string()))
+}
+
+fn on_disk<T>(outcome: crate::Result<Result<T, crate::store::StoreError>>) -> Result<T, SourceError> {
+    match outcome {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(local_error(error.to_string())),
+        Err(error) => Err(local_error(error.to_string())),
+    }
+}
+
+/// A lease on a range, as its holder works it off.
+pub(super) struct Fetch {
+    pub(super) node: Node,
+    pub(super) sources: Arc<Registry>,
+    pub(super) content: Arc<Content>,
+    pub(super) access: Option<OriginAccess>,
+    pub(super) validator: Option<Validator>,
+    pub(super) splittable: bool,
+    pub(super) lease: LeaseKey,
+    pub(super) pieces: Range<PieceIndex>,
+    pub(super) bundle: GrantBundle,
+    /// The response of the describing request, if this is its lease.
+    pub(super) body: Option<OriginBody>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) cancel: CancellationToken,
+}
+
+impl Fetch {
+    /// Works the lease off; its end is told as [`Event::LeaseEnded`].
+    pub(super) async fn run(self) {
+        let (attested, to_attest) = mpsc::channel(ATTESTED_PIECES_MAX);
+        let signer = Signer::new(&self);
+        let signing = self.node.spawn(signer.run(to_attest));
+        let mut end = self.pieces.start;
+        let mut body = None;
+        let (task, lease, events, cancel) = (self.content.key, self.lease, self.events.clone(), self.cancel.clone());
+        let mut fetch = self;
+        std::mem::swap(&mut body, &mut fetch.body);
+        let outcome = tokio::select! {
+            () = cancel.cancelled() => Err(aborted()),
+            outcome = fetch.take(body, &mut end, &attested) => outcome,
+        };
+        // The signer ends once the last piece was signed: only then is the lease done.
+        drop(attested);
+        let _ = signing.await;
+        let _ = events.send(Event::LeaseEnded { task, lease, end, outcome }).await;
+    }
+
+    async fn take(
+        &self,
+        body: Option<OriginBody>,
+        end: &mut PieceIndex,
+        attested: &mpsc::Sender<(PieceIndex, PieceHash)>,
+    ) -> Result<(), Failure> {
+        let layout = self.content.layout;
+        let mut body = match body {
+            Some(body) => body,
+            None => self.open().await?,
+        };
+        let mut writes = FuturesOrdered::new();
+        let mut renewed = Instant::now();
+        let mut buffer = BytesMut::new();
+        for piece in self.pieces.clone() {
+            let length = layout.length_of(piece).unwrap_or(0) as usize;
+            let mut hasher = PieceHasher::new(piece, layout.piece_length());
+            let mut hashed = 0;
+            loop {
+                let take = buffer.len().min(length);
+                hasher.update(&buffer[hashed..take]).map_err(|e| local(&e))?;
+                hashed = take;
+                if hashed == length {
+                    break;
+                }
+                let bytes = body.next().await.ok_or_else(|| local(&"the origin's body ended early"))?;
+                let bytes = bytes.map_err(|e| Failure::from(&e))?;
+                self.node.metrics().bytes_from_origin.add(bytes.len() as u64);
+                buffer.extend_from_slice(&bytes);
+            }
+            let value = hasher.finish(&layout, piece).map_err(|e| local(&e))?;
+            let bytes = buffer.split_to(length);
+            let entry = Arc::clone(&self.content.entry);
+            let node = self.node.clone();
+            writes.push_back(async move {
+                let written = node.io().run(move || entry.write_piece(piece, &bytes, &value)).await;
+                (piece, value, length as u64, written)
+            });
+            while writes.len() >= WRITES_MAX || (piece + 1 == self.pieces.end && !writes.is_empty()) {
+                let Some((piece, value, length, written)) = writes.next().await else { break };
+                let fresh = written.map_err(|e| local(&e))?.map_err(|e| local(&e))?;
+                if fresh {
+                    self.content.count_origin(length);
+                }
+                *end = piece + 1;
+                let _ = attested.send((piece, value)).await;
+            }
+            if renewed.elapsed() >= PROGRESS_INTERVAL {
+                renewed = Instant::now();
+                let lease = LeaseId { number: self.lease.lease, epoch: self.lease.epoch };
+                let _ = self.events.send(Event::LeaseProgress { task: self.content.task, lease, end: *end }).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<OriginBody, Failure> {
+        let access = self.access.as_ref().ok_or_else(|| local(&"this host may not go to the origin of this task"))?;
+        let layout = self.content.layout;
+        let bytes = layout.offset(self.pieces.start)..layout.offset(self.pieces.end).min(layout.length());
+        if self.splittable {
+            let mut request = access.request(Some(bytes));
+            request.expect = self.validator.clone();
+            request.expect_length = Some(layout.length());
+            return Ok(self.sources.fetch_range(request));
+        }
+        // One holder, one response, from the start.
+        let opened = self.sources.open(access.request(None)).await.map_err(|e| Failure::from(&e))?;
+        match opened {
+            Opened::Content(content) if content.length == Some(layout.length()) && content.validator == self.validator => {
+                Ok(content.body)
+            }
+            _ => Err(Failure {
+                kind: FailureKind::Changed,
+                temporary: true,
+                status: None,
+                retry_ms: None,
+                text: "the content changed at its origin".to_owned(),
+            }),
+        }
+    }
+}
+
+fn aborted() -> Failure {
+    Failure {
+        kind: FailureKind::Local,
+        temporary: true,
+        status: None,
+        retry_ms: None,
+        text: "the lease was given up".to_owned(),
+    }
+}
+
+fn local(error: &dyn std::fmt::Display) -> Failure {
+    let mut text = error.to_string();
+    text.truncate(text.floor_char_boundary(crate::wire::control::FAILURE_TEXT_MAX));
+    Failure { kind: FailureKind::Local, temporary: false, status: None, retry_ms: None, text }
+}
+
+/// Signs for the pieces of one lease as they are stored. It never waits to fill a batch: each signature covers
+/// what gathered while the last one was made.
+struct Signer {
+    node: Node,
+    content: Arc<Content>,
+    bundle: GrantBundle,
+    attester: Attester,
+    events: mpsc::Sender<Event>,
+}
+
+impl Signer {
+    fn new(fetch: &Fetch) -> Self {
+        Self {
+            node: fetch.node.clone(),
+            content: Arc::clone(&fetch.content),
+            attester: Attester::new(&fetch.bundle.grant),
+            bundle: fetch.bundle.clone(),
+            events: fetch.events.clone(),
+        }
+    }
+
+    async fn run(mut self, mut pieces: mpsc::Receiver<(PieceIndex, PieceHash)>) {
+        let mut items = vec![Evidence::Grant(self.bundle.clone())];
+        let mut batch = Vec::with_capacity(ATTESTED_PIECES_MAX);
+        while pieces.recv_many(&mut batch, ATTESTED_PIECES_MAX).await > 0 {
+            // A lease is worked off front to back: its pieces are consecutive.
+            let first = batch[0].0;
+            let values: Vec<PieceHash> = batch.iter().map(|(_, value)| *value).collect();
+            let Some(signed) = self.attester.attest(self.node.identity(), first, &values) else { return };
+            items.push(Evidence::Attestation(signed));
+            let refused = {
+                let mut evidence = self.content.evidence();
+                items.iter().find_map(|item| evidence.accept(item, now_unix()).err())
+            };
+            if let Some(error) = refused {
+                tracing::warn!(task = ?self.content.task, %error, "this host's own attestation does not hold");
+                return;
+            }
+            keep_evidence(&self.node, &self.content, std::mem::take(&mut items)).await;
+            for (piece, _) in batch.drain(..) {
+                let input = Input::OriginStored { task: self.content.key, piece };
+                if self.events.send(Event::Input(input)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// An error of this host's own while it worked for an origin's content.
+fn local_error(error: impl Into<String>) -> SourceError {
+    SourceError::new(SourceErrorKind::Local, error)
+}

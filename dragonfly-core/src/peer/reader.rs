@@ -1,0 +1,168 @@
+//! Content as a stream: bytes are handed out as soon as their pieces are proven.
+
+use std::io::{self, SeekFrom};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
+
+use super::content::{Content, State};
+use super::download::Download;
+use super::engine::{Engine, Want};
+use crate::{Error, ErrorKind, Receipt, Result};
+
+/// How many bytes are read from the store at a time.
+const CHUNK_BYTES: u64 = 256 << 10;
+
+/// How far ahead of a reader pieces are asked for first.
+const WINDOW_BYTES: u64 = 16 << 20;
+
+/// Proven bytes of one piece of content, from any place, before the whole is complete.
+///
+/// Reads wait for the pieces that they need, which are fetched first. Dropping the reader withdraws its interest
+/// in the content. What it yields is *attested* at least; whether the whole matches a digest that the caller gave
+/// is known at the end only: [`Reader::receipt`] says so.
+pub struct Reader {
+    engine: Engine,
+    content: Arc<Content>,
+    download: Download,
+    _want: Want,
+    position: u64,
+    /// Bytes read from the store, not yet handed out; they start at `position`.
+    chunk: Bytes,
+    pending: Option<BoxFuture<'static, Result<Bytes>>>,
+}
+
+impl Reader {
+    pub(super) fn new(engine: Engine, content: Arc<Content>, download: Download, want: Want) -> Self {
+        Self { engine, content, download, _want: want, position: 0, chunk: Bytes::new(), pending: None }
+    }
+
+    /// The content's length in bytes.
+    pub fn length(&self) -> u64 {
+        self.content.layout.length()
+    }
+
+    /// The task.
+    pub fn task(&self) -> crate::task::TaskId {
+        self.content.task
+    }
+
+    /// The version of its content.
+    pub fn generation(&self) -> crate::task::Generation {
+        self.content.generation
+    }
+
+    /// Waits until every piece is held and the whole was checked.
+    ///
+    /// # Errors
+    /// Whatever kept the content from being completed or verified. Cancel-safe.
+    pub async fn receipt(&mut self) -> Result<Receipt> {
+        (&mut self.download).await
+    }
+
+    fn read_chunk(&self) -> BoxFuture<'static, Result<Bytes>> {
+        let (engine, content, position) = (self.engine.clone(), Arc::clone(&self.content), self.position);
+        async move {
+            let layout = content.layout;
+            let piece = (position / layout.piece_length()) as u32;
+            let end = layout.range_of(piece).map_or(position, |range| range.end).min(position + CHUNK_BYTES);
+            if !content.entry.is_held(piece) {
+                let ahead = layout.pieces_of(position..position.saturating_add(WINDOW_BYTES));
+                engine.window(content.key, ahead).await;
+                held(&content, piece).await?;
+            }
+            let read = move || {
+                let mut bytes = vec![0; (end - position) as usize];
+                content.entry.read_at(position, &mut bytes).map(|()| Bytes::from(bytes))
+            };
+            engine.node().io().run(read).await?.map_err(Error::from)
+        }
+        .boxed()
+    }
+}
+
+/// Waits until a piece is held. Cancel-safe.
+async fn held(content: &Content, piece: u32) -> Result<()> {
+    let mut state = content.watch();
+    loop {
+        let now = state.borrow_and_update().clone();
+        if content.entry.is_held(piece) {
+            return Ok(());
+        }
+        match now {
+            State::Failed(error) => return Err(error),
+            State::Superseded => {
+                return Err(Error::new(ErrorKind::Origin, "the content changed at its origin while it was read")
+                    .temporary(true));
+            }
+            State::Complete | State::Running(_) => {}
+        }
+        if state.changed().await.is_err() {
+            return Err(Error::new(ErrorKind::Cancelled, "the engine has stopped"));
+        }
+    }
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.chunk.has_remaining() {
+                let take = self.chunk.len().min(buf.remaining());
+                buf.put_slice(&self.chunk.split_to(take));
+                self.position += take as u64;
+                return Poll::Ready(Ok(()));
+            }
+            if self.position >= self.length() || buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            let mut pending = self.pending.take().unwrap_or_else(|| self.read_chunk());
+            match pending.poll_unpin(cx) {
+                Poll::Pending => {
+                    self.pending = Some(pending);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(chunk)) => self.chunk = chunk,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+            }
+        }
+    }
+}
+
+impl AsyncSeek for Reader {
+    fn start_seek(mut self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        let target = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+            SeekFrom::End(by) => self.length().checked_add_signed(by),
+        };
+        let target = target
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "seek to before the start of the content"))?;
+        if target != self.position {
+            self.position = target;
+            self.chunk = Bytes::new();
+            self.pending = None;
+        }
+        Ok(())
+    }
+
+    fn poll_complete(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        Poll::Ready(Ok(self.position))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.download.cancel();
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("content", &self.content).field("position", &self.position).finish_non_exhaustive()
+    }
+}

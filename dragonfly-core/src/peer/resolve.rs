@@ -1,0 +1,102 @@
+//! From what a caller asks to what a task is.
+
+use url::Url;
+
+use super::Request;
+use super::event::Scope;
+use super::origin::OriginAccess;
+use crate::node::Node;
+use crate::source::OriginTrust;
+use crate::task::{Algorithm, Class, SpecOptions, TaskSpec};
+use crate::wire::control::TaskInfo;
+use crate::{Error, ErrorKind, Result};
+
+/// A request, understood.
+pub(crate) struct Resolved {
+    pub(super) info: TaskInfo,
+    pub(super) label: String,
+    pub(super) scope: Scope,
+    pub(super) access: Option<OriginAccess>,
+}
+
+/// Understands a request of a local caller.
+pub(super) fn resolve(node: &Node, request: &Request) -> Result<Resolved> {
+    let membership = node.membership();
+    let trust = OriginTrust { ca_pem: request.ca_pem.clone(), insecure: request.insecure };
+    let options = SpecOptions {
+        filtered: request.filtered_query_params.as_deref(),
+        tag: &request.tag,
+        application: &request.application,
+        tenant: &membership.claims().tenant,
+        headers: &request.headers,
+        tenant_key: Some(membership.tenant_key()),
+        tls: fingerprint(&request.ca_pem),
+        insecure: request.insecure,
+        digest: request.digest.clone(),
+    };
+    let specified = TaskSpec::new(&request.url, &options)
+        .map_err(|e| Error::new(ErrorKind::InvalidInput, "the request is malformed").caused_by(e))?;
+    let url = Url::parse(&request.url)
+        .map_err(|e| Error::new(ErrorKind::InvalidInput, "the URL cannot be parsed").caused_by(e))?;
+    if !node.sources().serves(url.scheme()) {
+        let context = format!("nothing here fetches {}: URLs", url.scheme());
+        return Err(Error::new(ErrorKind::InvalidInput, context));
+    }
+    let access = request.back_to_source.then(|| OriginAccess {
+        url,
+        headers: request.headers.clone(),
+        trust,
+        local: true,
+    });
+    let plain = request.headers.is_empty() && request.ca_pem.is_empty() && !specified.filtered;
+    Ok(of_spec(specified.spec, plain, access))
+}
+
+/// A task that a scheduler asks this seed to take part in.
+///
+/// # Errors
+/// The spec does not have the id that is claimed, or is not one that a seed can fetch by its URL alone.
+pub(crate) fn resolve_trigger(node: &Node, info: &TaskInfo) -> Result<Resolved> {
+    let refuse = |why: &str| Error::new(ErrorKind::InvalidInput, format!("a trigger was refused: {why}"));
+    let spec = info.spec.clone().ok_or_else(|| refuse("it says not what to fetch"))?;
+    spec.check().map_err(|e| refuse("its task is malformed").caused_by(e))?;
+    if spec.id() != info.task || spec.class != Class::Public || spec.tls.is_some() {
+        return Err(refuse("its task is not what it says"));
+    }
+    if spec.tenant != node.claims().tenant {
+        return Err(refuse("it is of another tenant"));
+    }
+    let url = Url::parse(&spec.url).map_err(|e| refuse("its URL cannot be parsed").caused_by(e))?;
+    if !node.sources().serves(url.scheme()) {
+        return Err(refuse("nothing here fetches such URLs"));
+    }
+    let access = OriginAccess { url, headers: Vec::new(), trust: OriginTrust::default(), local: false };
+    Ok(of_spec(spec, true, Some(access)))
+}
+
+/// `plain`: whoever has the canonical URL can fetch the content as the caller would.
+fn of_spec(spec: TaskSpec, plain: bool, access: Option<OriginAccess>) -> Resolved {
+    let seedable = plain && spec.class == Class::Public;
+    let scope = Scope { class: spec.class, tenant: spec.tenant.clone() };
+    // Digests that only guard against accidents do not fix content.
+    let fixed = spec.digest.as_ref().is_some_and(|digest| {
+        matches!(digest.algorithm(), Algorithm::Blake3 | Algorithm::Sha256 | Algorithm::Sha512)
+    });
+    let (label, task) = (spec.label(), spec.id());
+    Resolved { info: TaskInfo { task, spec: seedable.then_some(spec), fixed }, label, scope, access }
+}
+
+/// The fingerprint of authorities beyond the system's, in whatever order they were given.
+fn fingerprint(ca_pem: &[Vec<u8>]) -> Option<[u8; 32]> {
+    if ca_pem.is_empty() {
+        return None;
+    }
+    let mut hashes: Vec<[u8; 32]> = ca_pem.iter().map(|pem| *blake3::hash(pem).as_bytes()).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    let mut hasher = blake3::Hasher::new_derive_key("dragonfly origin authorities v1");
+    for hash in &hashes {
+        hasher.update(hash);
+    }
+    Some(*hasher.finalize().as_bytes())
+}

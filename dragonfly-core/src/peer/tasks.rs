@@ -1,0 +1,433 @@
+//! The tasks of this host: who wants them, which content they have now.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{oneshot, watch};
+
+use super::actor::Actor;
+use super::content::{Content, State};
+use super::event::{AuthorityId, Event, NewWant, Scope, WantId, WantStatus};
+use super::leases::Bodies;
+use super::origin::{OriginAccess, Spooled};
+use crate::node::now_unix;
+use crate::store::{Described, EntryKey};
+use crate::swarm::{Input, TaskKey, TaskOptions};
+use crate::task::{Generation, Layout, TaskId};
+use crate::trust::{Coordinators, EvidenceVerifier};
+use crate::wire::codec;
+use crate::wire::control::{Current, Failure, Granted, Held, Join, Neighbour, TaskInfo, ToCoordinator};
+use crate::wire::statement::Evidence;
+use crate::{Error, ErrorKind, Result};
+
+/// How many tasks take part in the swarm at a time. Beyond it the ones that nobody wants stop being served; their
+/// content stays in the store.
+const TASKS_MAX: usize = 2048;
+
+/// How many ranges a holder may fetch from the origin at a time for one task.
+const LEASES_PER_TASK_MAX: u8 = 2;
+
+pub(super) struct Task {
+    pub(super) info: TaskInfo,
+    pub(super) label: String,
+    pub(super) scope: Scope,
+    pub(super) access: Option<OriginAccess>,
+    pub(super) wants: BTreeMap<WantId, Wanted>,
+    pub(super) authority: Option<AuthorityId>,
+    /// The generation that takes part in the swarm.
+    pub(super) current: Option<TaskKey>,
+    /// A generation that is being opened in the store.
+    pub(super) activating: Option<Generation>,
+    /// What its coordinator says of the content now.
+    pub(super) described: Option<Current>,
+    /// Bytes that came with a description, until their lease is granted.
+    pub(super) bodies: Bodies,
+    /// Grants that came before the content was open.
+    pub(super) grants: Vec<Granted>,
+    /// Neighbours that were named before the content was open.
+    pub(super) named: Vec<Neighbour>,
+    /// The order of use, for letting go of the oldest.
+    used: u64,
+}
+
+pub(super) struct Wanted {
+    age_max_ms: Option<u64>,
+    stale_ok: bool,
+    priority: u8,
+    since: std::time::Instant,
+    status: watch::Sender<WantStatus>,
+}
+
+impl Actor {
+    pub(super) fn want(&mut self, want: NewWant) {
+        let id = want.info.task;
+        let used = want.id.0;
+        let task = self.tasks.entry(id).or_insert_with(|| Task {
+            info: want.info,
+            label: want.label,
+            scope: want.scope,
+            access: None,
+            wants: BTreeMap::new(),
+            authority: None,
+            current: None,
+            activating: None,
+            described: None,
+            bodies: Bodies::default(),
+            grants: Vec::new(),
+            named: Vec::new(),
+            used,
+        });
+        task.used = used;
+        if want.access.is_some() {
+            // The newest request's credentials are the likeliest to be valid still.
+            task.access = want.access;
+        }
+        let fixed = task.info.fixed;
+        let complete = task.current.and_then(|key| self.contents.get(&key)).filter(|content| content.is_complete());
+        if let Some(content) = complete.filter(|_| fixed) {
+            // Content that cannot change needs nobody's word that it is current.
+            let _ = want.status.send(WantStatus::Content(Arc::clone(content)));
+        }
+        task.wants.insert(
+            want.id,
+            Wanted {
+                age_max_ms: want.age_max_ms,
+                stale_ok: want.stale_ok,
+                priority: want.priority,
+                since: std::time::Instant::now(),
+                status: want.status,
+            },
+        );
+        match task.authority {
+            Some(authority) => self.join(id, authority),
+            None => self.reassign(Some(id)),
+        }
+        self.let_go();
+    }
+
+    pub(super) fn unwant(&mut self, id: TaskId, want: WantId) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.wants.remove(&want);
+        if !task.wants.is_empty() {
+            return;
+        }
+        let complete = task.current.and_then(|key| self.contents.get(&key)).is_some_and(|content| content.is_complete());
+        if !complete {
+            // Nobody wants it any more: what is held stays in the store, the rest is not fetched.
+            self.drop_task(id);
+        }
+    }
+
+    /// Stops serving the tasks that were used longest ago and that nobody wants, beyond the bound.
+    fn let_go(&mut self) {
+        while self.tasks.len() > TASKS_MAX {
+            let idle = self.tasks.iter().filter(|(_, task)| task.wants.is_empty()).min_by_key(|(_, task)| task.used);
+            let Some((id, _)) = idle else { return };
+            self.drop_task(*id);
+        }
+    }
+
+    /// Takes part in the task no more.
+    fn drop_task(&mut self, id: TaskId) {
+        self.leave(id);
+        self.deactivate(id);
+        self.tasks.remove(&id);
+    }
+
+    pub(super) fn leave(&mut self, id: TaskId) {
+        self.tell_of(id, ToCoordinator::Leave(id));
+    }
+
+    /// Takes the task's content out of the swarm.
+    pub(super) fn deactivate(&mut self, id: TaskId) {
+        let Some(key) = self.tasks.get_mut(&id).and_then(|task| task.current.take()) else { return };
+        self.abort_leases(key);
+        self.input(Input::TaskRemoved { task: key });
+        if let Some(content) = self.contents.remove(&key) {
+            self.registry.remove(&content);
+            content.end(State::Superseded);
+            content.retire();
+            self.close_on_lanes(&content);
+        }
+    }
+
+    /// Joins (or joins again, with what has changed) at a coordinator.
+    pub(super) fn join(&mut self, id: TaskId, authority: AuthorityId) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.authority = Some(authority);
+        let content = task.current.and_then(|key| self.contents.get(&key));
+        let held = content.map(|content| {
+            let described = task.described.as_ref().filter(|d| d.generation == content.generation);
+            let have = content.entry.have();
+            let eighths = if have.is_complete() { 8 } else { (u64::from(have.held()) * 8 / u64::from(have.pieces())) as u8 };
+            Held {
+                generation: content.generation,
+                length: content.layout.length(),
+                piece_length: content.layout.piece_length(),
+                validator: described.and_then(|d| d.validator.clone()),
+                splittable: described.is_some_and(|d| d.splittable),
+                eighths: eighths.min(if have.is_complete() { 8 } else { 7 }),
+            }
+        });
+        let join = Join {
+            info: task.info.clone(),
+            held,
+            wanted: !task.wants.is_empty(),
+            may_lease: task.access.is_some(),
+            // The strictest of those who want it.
+            age_max_ms: task.wants.values().filter_map(|want| want.age_max_ms).min(),
+            stale_ok: !task.wants.is_empty() && task.wants.values().all(|want| want.stale_ok),
+            priority: task.wants.values().map(|want| want.priority).min().unwrap_or(7),
+        };
+        let key = task.current;
+        self.tell(authority, ToCoordinator::Join(join));
+        if let Some(task) = key {
+            self.input(Input::AuthorityUp { task });
+        }
+    }
+
+    /// A seed is asked to take part in a task.
+    pub(super) fn triggered(&mut self, info: TaskInfo) {
+        self.node.triggered(info);
+    }
+
+    pub(super) fn neighbours(&mut self, id: TaskId, hosts: Vec<Neighbour>) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        match task.current {
+            None => task.named = hosts,
+            Some(key) => {
+                let hosts = hosts.into_iter().filter_map(|host| self.intern(host)).collect();
+                self.input(Input::Neighbours { task: key, hosts });
+            }
+        }
+    }
+
+    /// The coordinator says which content is current.
+    pub(super) fn current(&mut self, current: Current) {
+        let id = current.task;
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let generation = current.generation;
+        task.described = Some(current);
+        let active = task.current.and_then(|key| self.contents.get(&key));
+        if active.is_some_and(|content| content.generation == generation) {
+            self.satisfy(id);
+            return;
+        }
+        if task.activating == Some(generation) {
+            return;
+        }
+        task.activating = Some(generation);
+        self.activate(id);
+    }
+
+    /// Opens the generation that is current in the store.
+    fn activate(&mut self, id: TaskId) {
+        let key = TaskKey(self.next_key);
+        self.next_key += 1;
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let Some(current) = task.described.clone() else { return };
+        let spooled = task.bodies.take_spooled();
+        let scope = task.scope.clone();
+        let (info, label) = (task.info.clone(), task.label.clone());
+        let node = self.node.clone();
+        self.spawn_event(async move {
+            let opener = node.clone();
+            let open = move || open(&opener, key, &current, (info, label, scope), spooled);
+            let outcome = match node.io().run(open).await {
+                Ok(outcome) => outcome,
+                Err(error) => Err(error),
+            };
+            Event::Activated { task: id, outcome: outcome.map(Arc::new) }
+        });
+    }
+
+    /// A generation was opened: it takes part in the swarm from now on.
+    pub(super) fn activated(&mut self, id: TaskId, outcome: Result<Arc<Content>>) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let content = match outcome {
+            Ok(content) => content,
+            Err(error) => {
+                task.activating = None;
+                self.fail(id, &error);
+                return;
+            }
+        };
+        if task.described.as_ref().map(|current| current.generation) != Some(content.generation) {
+            // Another version became current meanwhile.
+            self.activate(id);
+            return;
+        }
+        task.activating = None;
+        self.deactivate(id);
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let key = content.key;
+        task.current = Some(key);
+        let have = content.entry.have();
+        let options = TaskOptions {
+            priority: task.wants.values().map(|want| want.priority).min().unwrap_or(7),
+            wanted: !task.wants.is_empty(),
+            may_lease: task.access.is_some(),
+            leases_max: LEASES_PER_TASK_MAX,
+            // Complete before anyone asked: each piece is given away once before any is given twice.
+            injector: have.is_complete() && self.node.acts_as_seed(),
+        };
+        let named = std::mem::take(&mut task.named);
+        let grants = std::mem::take(&mut task.grants);
+        self.contents.insert(key, Arc::clone(&content));
+        self.registry.insert(&content);
+        self.input(Input::TaskAdded { task: key, layout: content.layout, have, options });
+        let hosts: Vec<_> = named.into_iter().filter_map(|host| self.intern(host)).collect();
+        if !hosts.is_empty() {
+            self.input(Input::Neighbours { task: key, hosts });
+        }
+        for granted in grants {
+            self.granted(granted);
+        }
+        if content.is_complete() {
+            self.completed(key);
+        }
+        self.satisfy(id);
+    }
+
+    /// Tells those who want the task what its content is, if it is fresh enough for them.
+    fn satisfy(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let Some(content) = task.current.and_then(|key| self.contents.get(&key)) else { return };
+        let age = task.described.as_ref().map_or(u64::MAX, |current| current.age_ms);
+        for want in task.wants.values() {
+            // The coordinator applies the default; a caller's own bound is checked here, too, because several
+            // callers share one answer.
+            let waited = want.since.elapsed().as_millis() as u64;
+            let fresh = want.age_max_ms.is_none_or(|max| age <= max.saturating_add(waited)) || want.stale_ok;
+            if fresh || task.info.fixed {
+                want.status.send_replace(WantStatus::Content(Arc::clone(content)));
+            }
+        }
+    }
+
+    pub(super) fn task_failed(&mut self, id: TaskId, failure: &Failure) {
+        let label = self.tasks.get(&id).map(|task| task.label.clone()).unwrap_or_default();
+        self.fail(id, &Error::from_failure(failure, &label));
+    }
+
+    /// Fails everyone who wants the task.
+    pub(super) fn fail(&mut self, id: TaskId, error: &Error) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let complete = task.current.and_then(|key| self.contents.get(&key)).is_some_and(|content| content.is_complete());
+        for want in task.wants.values() {
+            want.status.send_replace(WantStatus::Failed(error.clone()));
+        }
+        if !complete {
+            self.drop_task(id);
+        }
+    }
+
+    pub(super) fn store_failed(&mut self, key: TaskKey, error: Error) {
+        let id = self.contents.get(&key).map(|content| content.task);
+        // A disk that is full does not get better by trying again: what is held stays, and the caller is told.
+        if let Some(id) = id {
+            self.fail(id, &error);
+        }
+    }
+
+    pub(super) fn discard(&mut self, id: TaskId, generation: Generation, done: oneshot::Sender<()>) {
+        let content = self.registry.find(id, generation);
+        if content.is_some() {
+            self.drop_task(id);
+        }
+        let node = self.node.clone();
+        self.node.spawn(async move {
+            if let Some(content) = content {
+                let key = content.entry.key().clone();
+                drop(content);
+                let store = Arc::clone(node.store());
+                let _ = node.io().run(move || store.remove(&key)).await;
+            }
+            let _ = done.send(());
+        });
+    }
+
+    pub(super) fn release(&mut self, id: TaskId) -> Result<()> {
+        match self.tasks.get(&id) {
+            Some(task) if !task.wants.is_empty() => {
+                Err(Error::new(ErrorKind::InvalidInput, "the task is being downloaded or read: cancel that first")
+                    .temporary(true))
+            }
+            _ => {
+                self.drop_task(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Every piece of a generation is held.
+    pub(super) fn completed(&mut self, key: TaskKey) {
+        let Some(content) = self.contents.get(&key).cloned() else { return };
+        content.end(State::Complete);
+        if self.node.may_seal() && content.evidence().sealed_root().is_none() {
+            let node = self.node.clone();
+            self.spawn_event(async move {
+                super::seal::seal(&node, &content).await;
+                Event::Sealed { task: key }
+            });
+        }
+    }
+
+    /// A seal was made: neighbours and the coordinator get it.
+    pub(super) fn sealed(&mut self, key: TaskKey) {
+        let Some(content) = self.contents.get(&key).cloned() else { return };
+        let Some(seal) = content.evidence().seal().cloned() else { return };
+        let (task, generation) = (content.task, content.generation);
+        self.tell_of(task, ToCoordinator::Sealed { task, generation, seal });
+        self.show_seal(&content);
+    }
+}
+
+/// Opens a generation in the store, with what proves it. Runs on a disk thread.
+fn open(
+    node: &crate::node::Node,
+    key: TaskKey,
+    current: &Current,
+    (info, label, scope): (TaskInfo, String, Scope),
+    spooled: Option<Spooled>,
+) -> Result<Content> {
+    let layout = Layout::new(current.length, current.piece_length)
+        .map_err(|e| Error::new(ErrorKind::Network, "the coordinator named an impossible layout").caused_by(e))?;
+    let network = node.network();
+    let entry_key = EntryKey {
+        network,
+        tenant: scope.tenant.clone(),
+        class: scope.class,
+        task: current.task,
+        generation: current.generation,
+    };
+    let described = Described {
+        layout,
+        validator: current.validator.clone(),
+        splittable: current.splittable,
+        label,
+        spec: info.spec,
+        fixed: info.fixed,
+    };
+    let entry = match spooled {
+        Some(Spooled { spool, values }) => spool.finish(&entry_key, &described, &values)?,
+        None => node.store().open(&entry_key, &described)?,
+    };
+    if entry.needs_proof() {
+        entry.prove()?;
+    }
+    let coordinators = if scope.is_local() { Coordinators::AnyMember } else { node.coordinators_policy() };
+    let mut evidence =
+        EvidenceVerifier::new(node.membership(), current.task, current.generation, layout, coordinators);
+    let now = now_unix();
+    for bytes in entry.evidence() {
+        // What was accepted before is accepted again, unless its signer was revoked since.
+        if let Ok(item) = codec::decode_statement::<Evidence>(&bytes) {
+            let _ = evidence.accept(&item, now);
+        }
+    }
+    if let Some(seal) = &current.seal {
+        let _ = evidence.accept(&Evidence::Seal(seal.clone()), now);
+    }
+    Ok(Content::new(key, current.task, current.generation, entry, evidence)?)
+}

@@ -1,0 +1,369 @@
+//! The Scheduler engine: sessions with members around the pure core.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Action, Config, Core, Input, Snapshot};
+use crate::node::{ControlReader, Node, now_unix, write_control};
+use crate::trust::statement::{open_seal, sign_grant};
+use crate::trust::{Claims, Roles};
+use crate::wire::PeerId;
+use crate::wire::control::{Granted, ToCoordinator, ToMember, Work};
+use crate::wire::statement::{Grant, GrantBundle};
+use crate::{Error, ErrorKind, Result};
+
+/// How many messages of all members may wait for the core.
+const INBOX_MAX: usize = 4096;
+
+/// How many messages may wait for one member. Who lags behind so far is cut off and comes back.
+const OUTBOX_MAX: usize = 512;
+
+/// How many queued messages are taken before the core's actions are carried out.
+const BATCH_MAX: usize = 256;
+
+/// The buffer of a session within the process.
+const LOCAL_BYTES: usize = 64 << 10;
+
+/// The Scheduler engine of a node: it pairs the members that want a task and leases the origin to them.
+///
+/// A cheap handle; the engine stops when the last one is dropped. [`Scheduler::shutdown`] stops it at once. Its state is soft: members
+/// announce it again to the next scheduler, or to this one when it comes back.
+#[derive(Clone, Debug)]
+pub struct Scheduler {
+    coordinator: Arc<Coordinator>,
+}
+
+/// Starts a [`Scheduler`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct SchedulerBuilder {
+    node: Node,
+}
+
+impl Scheduler {
+    /// A scheduler on `node`.
+    pub fn builder(node: &Node) -> SchedulerBuilder {
+        SchedulerBuilder { node: node.clone() }
+    }
+
+    /// What it knows now. Cancel-safe.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        let (reply, answer) = oneshot::channel();
+        self.coordinator.send(Event::Snapshot(reply)).await?;
+        answer.await.map_err(|_| stopped())
+    }
+
+    /// Ends its sessions and stops. Members go on with what they have and turn to the next scheduler. Idempotent.
+    ///
+    /// # Errors
+    /// None so far.
+    pub async fn shutdown(&self) -> Result<()> {
+        self.coordinator.stop.cancel();
+        self.coordinator.stopped.cancelled().await;
+        Ok(())
+    }
+}
+
+impl SchedulerBuilder {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The node's credential lacks the scheduler's role.
+    pub async fn start(self) -> Result<Scheduler> {
+        if !self.node.claims().roles.contains(Roles::SCHEDULER) {
+            let context = "this node's token does not carry the scheduler's role: ask for one that does";
+            return Err(Error::new(ErrorKind::Config, context));
+        }
+        Ok(Scheduler { coordinator: Coordinator::of(&self.node) })
+    }
+}
+
+/// A node's coordinator: the engine behind [`Scheduler`], and what a peer that has no scheduler falls back on.
+#[derive(Debug)]
+pub(crate) struct Coordinator {
+    inbox: mpsc::Sender<Event>,
+    node: Node,
+    stop: CancellationToken,
+    stopped: CancellationToken,
+    _stop: DropGuard,
+}
+
+enum Event {
+    Down { session: u64, peer: PeerId },
+    Message { session: u64, peer: PeerId, message: ToCoordinator },
+    Snapshot(oneshot::Sender<Snapshot>),
+    Up { session: Session, peer: PeerId },
+}
+
+struct Session {
+    number: u64,
+    claims: Claims,
+    credential: Vec<u8>,
+    ip: Option<IpAddr>,
+    outbox: mpsc::Sender<ToMember>,
+}
+
+impl Coordinator {
+    /// The coordinator of `node`, started if it does not run.
+    pub(crate) fn of(node: &Node) -> Arc<Self> {
+        node.shared(|| {
+            let (inbox, queue) = mpsc::channel(INBOX_MAX);
+            let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
+            let (actor, ended) = (Actor::new(node.clone()), stopped.clone());
+            let running = stop.clone();
+            let accepting = accept(node.clone(), inbox.clone(), stop.clone());
+            node.spawn(async move {
+                let accepting = tokio::spawn(accepting);
+                actor.run(queue, running).await;
+                accepting.abort();
+                ended.cancel();
+            });
+            Arc::new(Self { inbox, node: node.clone(), stop: stop.clone(), stopped, _stop: stop.drop_guard() })
+        })
+    }
+
+    /// A session for an engine of the same process.
+    pub(crate) fn local_session(&self) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(LOCAL_BYTES);
+        let member = Member {
+            peer: self.node.peer_id(),
+            claims: self.node.claims().clone(),
+            credential: self.node.membership().credential_bytes().to_vec(),
+            ip: None,
+        };
+        self.node.spawn(serve(member, self.node.next_number(), ours, self.inbox.clone(), self.stop.clone()));
+        theirs
+    }
+
+    async fn send(&self, event: Event) -> Result<()> {
+        self.inbox.send(event).await.map_err(|_| stopped())
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Cancelled, "the scheduler has stopped")
+}
+
+struct Member {
+    peer: PeerId,
+    claims: Claims,
+    credential: Vec<u8>,
+    ip: Option<IpAddr>,
+}
+
+/// Takes in the sessions that members open.
+async fn accept(node: Node, inbox: mpsc::Sender<Event>, stop: CancellationToken) {
+    while let Some(incoming) = node.next_control().await {
+        let peer = incoming.peer;
+        let Some((claims, credential)) = node.admitted(peer) else { continue };
+        let member = Member { peer, claims, credential, ip: node.host().remote_ip(peer) };
+        node.spawn(serve(member, node.next_number(), incoming.stream, inbox.clone(), stop.clone()));
+    }
+}
+
+/// One session: what the member says goes to the core, what the core says goes to the member.
+async fn serve(
+    member: Member,
+    number: u64,
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    inbox: mpsc::Sender<Event>,
+    stop: CancellationToken,
+) {
+    let (input, mut output) = tokio::io::split(stream);
+    let mut input = ControlReader::<_, ToCoordinator>::new(input);
+    let (outbox, mut queue) = mpsc::channel(OUTBOX_MAX);
+    let peer = member.peer;
+    let session = Session { number, claims: member.claims, credential: member.credential, ip: member.ip, outbox };
+    if inbox.send(Event::Up { session, peer }).await.is_err() {
+        return;
+    }
+    let read = async {
+        loop {
+            match input.next().await {
+                Ok(Some(message)) => {
+                    if inbox.send(Event::Message { session: number, peer, message }).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%peer, %error, "a member's session failed");
+                    return;
+                }
+            }
+        }
+    };
+    let write = async {
+        while let Some(message) = queue.recv().await {
+            if write_control(&mut output, &message).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = read => {}
+        () = write => {}
+        () = stop.cancelled() => {}
+    }
+    let _ = inbox.send(Event::Down { session: number, peer }).await;
+}
+
+/// The task that owns the core.
+struct Actor {
+    node: Node,
+    core: Core,
+    sessions: HashMap<PeerId, Session>,
+    interval_ms: u32,
+    started: Instant,
+}
+
+impl Actor {
+    fn new(node: Node) -> Self {
+        // Above every epoch of an earlier life: its grants are outlived by ours.
+        let epoch_floor = now_unix() << 20;
+        let config = Config { network: node.network(), epoch_floor, ..Config::default() };
+        let interval_ms = config.interval.as_millis() as u32;
+        let core = Core::new(config, node.seed());
+        Self { node, core, interval_ms, sessions: HashMap::new(), started: Instant::now() }
+    }
+
+    async fn run(mut self, mut queue: mpsc::Receiver<Event>, stop: CancellationToken) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let deadline = self.core.next_deadline();
+            let due = async {
+                match deadline {
+                    None => std::future::pending().await,
+                    Some(deadline) => tokio::time::sleep_until((self.started + deadline).into()).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                count = queue.recv_many(&mut batch, BATCH_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    for event in batch.drain(..) {
+                        self.handle(event);
+                    }
+                }
+                () = due => self.core.handle(self.started.elapsed(), Input::Deadline),
+            }
+            while let Some(action) = self.core.poll() {
+                self.act(action);
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Snapshot(reply) => {
+                let _ = reply.send(self.core.snapshot());
+            }
+            Event::Up { session, peer } => {
+                if self.sessions.contains_key(&peer) {
+                    // A member that comes back before its old session was seen to end.
+                    self.core.handle(now, Input::HostDown { peer });
+                }
+                let claims = &session.claims;
+                self.core.handle(
+                    now,
+                    Input::HostUp {
+                        peer,
+                        seed_role: claims.roles.contains(Roles::SEED),
+                        tenant: claims.tenant.clone(),
+                        seen_ip: session.ip,
+                        local: peer == self.node.peer_id(),
+                    },
+                );
+                self.sessions.insert(peer, session);
+            }
+            Event::Down { session, peer } => {
+                if self.sessions.get(&peer).is_some_and(|known| known.number == session) {
+                    self.sessions.remove(&peer);
+                    self.core.handle(now, Input::HostDown { peer });
+                }
+            }
+            Event::Message { session, peer, message } => {
+                if self.sessions.get(&peer).is_some_and(|known| known.number == session) {
+                    if matches!(message, ToCoordinator::KeepAlive) {
+                        // Answered, so that the member can tell a dead coordinator from a quiet one.
+                        self.send(peer, ToMember::Welcome { interval_ms: self.interval_ms });
+                    }
+                    if self.is_sound(peer, &message) {
+                        self.core.handle(now, Input::Message { from: peer, message });
+                    } else {
+                        tracing::warn!(%peer, "a member says what does not hold: ignored");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Checks what the core takes on trust: that a task is what it is said to be, and who signed a seal.
+    fn is_sound(&self, from: PeerId, message: &ToCoordinator) -> bool {
+        match message {
+            ToCoordinator::Join(join) => {
+                let tenant = self.sessions.get(&from).map(|session| session.claims.tenant.as_str());
+                let spec = join.info.spec.as_ref();
+                spec.is_none_or(|spec| spec.id() == join.info.task && Some(spec.tenant.as_str()) == tenant)
+            }
+            ToCoordinator::Sealed { task, generation, seal } => {
+                let Ok((sealed, signer)) = open_seal(&seal.seal) else { return false };
+                let claims = self.node.membership().check(&seal.signer, signer, now_unix());
+                let may = claims.is_ok_and(|claims| {
+                    claims.roles.contains(Roles::SEED) || claims.roles.contains(Roles::SCHEDULER)
+                });
+                may && sealed.network == self.node.network() && (sealed.task, sealed.generation) == (*task, *generation)
+            }
+            _ => true,
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Close { peer, reason } => {
+                tracing::info!(%peer, ?reason, "a member's session is closed");
+                self.sessions.remove(&peer);
+            }
+            Action::Send { to, message } => self.send(to, message),
+            Action::Grant { to, lease, timeout_ms, grant } => self.grant(to, lease, timeout_ms, grant),
+        }
+    }
+
+    fn grant(&mut self, to: PeerId, lease: crate::wire::control::LeaseId, timeout_ms: u32, grant: Grant) {
+        let Some(session) = self.sessions.get(&to) else { return };
+        let bundle = GrantBundle {
+            grant: sign_grant(self.node.identity(), &grant),
+            grantor: self.node.membership().credential_bytes().to_vec(),
+            holder: session.credential.clone(),
+        };
+        let work = Work::Pieces { bundle, grant: None };
+        self.send(to, ToMember::Granted(Granted { task: grant.task, lease, timeout_ms, work }));
+    }
+
+    fn send(&mut self, to: PeerId, message: ToMember) {
+        let Some(session) = self.sessions.get(&to) else { return };
+        if let Err(mpsc::error::TrySendError::Full(_)) = session.outbox.try_send(message) {
+            tracing::warn!(peer = %to, "a member does not keep up: its session is closed");
+            self.sessions.remove(&to);
+            let now = self.now();
+            self.core.handle(now, Input::HostDown { peer: to });
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Small networks of real nodes.
+
+use std::path::PathBuf;
+
+use dragonfly_core::{Address, Node, NodeBuilder, Peer, Receipt, Request, Roles, Scheduler, Seed, Token, TokenOptions};
+use dragonfly_testkit::{Logged, Origin, Resource, content};
+use tempfile::TempDir;
+
+pub(crate) const SEED: u64 = 7;
+
+/// A scheduler with a seed on one node, and peers that joined with its token.
+pub(crate) struct Network {
+    pub(crate) origin: Origin,
+    pub(crate) scheduler: Option<(Node, Scheduler)>,
+    pub(crate) seed: Option<Seed>,
+    pub(crate) peers: Vec<Member>,
+    pub(crate) dir: TempDir,
+}
+
+pub(crate) struct Member {
+    pub(crate) node: Node,
+    pub(crate) peer: Peer,
+}
+
+pub(crate) fn loopback() -> Address {
+    "/ip4/127.0.0.1/tcp/0".parse().unwrap()
+}
+
+pub(crate) fn quic() -> Address {
+    "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()
+}
+
+impl Network {
+    /// `seed`: whether the scheduler's node is a seed, too.
+    pub(crate) async fn start(peers: usize, seed: bool) -> Self {
+        Self::over(peers, seed, loopback()).await
+    }
+
+    pub(crate) async fn over(peers: usize, with_seed: bool, listen: Address) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let origin = Origin::start().await.unwrap();
+        let first = Node::builder()
+            .data_dir(dir.path().join("first"))
+            .listen(listen.clone())
+            .allow_loopback_origins(true)
+            .start()
+            .await
+            .unwrap();
+        let scheduler = Scheduler::builder(&first).start().await.unwrap();
+        let seed = if with_seed { Some(Seed::builder(&first).start().await.unwrap()) } else { None };
+        let token = first.token(TokenOptions::default()).unwrap();
+        let mut network = Self { origin, scheduler: Some((first, scheduler)), seed, peers: Vec::new(), dir };
+        for number in 0..peers {
+            let member = network.member(number, &token, listen.clone()).await;
+            network.peers.push(member);
+        }
+        network
+    }
+
+    pub(crate) fn builder(&self, number: usize, token: &Token, listen: Address) -> NodeBuilder {
+        Node::builder().data_dir(self.dir.path().join(format!("peer-{number}"))).listen(listen).join(token.clone())
+    }
+
+    pub(crate) async fn member(&self, number: usize, token: &Token, listen: Address) -> Member {
+        let node = self.builder(number, token, listen).start().await.unwrap();
+        let peer = Peer::builder(&node).start().await.unwrap();
+        Member { node, peer }
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        self.scheduler.as_ref().unwrap().0.token(TokenOptions::default()).unwrap()
+    }
+
+    pub(crate) fn serve(&self, path: &str, resource: Resource) -> String {
+        self.origin.set(path, resource);
+        self.origin.url(path)
+    }
+
+    pub(crate) fn output(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Has every peer fetch `url` at once and checks what each got.
+    pub(crate) async fn fetch_all(&self, url: &str, length: u64) -> Vec<Receipt> {
+        let expected = content::blake3(SEED, length);
+        let name = blake3::hash(url.as_bytes()).to_hex()[..8].to_owned();
+        let downloads = self.peers.iter().enumerate().map(|(number, member)| {
+            let output = self.output(&format!("{name}-{number}"));
+            let download = member.peer.fetch(Request::new(url).output(&output));
+            async move { (download.await, output) }
+        });
+        let mut receipts = Vec::new();
+        for (outcome, output) in futures::future::join_all(downloads).await {
+            let receipt = outcome.unwrap();
+            assert_eq!(receipt.length, length);
+            assert_eq!(receipt.blake3.bytes(), expected);
+            let bytes = std::fs::read(&output).unwrap();
+            assert_eq!(blake3::hash(&bytes).as_bytes(), &expected, "{}", output.display());
+            receipts.push(receipt);
+        }
+        receipts
+    }
+
+    /// Requests at the origin for one path.
+    pub(crate) fn requests(&self, path: &str) -> Vec<Logged> {
+        self.origin.log().into_iter().filter(|logged| logged.path == path).collect()
+    }
+
+    pub(crate) async fn stop(self) {
+        for member in &self.peers {
+            member.peer.shutdown().await.unwrap();
+            member.node.shutdown().await.unwrap();
+        }
+        if let Some(seed) = &self.seed {
+            seed.shutdown().await.unwrap();
+        }
+        if let Some((node, scheduler)) = &self.scheduler {
+            scheduler.shutdown().await.unwrap();
+            node.shutdown().await.unwrap();
+        }
+    }
+}
+
+pub(crate) fn all_roles() -> TokenOptions {
+    let mut options = TokenOptions::default();
+    options.roles = Roles::ALL;
+    options
+}

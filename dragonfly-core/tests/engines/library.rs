@@ -1,0 +1,103 @@
+//! What an embedder sees.
+
+use dragonfly_core::task::{Algorithm, DigestHasher};
+use dragonfly_core::{Digest, ErrorKind, Event, Node, Peer, Proof, Request};
+use dragonfly_testkit::{Origin, Resource, content};
+use futures::StreamExt as _;
+
+const LENGTH: u64 = 2 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_line_fetches() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(3, LENGTH));
+    let output = dir.path().join("output");
+    let receipt = dragonfly_core::fetch(&origin.url("/file"), &output).await.unwrap();
+    assert_eq!((receipt.length, receipt.proof), (LENGTH, Proof::Verified));
+    assert_eq!(std::fs::read(&output).unwrap(), content::bytes(3, 0, LENGTH as usize));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+    let bytes = dragonfly_core::fetch_bytes(&origin.url("/file"), LENGTH as usize).await.unwrap();
+    assert_eq!(bytes, content::bytes(3, 0, LENGTH as usize));
+    let error = dragonfly_core::fetch_bytes(&origin.url("/file"), 1000).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Full);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_digest_is_checked_over_the_whole() {
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(3, LENGTH));
+    let node = Node::builder().start().await.unwrap();
+    let peer = Peer::builder(&node).start().await.unwrap();
+    for algorithm in Algorithm::ALL {
+        let mut hasher = DigestHasher::new(algorithm);
+        hasher.update(&content::bytes(3, 0, LENGTH as usize));
+        let right = hasher.finish();
+        let receipt = peer.fetch(Request::new(origin.url("/file")).digest(right.clone())).await.unwrap();
+        assert_eq!((receipt.digest, receipt.proof), (Some(right.clone()), Proof::Verified));
+        let mut bytes = right.bytes().to_vec();
+        bytes[0] ^= 1;
+        let wrong = Digest::new(algorithm, &bytes).unwrap();
+        let error = peer.fetch(Request::new(origin.url("/file")).digest(wrong)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{algorithm:?}");
+    }
+    peer.shutdown().await.unwrap();
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn downloads_show_progress_and_are_shared() {
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(3, LENGTH).rate(8 << 20));
+    let node = Node::builder().start().await.unwrap();
+    let peer = Peer::builder(&node).start().await.unwrap();
+    let first = peer.fetch(Request::new(origin.url("/file")));
+    let second = peer.fetch(Request::new(origin.url("/file")));
+    let events: Vec<Event> = first.events().collect().await;
+    assert!(events.contains(&Event::Described { length: LENGTH }), "{events:?}");
+    assert!(events.iter().any(|event| matches!(event, Event::Progress { bytes: 1.., .. })), "{events:?}");
+    first.await.unwrap();
+    second.await.unwrap();
+    assert_eq!(origin.body_bytes("/file"), LENGTH);
+    peer.shutdown().await.unwrap();
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn held_tasks_are_listed_pinned_and_removed() {
+    let origin = Origin::start().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::builder().data_dir(dir.path()).start().await.unwrap();
+    let peer = Peer::builder(&node).start().await.unwrap();
+    for number in 0..3 {
+        let path = format!("/{number}?X-Amz-Signature=secret{number}");
+        origin.set(&path, Resource::seeded(number, LENGTH));
+        origin.set(format!("/{number}"), Resource::seeded(number, LENGTH));
+        peer.fetch(Request::new(origin.url(&format!("/{number}")))).await.unwrap();
+    }
+    let listed = peer.list(None, 2).await.unwrap();
+    assert_eq!(listed.len(), 2);
+    let rest = peer.list(Some((listed[1].task, listed[1].generation)), 10).await.unwrap();
+    assert_eq!(rest.len(), 1);
+    let task = rest[0].task;
+    peer.pin(task, true).await.unwrap();
+    assert!(peer.stat(task).await.unwrap()[0].pinned);
+    assert!(peer.remove(task).await.unwrap() >= LENGTH);
+    assert!(peer.stat(task).await.unwrap().is_empty());
+    assert_eq!(peer.pin(task, true).await.unwrap_err().kind(), ErrorKind::NotFound);
+    peer.shutdown().await.unwrap();
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_requests_are_told_what_is_wrong() {
+    let node = Node::builder().start().await.unwrap();
+    let peer = Peer::builder(&node).start().await.unwrap();
+    for url in ["", "not a url", "file:///etc/passwd", "gopher://example.org/"] {
+        let error = peer.fetch(Request::new(url)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{url}: {error:?}");
+    }
+    peer.shutdown().await.unwrap();
+    assert_eq!(peer.fetch(Request::new("http://127.0.0.1:1/")).await.unwrap_err().kind(), ErrorKind::Cancelled);
+    node.shutdown().await.unwrap();
+}
