@@ -1,1 +1,32 @@
-//! placeholder
+//! Who fetches what from the origin, and who trades with whom: the coordinator of tasks.
+//!
+//! [`Core`] is a plain state machine: no sockets, no clock, no global randomness. Its shell hands it what happened
+//! ([`Input`]) with the time, and does what it says ([`Action`]). A scheduler runs one for many tasks; an elected
+//! member runs the very same one for a task without a scheduler; the simulator drives it with a virtual clock.
+//!
+//! It owns soft state only: which hosts are up, which generation of a task is current, who may fetch which range
+//! from the origin, and the graph of neighbours. All of it is rebuilt from what members announce. It knows progress
+//! in eighths and the ranges of leases, never bitmaps.
+//!
+//! Whoever calls it has checked identity, roles and tenant (from credentials), seals, and that a
+//! [`TaskSpec`](crate::task::TaskSpec) in a join is the preimage of the task's id.
+
+mod config;
+mod core;
+mod describe;
+mod event;
+mod host;
+mod join;
+mod lease;
+mod neighbours;
+mod ranges;
+mod slab;
+mod snapshot;
+mod task;
+#[cfg(test)]
+mod tests;
+
+pub use config::Config;
+pub use core::Core;
+pub use event::{Action, CloseReason, Input};
+pub use snapshot::{HostSnapshot, LeaseSnapshot, Snapshot, TaskSnapshot};

@@ -1,0 +1,111 @@
+//! What an operator may change about the core, and the bounds that nobody may.
+
+use std::time::Duration;
+
+/// Settings of a [`Core`](super::Core). The defaults suit both one laptop and ten thousand hosts.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The network's public key, named in every grant.
+    pub network: [u8; 32],
+    /// Epochs start above this. A shell that may have lived before gives a number above all earlier epochs (wall
+    /// clock seconds shifted left by 20 bits will do), so that its grants win over those of its earlier life.
+    pub epoch_floor: u64,
+    /// How often a host is to say something; silent for three intervals it counts as down.
+    pub interval: Duration,
+    /// T: a lease without progress for so long is aborted by its holder; the core grants it again after 2T.
+    pub lease_timeout: Duration,
+    /// After the holder's session ended its leases are granted again so much later. Shorter than T because a dead
+    /// process is the common case; safety rests on hashes and epochs, a mistake costs at most one range twice.
+    pub lost_holder_grace: Duration,
+    /// W: how old the origin's word on a URL that is not fixed may be, where neither origin nor caller say otherwise.
+    pub window: Duration,
+    /// The longest time for which an origin's `max-age` is believed.
+    pub fresh_max: Duration,
+    /// A seed that was triggered is to join within so long, else another one is.
+    pub trigger_timeout: Duration,
+    /// A host that could not fetch is not asked again for so long.
+    pub unfit_time: Duration,
+    /// Neighbours a member is given.
+    pub neighbours_wanted: usize,
+    /// Candidates that are compared for them.
+    pub sampled_max: usize,
+    /// Members with so many neighbours are chosen last.
+    pub degree_preferred_max: usize,
+    /// Hosts that hold leases of one task at a time.
+    pub holders_max: usize,
+    /// Content has one seed fetching it for each so many bytes, up to `seeds_per_task_max`.
+    pub seed_share: u64,
+    /// Seeds that are triggered for one task.
+    pub seeds_per_task_max: usize,
+    /// Hosts in all.
+    pub hosts_max: usize,
+    /// Tasks in all.
+    pub tasks_max: usize,
+    /// Tasks that one host may take part in.
+    pub tasks_per_host_max: usize,
+    /// A task in which nobody takes part is remembered for so long.
+    pub idle_max: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            network: [0; 32],
+            epoch_floor: 0,
+            interval: Duration::from_secs(10),
+            lease_timeout: Duration::from_secs(10),
+            lost_holder_grace: Duration::from_secs(1),
+            window: Duration::from_secs(10),
+            fresh_max: Duration::from_secs(3600),
+            trigger_timeout: Duration::from_secs(3),
+            unfit_time: Duration::from_secs(5),
+            neighbours_wanted: 12,
+            sampled_max: 32,
+            degree_preferred_max: 16,
+            holders_max: 16,
+            seed_share: 256 << 20,
+            seeds_per_task_max: 3,
+            hosts_max: 100_000,
+            tasks_max: 1_000_000,
+            tasks_per_host_max: 4096,
+            idle_max: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Silent for so many intervals a host counts as down: two lost keepalives are forgiven.
+pub(super) const SILENT_INTERVALS: u32 = 3;
+
+/// The most pieces of one lease, so that holders share a task finely (`docs/design`, Cold origin).
+pub(super) const LEASE_PIECES_MAX: u32 = 8;
+
+/// Small pieces are leased at least so many bytes at a time: below it the origin's round trip dominates.
+pub(super) const LEASE_BYTES_MIN: u64 = 1 << 20;
+
+/// One origin request is at most so many bytes, so that the overrun of a lapsed lease is bounded.
+pub(super) const LEASE_BYTES_MAX: u64 = 32 << 20;
+
+/// Leases of one task that one host may hold: the one being fetched and the next.
+pub(super) const LEASES_PER_HOLDER_MAX: u32 = 2;
+
+/// How often all candidates are asked to describe a task before those who wait are told that it failed.
+pub(super) const DESCRIBE_ROUNDS_MAX: u8 = 3;
+
+/// Candidates asked in one round; more would find the same origin down.
+pub(super) const DESCRIBE_CANDIDATES_MAX: usize = 16;
+
+/// The pause before the second round of candidates, doubled for the next, unless the origin named one.
+pub(super) const DESCRIBE_PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest pause between rounds, whatever the origin named: those who wait are to learn of the failure.
+pub(super) const DESCRIBE_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Failed leases of a task in a row, without a piece between them, after which its members are told.
+pub(super) const LEASE_FAILURES_MAX: u8 = 6;
+
+/// Bytes of a failure's text that are passed on.
+pub(super) const FAILURE_TEXT_MAX: usize = 256;
+
+/// Neighbours that a member who asks for more is given beyond those it has.
+pub(super) const NEIGHBOURS_MORE: usize = 4;

@@ -1,0 +1,210 @@
+//! Who trades with whom: a near-regular, connected graph per generation, near hosts preferred.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::Rng;
+use rand::seq::{SliceRandom, index};
+
+use super::config::NEIGHBOURS_MORE;
+use super::core::Core;
+use super::join::no_fetcher;
+use super::slab::{HostIx, TaskIx};
+use crate::task::TaskId;
+use crate::wire::control::{NEIGHBOURS_MAX, Neighbour, ToMember};
+
+/// Sources that are always among the candidates, so that one of them can be chosen.
+const SOURCES_SAMPLED: usize = 4;
+
+impl Core {
+    /// Gives members the neighbours that they lack, and tells them all that they have.
+    pub(super) fn connect(&mut self, t: TaskIx, members: &[HostIx]) {
+        let mut told: BTreeMap<HostIx, Vec<HostIx>> = BTreeMap::new();
+        let batch: BTreeSet<HostIx> = members.iter().copied().collect();
+        for &host in members {
+            let degree = self.tasks[t].members.get(&host).map_or(0, |m| m.neighbours.len());
+            let wanted = self.config.neighbours_wanted.min(NEIGHBOURS_MAX).saturating_sub(degree);
+            self.add_edges(t, host, wanted, &batch, &mut told);
+        }
+        for &host in members {
+            let hosts = self.neighbours_of(t, host);
+            if !hosts.is_empty() {
+                self.send_neighbours(t, host, hosts);
+            }
+        }
+        told.into_iter().for_each(|(host, news)| self.send_neighbours(t, host, news));
+    }
+
+    /// A member asks for more neighbours, maybe because none of its own holds what it misses.
+    pub(super) fn ask_neighbours(&mut self, host: HostIx, id: &TaskId, lacking: bool) {
+        let Some(t) = self.find_joined(host, id) else { return };
+        let task = &mut self.tasks[t];
+        let member = &task.members[&host];
+        if member.waiting.is_some() {
+            return;
+        }
+        if member.neighbours.len() >= NEIGHBOURS_MAX {
+            // It has met as many as it can use: others take their place.
+            task.unlink(host);
+        }
+        let degree = task.members[&host].neighbours.len();
+        let goal = self.config.neighbours_wanted.max(degree + NEIGHBOURS_MORE).min(NEIGHBOURS_MAX);
+        let mut told = BTreeMap::new();
+        let news = self.add_edges(t, host, goal - degree, &BTreeSet::from([host]), &mut told);
+        let none_new = news.is_empty();
+        let hosts = if none_new { self.neighbours_of(t, host) } else { news };
+        self.send_neighbours(t, host, hosts);
+        told.into_iter().for_each(|(other, news)| self.send_neighbours(t, other, news));
+        if lacking {
+            self.lacking(t, host, none_new);
+        }
+    }
+
+    /// No neighbour of a member holds what it misses. Once it has met whom it could meet, what departed hosts
+    /// fetched is taken to be lost with them.
+    fn lacking(&mut self, t: TaskIx, host: HostIx, met_all: bool) {
+        let task = &mut self.tasks[t];
+        let before = task.members[&host].lacked;
+        task.edit(host, |m| m.lacked = true);
+        let Some(generation) = task.version.as_ref().map(|v| v.generation) else { return };
+        let member = &task.members[&host];
+        if !member.seeks() || !(met_all || before) {
+            return;
+        }
+        if member.generation() != Some(generation) {
+            // What it misses of an older generation cannot be leased any more.
+            let complete = member.generation().and_then(|g| task.groups.get(&g)).map_or(0, |g| g.complete);
+            if complete == 0 {
+                self.resync(t, host);
+            }
+            return self.settle(t);
+        }
+        if task.is_held() {
+            return;
+        }
+        if !task.orphaned.is_empty() {
+            if task.is_resumable() {
+                let lost = std::mem::take(&mut task.orphaned);
+                task.free.absorb(&lost);
+            } else if task.leases.is_empty() {
+                return self.restart(t, false);
+            }
+        }
+        self.want_lease(t, host);
+        self.settle(t);
+        self.push_lease(t, host);
+    }
+
+    /// Nobody fetches what a member lacks and nobody asked to: whoever may is told to, else the member learns it.
+    fn push_lease(&mut self, t: TaskIx, host: HostIx) {
+        let task = &self.tasks[t];
+        if !task.is_leasable() || !task.leases.is_empty() || task.trigger.is_some() || task.describe.is_some() {
+            return;
+        }
+        let fit = task.members.iter().filter(|(_, m)| m.is_fit() && m.seed == task.seeds_only() && m.waiting.is_none());
+        let Some(holder) = fit.map(|(&h, _)| h).next() else {
+            let (id, pause) = (task.id, self.config.unfit_time);
+            return self.send_failed(host, id, &no_fetcher(pause));
+        };
+        self.want_lease(t, holder);
+        self.settle(t);
+    }
+
+    /// Makes up to `wanted` more hosts neighbours of `host`, and notes who is to be told of it: those who have room,
+    /// or whom it cannot dial. Members of the `batch` are told all by the caller.
+    fn add_edges(
+        &mut self,
+        t: TaskIx,
+        host: HostIx,
+        wanted: usize,
+        batch: &BTreeSet<HostIx>,
+        told: &mut BTreeMap<HostIx, Vec<HostIx>>,
+    ) -> Vec<HostIx> {
+        let chosen = self.choose(t, host, wanted);
+        for &other in &chosen {
+            let task = &mut self.tasks[t];
+            let has_room = task.members[&other].neighbours.len() < self.config.neighbours_wanted;
+            task.link(host, other);
+            let dialable = self.hosts[host].record.is_some();
+            if dialable && (has_room || self.hosts[other].record.is_none()) && !batch.contains(&other) {
+                told.entry(other).or_default().push(host);
+            }
+        }
+        chosen
+    }
+
+    /// Up to `wanted` hosts that `host` should trade with, best first.
+    fn choose(&mut self, t: TaskIx, host: HostIx, wanted: usize) -> Vec<HostIx> {
+        let task = &self.tasks[t];
+        let Some(member) = task.members.get(&host) else { return Vec::new() };
+        let Some(group) = member.generation().and_then(|generation| task.groups.get(&generation)) else {
+            return Vec::new();
+        };
+        let (count, sampled) = (group.list.len(), self.config.sampled_max);
+        let mut candidates: BTreeSet<HostIx> = if count <= sampled + 1 {
+            group.list.iter().copied().collect()
+        } else {
+            let pivot = group.list[self.rng.random_range(0..count)];
+            let sources = group.holders.range(pivot..).chain(group.holders.range(..pivot)).take(SOURCES_SAMPLED);
+            let random = index::sample(&mut self.rng, count, sampled);
+            random.iter().map(|at| group.list[at]).chain(sources.copied()).collect()
+        };
+        let me = &self.hosts[host];
+        candidates.retain(|&other| {
+            let dialable = me.record.is_some() || self.hosts[other].record.is_some();
+            let room = task.members[&other].neighbours.len() < NEIGHBOURS_MAX;
+            other != host && dialable && room && !member.neighbours.contains(&other)
+        });
+        let mut ranked: Vec<(bool, bool, usize, u32, HostIx)> = Vec::with_capacity(candidates.len());
+        for other in candidates {
+            let degree = task.members[&other].neighbours.len();
+            let far = !me.is_near(&self.hosts[other]);
+            ranked.push((degree >= self.config.degree_preferred_max, far, degree, self.rng.random(), other));
+        }
+        ranked.sort_unstable();
+        let mut chosen = Vec::with_capacity(wanted);
+        if let Some(at) = ranked.iter().position(|&(.., other)| task.members[&other].is_source()) {
+            chosen.extend((wanted > 0).then(|| ranked.remove(at).4));
+        }
+        // Crowded members only make up for a lack of others, so that degrees stay near each other.
+        let crowded = ranked.partition_point(|&(crowded, ..)| !crowded);
+        let enough = wanted.min(self.config.neighbours_wanted * 2 / 3);
+        let take = crowded.max(enough.saturating_sub(chosen.len())).min(ranked.len());
+        ranked.truncate(take);
+        // A quarter is chosen regardless of place, so that no site is an island.
+        let best = (wanted - wanted / 4).saturating_sub(chosen.len()).min(ranked.len());
+        ranked[best..].shuffle(&mut self.rng);
+        chosen.extend(ranked.into_iter().map(|(.., other)| other));
+        chosen.truncate(wanted);
+        chosen
+    }
+
+    /// A member's neighbours, best first: one that holds something, then the near ones.
+    fn neighbours_of(&self, t: TaskIx, host: HostIx) -> Vec<HostIx> {
+        let task = &self.tasks[t];
+        let Some(member) = task.members.get(&host) else { return Vec::new() };
+        let me = &self.hosts[host];
+        let mut hosts: Vec<HostIx> = member.neighbours.iter().copied().collect();
+        hosts.sort_by_key(|other| {
+            let m = &task.members[other];
+            (!me.is_near(&self.hosts[*other]), !m.is_source(), m.neighbours.len())
+        });
+        if let Some(at) = hosts.iter().position(|other| task.members[other].is_source()) {
+            hosts[..=at].rotate_right(1);
+        }
+        hosts.truncate(NEIGHBOURS_MAX);
+        hosts
+    }
+
+    fn send_neighbours(&mut self, t: TaskIx, to: HostIx, hosts: Vec<HostIx>) {
+        let task = self.tasks[t].id;
+        let describe = |&host: &HostIx| {
+            let h = &self.hosts[host];
+            Neighbour { peer: h.peer, record: h.record.clone(), seen_ip: h.ip_bytes(), seed: h.seed }
+        };
+        let messages: Vec<Vec<Neighbour>> = match hosts.is_empty() {
+            true => vec![Vec::new()],
+            false => hosts.chunks(NEIGHBOURS_MAX).map(|chunk| chunk.iter().map(describe).collect()).collect(),
+        };
+        messages.into_iter().for_each(|hosts| self.send(to, ToMember::Neighbours { task, hosts }));
+    }
+}
