@@ -1,0 +1,123 @@
+//! Which source serves which scheme.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+use url::Url;
+
+use super::{
+    Guard, HttpConfig, HttpSource, OpenRequest, Opened, Source, SourceError, SourceErrorKind, fetch_range, resume,
+};
+
+/// The sources of a node by URL scheme: `http` and `https` unless told otherwise. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    sources: Arc<BTreeMap<String, Arc<dyn Source>>>,
+}
+
+/// Puts a [`Registry`] together.
+#[derive(Default)]
+pub struct RegistryBuilder {
+    guard: Guard,
+    http: HttpConfig,
+    sources: Vec<Arc<dyn Source>>,
+}
+
+impl RegistryBuilder {
+    /// What fetches over HTTP may reach.
+    #[must_use]
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// Time-outs, proxy and the like of HTTP.
+    #[must_use]
+    pub fn http(mut self, config: HttpConfig) -> Self {
+        self.http = config;
+        self
+    }
+
+    /// Adds a source; it takes the place of any other for its schemes, the built-in ones included. A source of the
+    /// embedder's enforces what it may reach itself.
+    #[must_use]
+    pub fn source(mut self, source: Arc<dyn Source>) -> Self {
+        self.sources.push(source);
+        self
+    }
+
+    /// The registry.
+    pub fn build(self) -> Registry {
+        let http: Arc<dyn Source> = Arc::new(HttpSource::new(self.guard, self.http));
+        let mut sources = BTreeMap::new();
+        for source in std::iter::once(http).chain(self.sources) {
+            for scheme in source.schemes() {
+                sources.insert(scheme.to_ascii_lowercase(), source.clone());
+            }
+        }
+        Registry { sources: Arc::new(sources) }
+    }
+}
+
+impl Registry {
+    /// Puts one together.
+    pub fn builder() -> RegistryBuilder {
+        RegistryBuilder::default()
+    }
+
+    /// The source for a URL.
+    ///
+    /// # Errors
+    /// [`SourceErrorKind::InvalidInput`]: nobody serves its scheme.
+    pub fn source(&self, url: &Url) -> Result<Arc<dyn Source>, SourceError> {
+        self.sources.get(url.scheme()).cloned().ok_or_else(|| {
+            let known = self.sources.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let text = format!("no source for {}: URLs (there are: {known})", url.scheme());
+            SourceError::new(SourceErrorKind::InvalidInput, text)
+        })
+    }
+
+    /// See [`Source::open`].
+    ///
+    /// # Errors
+    /// Those of the source, and none for the scheme.
+    pub async fn open(&self, request: OpenRequest) -> Result<Opened, SourceError> {
+        self.source(&request.url)?.open(request).await
+    }
+
+    /// See [`fetch_range`].
+    pub fn fetch_range(&self, request: OpenRequest) -> BoxStream<'static, Result<Bytes, SourceError>> {
+        match self.source(&request.url) {
+            Ok(source) => fetch_range(source, request),
+            Err(error) => stream::once(async { Err(error) }.boxed()).boxed(),
+        }
+    }
+
+    /// See [`resume()`].
+    pub fn resume(
+        &self,
+        request: OpenRequest,
+        content: super::Content,
+    ) -> BoxStream<'static, Result<Bytes, SourceError>> {
+        match self.source(&request.url) {
+            Ok(source) => resume(source, request, content),
+            Err(error) => stream::once(async { Err(error) }.boxed()).boxed(),
+        }
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::builder().build()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.sources.keys()).finish()
+    }
+}
