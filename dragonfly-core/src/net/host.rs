@@ -1,0 +1,547 @@
+//! The host's handle and its event loop.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{FutureExt as _, StreamExt as _};
+use libp2p::core::transport::ListenerId;
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, NetworkBehaviour, Swarm, SwarmEvent};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::admission::{Admission, Claims, Registry};
+use super::error::{DialError, ListenError, OpenError, StartError, chain};
+use super::limits::Limits;
+use super::streams::{self, Acceptor, Incoming, Shared, Stream};
+use super::transport::{self, Gate};
+use crate::wire::{Address, PeerId};
+
+/// How a host is to be started.
+#[derive(Clone)]
+pub struct HostConfig {
+    /// The Ed25519 secret key of this host's identity.
+    pub seed: [u8; 32],
+    /// Who is let in.
+    pub admission: Arc<dyn Admission>,
+    /// Where to listen. Empty: no listener, the host only dials.
+    pub listen: Vec<Address>,
+    /// The protocols to accept, each a name that begins with a slash.
+    pub protocols: Vec<&'static str>,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+impl HostConfig {
+    /// A host that only dials and accepts no protocol, with the default limits.
+    pub fn new(seed: [u8; 32], admission: Arc<dyn Admission>) -> Self {
+        Self { seed, admission, listen: Vec::new(), protocols: Vec::new(), limits: Limits::default() }
+    }
+}
+
+/// Who came and who went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerEvent {
+    /// The last connection to this peer closed.
+    Down(PeerId),
+    /// The first connection to this peer is up, in whichever direction.
+    Up(PeerId),
+}
+
+/// A handle to the network host of this process: a cheap clone. Dropping the last one stops the host without waiting
+/// for anything; [`Host::shutdown`] stops it and waits.
+///
+/// All async methods are cancel-safe: dropping `connect` leaves the attempt running, dropping `open` gives the stream
+/// back. They need a tokio runtime with timers.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    local: PeerId,
+    shared: Arc<Shared>,
+    control: Arc<Control>,
+    commands: mpsc::Sender<Command>,
+    listening: watch::Receiver<Listening>,
+}
+
+/// What the handle tells the loop without queueing.
+#[derive(Default)]
+struct Control {
+    stop: CancellationToken,
+    doomed: Mutex<Vec<PeerId>>,
+    wake: Notify,
+}
+
+enum Command {
+    Dial {
+        peer: PeerId,
+        addresses: Vec<Address>,
+        reply: oneshot::Sender<Result<(), DialError>>,
+    },
+    #[cfg(test)]
+    Leftovers(oneshot::Sender<usize>),
+}
+
+#[derive(Clone, Default)]
+struct Listening {
+    /// Requested listeners that have no address yet.
+    waiting: usize,
+    addresses: Vec<Address>,
+    failure: Option<ListenError>,
+}
+
+impl Host {
+    /// Starts a host on `runtime`, where all its tasks run. Returns the handle and, for each protocol, the queue of
+    /// streams that peers open. Listeners come up asynchronously: see [`Host::listening`].
+    ///
+    /// # Errors
+    /// When a protocol name or the identity cannot be used.
+    pub fn start(
+        config: HostConfig,
+        runtime: &Handle,
+    ) -> Result<(Self, HashMap<&'static str, mpsc::Receiver<Incoming>>), StartError> {
+        let _context = runtime.enter();
+        let keypair = Keypair::ed25519_from_bytes(config.seed).map_err(|e| StartError::Identity(Box::new(e)))?;
+        let local =
+            PeerId::from_libp2p(&keypair.public().to_peer_id()).map_err(|e| StartError::Identity(Box::new(e)))?;
+        let limits = config.limits;
+        let (acceptors, queues) = accept_queues(&config.protocols, limits.accept_queue)?;
+
+        let registry = Arc::new(Registry::default());
+        let shared = Arc::new(Shared::new(limits.clone(), Arc::clone(&registry), broadcast::channel(EVENTS).0));
+        let gate = Arc::new(Gate { admission: config.admission, limits: limits.clone(), local, registry });
+        let tasks = TaskTracker::new();
+        let swarm = Swarm::new(
+            transport::build(&keypair, &gate)?,
+            Behaviour { streams: streams::Behaviour::new(Arc::clone(&shared), acceptors) },
+            keypair.public().to_peer_id(),
+            swarm_config(&limits, runtime, &tasks),
+        );
+
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let (publish, listening) = watch::channel(Listening { waiting: config.listen.len(), ..Listening::default() });
+        let control = Arc::new(Control::default());
+        let mut core = Loop {
+            swarm,
+            local,
+            shared: Arc::clone(&shared),
+            control: Arc::clone(&control),
+            dials: HashMap::new(),
+            listeners: HashMap::new(),
+            listening: Listening::default(),
+            publish,
+        };
+        core.listen(config.listen);
+        runtime.spawn(core.run(inbox, tasks));
+        Ok((Self { inner: Arc::new(Inner { local, shared, control, commands, listening }) }, queues))
+    }
+
+    /// This host.
+    pub fn local(&self) -> PeerId {
+        self.inner.local
+    }
+
+    /// Where this host listens now: ports as bound, `0.0.0.0` as the addresses of the interfaces, `/p2p/...` at the
+    /// end. It may change as interfaces come and go.
+    pub fn listeners(&self) -> Vec<Address> {
+        self.inner.listening.borrow().addresses.clone()
+    }
+
+    /// Waits until every configured listener has at least one address, and returns [`Host::listeners`].
+    ///
+    /// # Errors
+    /// The first listener that failed. The others go on: shut the host down if that is not enough.
+    pub async fn listening(&self) -> Result<Vec<Address>, ListenError> {
+        let mut listening = self.inner.listening.clone();
+        let state = listening.wait_for(|state| state.waiting == 0 || state.failure.is_some()).await;
+        let state = state.map_err(|_| ListenError::Stopped)?;
+        state.failure.clone().map_or_else(|| Ok(state.addresses.clone()), Err)
+    }
+
+    /// Connects to `peer` unless it is connected. Callers that want the same peer at the same time share one attempt,
+    /// with the addresses of the first. At most 16 addresses are tried; those of another peer are not.
+    ///
+    /// # Errors
+    /// Within the dial time-out: every address with its cause, or that time is up.
+    pub async fn connect(&self, peer: PeerId, addresses: Vec<Address>) -> Result<(), DialError> {
+        if peer == self.inner.local {
+            return Err(DialError::Itself);
+        }
+        if self.is_connected(peer) {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        let dial = Command::Dial { peer, addresses: addresses.clone(), reply };
+        let outcome = async {
+            self.inner.commands.send(dial).await.map_err(|_| DialError::Stopped)?;
+            answer.await.map_err(|_| DialError::Stopped)?
+        };
+        let timed = tokio::time::timeout(self.inner.shared.limits.dial_timeout, outcome).await;
+        timed.unwrap_or(Err(DialError::TimedOut { peer, addresses }))
+    }
+
+    /// Opens a stream for `protocol` on the oldest connection to `peer`: [`Host::connect`] first. It returns before
+    /// the peer has answered, so a peer that does not speak the protocol shows at the first read.
+    ///
+    /// # Errors
+    /// When the peer is not connected, is this host itself, or gives no stream within the open time-out.
+    pub async fn open(&self, peer: PeerId, protocol: &'static str) -> Result<Stream, OpenError> {
+        if peer == self.inner.local {
+            return Err(OpenError::Itself);
+        }
+        let answer = self.inner.shared.request(peer, protocol)?;
+        match tokio::time::timeout(self.inner.shared.limits.open_timeout, answer).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) => Err(OpenError::Closed(peer)),
+            Err(_) => Err(OpenError::TimedOut(peer)),
+        }
+    }
+
+    /// Whether a connection to the peer is up.
+    pub fn is_connected(&self, peer: PeerId) -> bool {
+        self.inner.shared.is_connected(peer)
+    }
+
+    /// The connected peers, in no order.
+    pub fn peers(&self) -> Vec<PeerId> {
+        self.inner.shared.peers()
+    }
+
+    /// The peer's IP address as this host sees it: of its newest connection, names resolved.
+    pub fn remote_ip(&self, peer: PeerId) -> Option<IpAddr> {
+        self.inner.shared.registry.remote_ip(peer)
+    }
+
+    /// What the peer proved at its newest connection, while it is connected.
+    pub fn claims(&self, peer: PeerId) -> Option<Claims> {
+        self.inner.shared.registry.claims(peer)
+    }
+
+    /// Closes all connections to the peer, soon. It may connect again: refusing it is the admission's business.
+    pub fn disconnect(&self, peer: PeerId) {
+        self.inner.control.doomed.lock().unwrap_or_else(PoisonError::into_inner).push(peer);
+        self.inner.control.wake.notify_one();
+    }
+
+    /// Who comes and goes from now on. A receiver that falls more than 1024 events behind is told so and should
+    /// look at [`Host::peers`].
+    pub fn events(&self) -> broadcast::Receiver<PeerEvent> {
+        self.inner.shared.events.subscribe()
+    }
+
+    /// Streams of peers that were dropped, since the start, because their protocol's accept queue was full.
+    pub fn overflowed(&self) -> u64 {
+        self.inner.shared.overflowed.load(Ordering::Relaxed)
+    }
+
+    /// Stops the host whatever other handles there are, and waits until its listeners and connections are closed and
+    /// its tasks have ended, for at most some seconds.
+    pub async fn shutdown(self) {
+        self.inner.control.stop.cancel();
+        // The loop holds the other end until it is done, and the tasks with it.
+        let mut listening = self.inner.listening.clone();
+        while listening.changed().await.is_ok() {}
+    }
+
+    #[cfg(test)]
+    pub(super) async fn leftovers(&self) -> usize {
+        let (reply, answer) = oneshot::channel();
+        assert!(self.inner.commands.send(Command::Leftovers(reply)).await.is_ok());
+        answer.await.map_or(0, |count| count + self.inner.shared.registry.len())
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("local", &self.inner.local).finish_non_exhaustive()
+    }
+}
+
+/// All behaviours of the swarm. Each costs a poll per wake-up of each connection: few, and none without need.
+#[derive(NetworkBehaviour)]
+#[behaviour(to_swarm = "std::convert::Infallible", prelude = "libp2p::swarm::derive_prelude")]
+struct Behaviour {
+    streams: streams::Behaviour,
+}
+
+type Queues = HashMap<&'static str, mpsc::Receiver<Incoming>>;
+
+fn accept_queues(protocols: &[&'static str], length: usize) -> Result<(Vec<Acceptor>, Queues), StartError> {
+    let mut acceptors = Vec::new();
+    let mut queues = HashMap::new();
+    for &protocol in protocols {
+        let (queue, receiver) = mpsc::channel(length.max(1));
+        if !protocol.starts_with('/') || queues.insert(protocol, receiver).is_some() {
+            return Err(StartError::Protocol(protocol));
+        }
+        acceptors.push(Acceptor { protocol, queue });
+    }
+    Ok((acceptors, queues))
+}
+
+fn swarm_config(limits: &Limits, runtime: &Handle, tasks: &TaskTracker) -> libp2p::swarm::Config {
+    let (runtime, tasks) = (runtime.clone(), tasks.clone());
+    let executor = move |task| {
+        tasks.spawn_on(task, &runtime);
+    };
+    libp2p::swarm::Config::with_executor(executor)
+        // No round trip before the first bytes of a stream.
+        .with_substream_upgrade_protocol_override(Version::V1Lazy)
+        .with_idle_connection_timeout(limits.idle_timeout)
+}
+
+/// The one task that owns the swarm. It does nothing slow.
+struct Loop {
+    swarm: Swarm<Behaviour>,
+    local: PeerId,
+    shared: Arc<Shared>,
+    control: Arc<Control>,
+    dials: HashMap<PeerId, Dial>,
+    /// The configured address of each listener that is not closed, and whether it is up.
+    listeners: HashMap<ListenerId, (Address, bool)>,
+    listening: Listening,
+    publish: watch::Sender<Listening>,
+}
+
+struct Dial {
+    connection: ConnectionId,
+    /// Addresses of another peer, which were not tried.
+    skipped: Vec<(Option<Address>, String)>,
+    waiters: Vec<oneshot::Sender<Result<(), DialError>>>,
+}
+
+impl Loop {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, tasks: TaskTracker) {
+        let control = Arc::clone(&self.control);
+        loop {
+            tokio::select! {
+                () = control.stop.cancelled() => break,
+                () = control.wake.notified() => self.disconnect_doomed(),
+                command = inbox.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => break,
+                },
+                event = self.swarm.select_next_some() => {
+                    self.event(event);
+                    self.drain();
+                }
+            }
+        }
+        inbox.close();
+        self.stop(&tasks).await;
+    }
+
+    /// Takes what else the swarm has ready, so that listeners which come up together are published together.
+    fn drain(&mut self) {
+        for _ in 0..DRAIN {
+            let Some(Some(event)) = self.swarm.next().now_or_never() else { break };
+            self.event(event);
+        }
+        self.publish.send_if_modified(|state| {
+            let changed = state.addresses != self.listening.addresses
+                || state.waiting != self.listening.waiting
+                || state.failure != self.listening.failure;
+            if changed {
+                *state = self.listening.clone();
+            }
+            changed
+        });
+    }
+
+    async fn stop(mut self, tasks: &TaskTracker) {
+        for id in self.listeners.keys().copied().collect::<Vec<_>>() {
+            self.swarm.remove_listener(id);
+        }
+        for peer in self.swarm.connected_peers().copied().collect::<Vec<_>>() {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let goodbye = async {
+            while self.swarm.connected_peers().next().is_some() {
+                self.swarm.next().await;
+            }
+        };
+        if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
+            tracing::debug!("some connections were cut at shutdown");
+        }
+        // The connections' tasks end when the swarm is gone.
+        drop(self.swarm);
+        tasks.close();
+        let _ = tokio::time::timeout(GOODBYE, tasks.wait()).await;
+    }
+
+    fn listen(&mut self, addresses: Vec<Address>) {
+        for address in addresses {
+            self.listening.waiting += 1;
+            match self.swarm.listen_on(address.without_peer().to_libp2p()) {
+                Ok(id) => {
+                    self.listeners.insert(id, (address, false));
+                }
+                Err(error) => self.listen_failed(address, chain(&error)),
+            }
+        }
+        self.publish.send_replace(self.listening.clone());
+    }
+
+    fn listen_failed(&mut self, address: Address, cause: String) {
+        tracing::debug!(%address, cause, "cannot listen");
+        self.listening.failure.get_or_insert(ListenError::Failed { address, cause });
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Dial { peer, addresses, reply } => self.dial(peer, &addresses, reply),
+            #[cfg(test)]
+            Command::Leftovers(reply) => {
+                let _ = reply.send(self.swarm.behaviour().streams.leftovers() + self.dials.len());
+            }
+        }
+    }
+
+    fn dial(&mut self, peer: PeerId, addresses: &[Address], reply: oneshot::Sender<Result<(), DialError>>) {
+        if self.shared.is_connected(peer) {
+            let _ = reply.send(Ok(()));
+            return;
+        }
+        if let Some(dial) = self.dials.get_mut(&peer) {
+            dial.waiters.retain(|waiter| !waiter.is_closed());
+            if dial.waiters.len() < WAITERS {
+                dial.waiters.push(reply);
+            } else {
+                let _ = reply.send(Err(DialError::Busy { peer }));
+            }
+            return;
+        }
+        let (ours, others): (Vec<_>, Vec<_>) =
+            addresses.iter().take(ADDRESSES).partition(|address| address.peer().is_none_or(|named| named == peer));
+        let skipped: Vec<_> =
+            others.into_iter().map(|address| (Some(address.clone()), "the address of another peer".into())).collect();
+        if ours.is_empty() {
+            let error = if skipped.is_empty() {
+                DialError::NoAddress { peer }
+            } else {
+                DialError::Failed { peer, causes: skipped }
+            };
+            let _ = reply.send(Err(error));
+            return;
+        }
+        let options = DialOpts::peer_id(peer.to_libp2p())
+            // Whether to dial was decided above.
+            .condition(PeerCondition::Always)
+            .addresses(ours.into_iter().map(Address::to_libp2p).collect())
+            .allocate_new_port()
+            .build();
+        let connection = options.connection_id();
+        self.dials.insert(peer, Dial { connection, skipped, waiters: vec![reply] });
+        if let Err(error) = self.swarm.dial(options) {
+            self.dial_failed(connection, peer, error);
+        }
+    }
+
+    fn dial_failed(&mut self, connection: ConnectionId, peer: PeerId, error: libp2p::swarm::DialError) {
+        if self.dials.get(&peer).is_none_or(|dial| dial.connection != connection) {
+            return;
+        }
+        let Some(dial) = self.dials.remove(&peer) else { return };
+        let mut causes = dial_causes(error);
+        causes.extend(dial.skipped);
+        let error = DialError::Failed { peer, causes };
+        tracing::debug!(%error, "dial failed");
+        for waiter in dial.waiters {
+            let _ = waiter.send(Err(error.clone()));
+        }
+    }
+
+    fn disconnect_doomed(&mut self) {
+        let doomed = std::mem::take(&mut *self.control.doomed.lock().unwrap_or_else(PoisonError::into_inner));
+        for peer in doomed {
+            let _ = self.swarm.disconnect_peer_id(peer.to_libp2p());
+        }
+    }
+
+    fn event(&mut self, event: SwarmEvent<std::convert::Infallible>) {
+        match event {
+            SwarmEvent::ConnectionEstablished { peer_id, .. } => {
+                let dial = PeerId::from_libp2p(&peer_id).ok().and_then(|peer| self.dials.remove(&peer));
+                for waiter in dial.into_iter().flat_map(|dial| dial.waiters) {
+                    let _ = waiter.send(Ok(()));
+                }
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                let address = Address::from_libp2p(address).with_peer(self.local);
+                self.listening.addresses.retain(|known| *known != address);
+            }
+            SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+                tracing::debug!(remote = %send_back_addr, error = chain(&error), "inbound connection dropped");
+            }
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                self.listening.addresses.retain(|known| {
+                    let known = known.without_peer().to_libp2p();
+                    !addresses.contains(&known)
+                });
+                if let (Some((address, _)), Err(error)) = (self.listeners.remove(&listener_id), reason) {
+                    self.listen_failed(address, chain(&error));
+                }
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::debug!(error = chain(&error), "listener"),
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                if let Some((_, up)) = self.listeners.get_mut(&listener_id)
+                    && !std::mem::replace(up, true)
+                {
+                    self.listening.waiting -= 1;
+                }
+                let address = Address::from_libp2p(address).with_peer(self.local);
+                if !self.listening.addresses.contains(&address) {
+                    self.listening.addresses.push(address);
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id: Some(peer), error } => {
+                if let Ok(peer) = PeerId::from_libp2p(&peer) {
+                    self.dial_failed(connection_id, peer, error);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn dial_causes(error: libp2p::swarm::DialError) -> Vec<(Option<Address>, String)> {
+    use libp2p::swarm::DialError as E;
+    let named = |address, cause: String| vec![(Some(Address::from_libp2p(address)), cause)];
+    match error {
+        E::Denied { cause } => vec![(None, chain(&cause))],
+        E::LocalPeerId { address } => named(address, "this host itself is there".into()),
+        E::NoAddresses => vec![(None, "every address is one of this host's own".into())],
+        E::Transport(errors) => {
+            errors.into_iter().map(|(address, error)| (Some(Address::from_libp2p(address)), chain(&error))).collect()
+        }
+        E::WrongPeerId { obtained, address } => named(address, format!("another peer is there: {obtained}")),
+        error @ (E::Aborted | E::DialPeerConditionFalse(_)) => vec![(None, chain(&error))],
+    }
+}
+
+/// Commands that wait for the loop. A caller waits for room.
+const COMMANDS: usize = 256;
+
+/// Peer events that a slow receiver may lag behind.
+const EVENTS: usize = 1024;
+
+/// Swarm events taken in one go before commands are looked at again.
+const DRAIN: usize = 64;
+
+/// Addresses of a peer that one dial tries; more are a victim's list, not a host's.
+const ADDRESSES: usize = 16;
+
+/// Callers that may wait for one dial.
+const WAITERS: usize = 1024;
+
+/// How long a shutdown waits for connections to close, and again for their tasks to end.
+const GOODBYE: Duration = Duration::from_secs(1);
