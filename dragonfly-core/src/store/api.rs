@@ -271,7 +271,7 @@ impl Uses {
 
     /// One use more, unless the entry has been removed.
     pub(super) fn enter(self: &Arc<Self>) -> Option<UseGuard> {
-        let more = |uses: u32| (uses < Self::REMOVED - 1).then_some(uses + 1);
+        let more = |uses: u32| (uses < Self::REMOVED - 1).then(|| uses + 1);
         self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(|_| UseGuard(self.clone()))
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::content::{SLAB_FRESH_BYTES_MAX, SlabCache};
 use super::entry::HeldEntry;
-use super::files::DataFiles;
+use super::files::{DataFiles, bury};
 use super::index::{Index, Run};
 use super::record::EntryId;
 use super::{Described, Entry as _, EntryInfo, EntryKey, StoreError, Usage};
@@ -234,19 +234,21 @@ impl Catalogue {
 
     /// Removes an entry that nothing uses; the bytes freed.
     fn remove_entry(&self, entry: &Arc<HeldEntry>) -> Result<Option<u64>, StoreError> {
-        {
-            // Under the lock, so that whoever opens the key next finds the old entry or makes a new one.
+        let released = {
+            // Under the lock, so that whoever opens the key next finds the old entry or makes a new one, whose file
+            // has the same name.
             let mut entries = self.entries();
             if !entry.uses().remove() {
                 return Ok(None);
             }
             entries.remove(entry.key());
             self.due().insert(*entry.id(), Due { removed: true, entry: None });
-            // The file goes under the lock too: a new entry's file has the same name.
             entry.release()
-        }
-        .map(Some)
-        .inspect(|_| self.count_change())
+        };
+        self.count_change();
+        let (freed, doomed) = released?;
+        bury(doomed);
+        Ok(Some(freed))
     }
 
     pub(super) fn set_pinned(&self, key: &EntryKey, pinned: bool) -> bool {

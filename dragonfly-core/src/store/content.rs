@@ -164,12 +164,12 @@ impl Content {
         }
     }
 
-    /// Gives everything back.
-    pub(super) fn remove(&self, medium: &Medium, id: &EntryId) -> Result<(), StoreError> {
+    /// Gives everything back, save a file that is still to be removed ([`super::files::bury`]).
+    pub(super) fn remove(&self, medium: &Medium, id: &EntryId) -> Result<Option<PathBuf>, StoreError> {
         match self {
             Self::File => {
                 if let Medium::Disk(disk) = medium {
-                    disk.files.remove(id)?;
+                    return disk.files.doom(id);
                 }
             }
             Self::Memory(pieces) => pieces.write().unwrap_or_else(PoisonError::into_inner).clear(),
@@ -180,7 +180,7 @@ impl Content {
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -13,6 +13,7 @@ use super::api::Uses;
 use super::catalogue::{Catalogue, Medium, unix_now};
 use super::content::Content;
 use super::export::{self, ExportOptions, Exported, Output};
+use super::files::bury;
 use super::record::{Changes, EntryId, Header, Loaded, Marks, PIECES_PER_ROW, Times, Values, id_of};
 use super::{Described, Entry, EntryInfo, EntryKey, StoreError, UseGuard};
 use crate::task::{HaveMap, PieceHash, PieceHasher, PieceIndex};
@@ -258,7 +259,7 @@ impl HeldEntry {
     }
 
     /// The data file and its path, if the content has one.
-    pub(super) fn file(&self) -> Result<Option<(Arc<File>, std::path::PathBuf)>, StoreError> {
+    pub(super) fn file(&self) -> Result<Option<(Arc<File>, PathBuf)>, StoreError> {
         self.content.file(&self.catalogue.medium, &self.id, &self.described.layout)
     }
 
@@ -307,8 +308,11 @@ impl HeldEntry {
             state.dirty_rows.insert(index / PIECES_PER_ROW);
         }
         state.linked = linked.filter(|_| !let_go);
-        if let_go && let Err(error) = self.content.remove(&self.catalogue.medium, &self.id) {
-            tracing::warn!(%error, "cannot let go of a damaged file");
+        if let_go {
+            match self.content.remove(&self.catalogue.medium, &self.id) {
+                Ok(doomed) => bury(doomed),
+                Err(error) => tracing::warn!(%error, "cannot let go of a damaged file"),
+            }
         }
         self.recount(&state.have);
         state.have.clone()
@@ -393,17 +397,19 @@ impl HeldEntry {
         }
         let Ok(_use) = self.enter() else { return Ok(()) };
         let Some((file, path)) = self.file()? else { return Ok(()) };
-        file.sync_data().map_err(|error| {
+        // Its directory too: a file that was made or moved there must be found again.
+        let directory = path.parent().unwrap_or(Path::new("."));
+        file.sync_data().and_then(|()| File::open(directory)?.sync_all()).map_err(|error| {
             self.lock().unsynced = true;
             StoreError::io("make durable", &path, error)
         })
     }
 
-    /// Gives the content back; the entry has been ruled out of use.
-    pub(super) fn release(&self) -> Result<u64, StoreError> {
+    /// Gives the content back; the entry has been ruled out of use. The bytes freed, and the file still to be buried.
+    pub(super) fn release(&self) -> Result<(u64, Option<PathBuf>), StoreError> {
         let held = self.held.swap(0, Ordering::AcqRel);
         self.catalogue.recharge(held, 0);
-        self.content.remove(&self.catalogue.medium, &self.id).map(|()| held)
+        self.content.remove(&self.catalogue.medium, &self.id).map(|doomed| (held, doomed))
     }
 }
 

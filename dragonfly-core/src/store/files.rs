@@ -63,14 +63,17 @@ impl DataFiles {
         fs::rename(from, &path).map_err(|e| StoreError::io("move a spool to", &path, e))
     }
 
-    /// Closes and removes the file of `id`, if there is one.
-    pub(super) fn remove(&self, id: &EntryId) -> Result<(), StoreError> {
+    /// Closes the file of `id` and frees its name, if there is one. What is returned is still to be removed: freeing
+    /// the blocks of a large file takes its time, and the name may be wanted before.
+    pub(super) fn doom(&self, id: &EntryId) -> Result<Option<PathBuf>, StoreError> {
         let path = self.path(id);
+        let doomed = path.with_extension("gone");
         let mut open = self.lock();
         open.forget(id);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &path, error)),
-            _ => Ok(()),
+        match fs::rename(&path, &doomed) {
+            Ok(()) => Ok(Some(doomed)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("free the name of", &path, error)),
         }
     }
 
@@ -151,6 +154,16 @@ fn open_data(path: &Path, length: Option<u64>) -> Result<File, StoreError> {
         }
     }
     Ok(file)
+}
+
+/// Removes what [`DataFiles::doom`] left; another removal of the same name may have come first.
+pub(super) fn bury(doomed: Option<PathBuf>) {
+    if let Some(path) = doomed
+        && let Err(error) = fs::remove_file(&path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(file = %path.display(), %error, "cannot remove a file that is no longer needed");
+    }
 }
 
 fn make_parent(path: &Path) -> io::Result<()> {

@@ -23,6 +23,13 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
+/// Removing a hard link moves the change time of the file: then the entry owes a proof, which must succeed.
+fn prove(entry: &dyn Entry) {
+    if entry.read_at(0, &mut []).is_err() {
+        assert!(entry.prove().unwrap().is_complete());
+    }
+}
+
 #[test]
 fn every_way_gives_the_content_and_replaces_nothing_unasked() {
     each(|store, outputs| {
@@ -38,16 +45,14 @@ fn every_way_gives_the_content_and_replaces_nothing_unasked() {
                 let overwrite = ExportOptions { overwrite: true, ..options };
                 // Onto another file, and onto what may be the same one.
                 for target in ["old", name] {
+                    prove(&*entry);
                     assert_eq!(entry.export(&outputs.join(target), overwrite).unwrap(), how);
                     assert!(fs::read(outputs.join(target)).unwrap() == bytes);
                     fs::remove_file(outputs.join(target)).unwrap();
                 }
                 assert!(names(outputs).is_empty(), "nothing is left behind");
-                assert!(read_all(&*entry).unwrap() == bytes || entry.needs_proof());
-                if entry.needs_proof() {
-                    // A name of the file has gone: its change time moved.
-                    assert!(entry.prove().unwrap().is_complete());
-                }
+                prove(&*entry);
+                assert!(read_all(&*entry).unwrap() == bytes);
             }
         }
     });
