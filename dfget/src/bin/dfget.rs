@@ -1,1 +1,5 @@
-fn main() {}
+//! `dfget`: downloads one URL, through the local daemon or alone.
+
+fn main() -> std::process::ExitCode {
+    dfget::dfget_main()
+}

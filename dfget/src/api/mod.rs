@@ -1,0 +1,130 @@
+//! The daemon's local HTTP API. Only [`crate::daemon`] serves it, on a Unix socket that is its user's alone.
+//!
+//! `POST /v1/fetch` takes a [`FetchRequest`](crate::model::FetchRequest) and answers with the content, in order, as
+//! it is proven. To a client that sends `TE: trailers` the answer ends with the trailer `dragonfly-receipt` or
+//! `dragonfly-error`; to any other it has a `content-length`, and a failure cuts the connection. The last bytes are
+//! held back until the whole is verified, so that neither kind of client mistakes bad content for good.
+//!
+//! | | |
+//! |---|---|
+//! | `GET /v1/tasks?after=&max=`, `GET`/`DELETE /v1/tasks/{id}`, `POST /v1/tasks/{id}/pin`, `.../unpin` | the store |
+//! | `POST /v1/preheat` (`?wait=false`) | the seed fetches before anyone asks |
+//! | `GET /v1/scheduler` | what the scheduler knows |
+//! | `POST /v1/token` | a join token |
+//! | `GET /v1/status`, `/metrics`, `/healthz`, `/readyz` | how it is |
+//!
+//! Failures are an [`ErrorBody`] with a fitting status. No request names a path: the daemon opens none for a client.
+
+mod admin;
+mod fetch;
+mod tasks;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::rejection::BytesRejection;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use dragonfly_core::node::Node;
+use dragonfly_core::peer::Peer;
+use dragonfly_core::scheduler::Scheduler;
+use dragonfly_core::seed::Seed;
+use dragonfly_core::{Error, ErrorKind};
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+
+pub(crate) use self::admin::token_options;
+use crate::error::Failure;
+use crate::model::ErrorBody;
+
+/// The largest request body: room for a bundle of certificates, too little to hurt.
+const BODY_MAX: usize = 1 << 20;
+
+/// What the handlers share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) node: Node,
+    pub(crate) scheduler: Option<Scheduler>,
+    pub(crate) seed: Option<Seed>,
+    pub(crate) peer: Option<Peer>,
+    /// `scheduler,seed,peer`.
+    pub(crate) roles: String,
+    pub(crate) started: Instant,
+    /// Every engine serves, and the daemon is not about to stop.
+    pub(crate) ready: AtomicBool,
+}
+
+impl Context {
+    /// The engine that fetches: the peer, or the seed's.
+    fn peer(&self) -> Result<&Peer, Failure> {
+        let peer = self.peer.as_ref().or(self.seed.as_ref().map(Seed::peer));
+        peer.ok_or_else(|| Failure::new(ErrorKind::Config, "this daemon has neither the role peer nor seed"))
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+}
+
+/// Everything, for the Unix socket.
+pub(crate) fn local(context: Arc<Context>) -> axum::Router {
+    admin::health()
+        .route("/v1/fetch", post(fetch::fetch))
+        .route("/v1/preheat", post(fetch::preheat))
+        .route("/v1/tasks", get(tasks::list))
+        .route("/v1/tasks/{id}", get(tasks::stat).delete(tasks::remove))
+        .route("/v1/tasks/{id}/pin", post(tasks::pin))
+        .route("/v1/tasks/{id}/unpin", post(tasks::unpin))
+        .route("/v1/scheduler", get(admin::scheduler))
+        .route("/v1/status", get(admin::status))
+        .route("/v1/token", post(admin::token))
+        .fallback(async || Failure::new(ErrorKind::NotFound, "no such path in this API"))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(context)
+}
+
+/// Metrics and health alone, for a TCP port.
+pub(crate) fn metrics(context: Arc<Context>) -> axum::Router {
+    admin::health().with_state(context)
+}
+
+/// What a reader's error says; the engine's own errors come through as they are.
+pub(crate) fn read_failed(error: &io::Error) -> Failure {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(error) => error.clone().into(),
+        None => Failure::io("cannot read the content", error),
+    }
+}
+
+/// Reads a JSON body; none at all is the same as `{}`.
+fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Failure> {
+    let body = body.map_err(|e| Failure::usage(format!("cannot read the request: {}", e.body_text())))?;
+    let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+    serde_json::from_slice(body).map_err(|e| Failure::usage(format!("the request is not understood: {e}")))
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (status(self.kind), Json(ErrorBody::from(&self))).into_response()
+    }
+}
+
+const fn status(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
+        ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Config | ErrorKind::Exists => StatusCode::CONFLICT,
+        ErrorKind::DigestMismatch => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::Network | ErrorKind::Origin => StatusCode::BAD_GATEWAY,
+        ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        ErrorKind::Full => StatusCode::INSUFFICIENT_STORAGE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,35 @@
+//! Small files that others read: written beside their place, 0600 from the start, then renamed.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::error::Failure;
+use crate::output::random;
+
+/// Writes JSON so that a reader sees all of it or nothing.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| Failure::io(format_args!("cannot write {}", path.display()), &e);
+    let mut text = serde_json::to_vec_pretty(value).map_err(|e| failed(e.into()))?;
+    text.push(b'\n');
+    let name = path.file_name().ok_or_else(|| Failure::usage(format!("{} names no file", path.display())))?;
+    let temporary = path.with_file_name(format!(".{}-{:016x}", name.to_string_lossy(), random()));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(&text)?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(|e| {
+        let _ = fs::remove_file(&temporary);
+        failed(e)
+    })
+}
+
+/// Makes a directory that is its owner's alone, with its parents; one that exists stays as it is.
+pub(super) fn private_dir(path: &Path) -> Result<(), Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|e| Failure::io(format_args!("cannot make the directory {}", path.display()), &e))
+}

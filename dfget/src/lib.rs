@@ -1,0 +1,22 @@
+//! The two programs: `dfget`, a download client like wget, and `dfdaemon`, the reference daemon.
+//!
+//! The binaries are thin: each calls one function of this library. What tests and other front ends may use is
+//! [`client`], which speaks the daemon's local HTTP API, and [`model`], its JSON.
+
+mod api;
+pub mod client;
+mod daemon;
+mod error;
+mod get;
+mod hints;
+mod join;
+pub mod model;
+mod names;
+mod output;
+mod places;
+mod progress;
+mod signals;
+mod units;
+
+pub use daemon::main as dfdaemon_main;
+pub use get::main as dfget_main;
