@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::wire::control::{Failure, FailureKind};
+
 /// What went wrong, in terms that a program can act on. The same kinds exist in every language binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -114,6 +116,19 @@ impl Error {
     /// Whether the same call may succeed later.
     pub const fn is_temporary(&self) -> bool {
         self.temporary
+    }
+}
+
+impl Error {
+    /// What a coordinator said of a task that cannot be had; `label` is the task's redacted URL.
+    pub(crate) fn from_failure(failure: &Failure, label: &str) -> Self {
+        let kind = match failure.kind {
+            FailureKind::Changed | FailureKind::Origin => ErrorKind::Origin,
+            FailureKind::Forbidden => ErrorKind::Forbidden,
+            FailureKind::Local | FailureKind::Overloaded => ErrorKind::Network,
+            FailureKind::NotFound => ErrorKind::NotFound,
+        };
+        Self::new(kind, format!("cannot fetch {label}: {}", failure.text)).temporary(failure.temporary)
     }
 }
 

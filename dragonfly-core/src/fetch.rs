@@ -61,7 +61,7 @@ impl Scratch {
     fn create(parent: &Path) -> Result<Self> {
         let mut random = [0; 8];
         getrandom::fill(&mut random)
-            .map_err(|e| Error::new(ErrorKind::Internal, "the system gives no random numbers").caused_by(e))?;
+            .map_err(|e| Error::new(ErrorKind::Internal, format!("the system gives no random numbers: {e}")))?;
         let name = format!(".dragonfly-{}", data_encoding::HEXLOWER.encode(&random));
         let path = parent.join(name);
         std::fs::create_dir(&path)

@@ -142,3 +142,30 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+impl From<DialError> for crate::Error {
+    fn from(error: DialError) -> Self {
+        let context = error.to_string();
+        Self::new(crate::ErrorKind::Network, context).temporary(true)
+    }
+}
+
+impl From<OpenError> for crate::Error {
+    fn from(error: OpenError) -> Self {
+        let context = error.to_string();
+        Self::new(crate::ErrorKind::Network, context).temporary(true)
+    }
+}
+
+impl From<ListenError> for crate::Error {
+    fn from(error: ListenError) -> Self {
+        let context = error.to_string();
+        Self::new(crate::ErrorKind::Config, context)
+    }
+}
+
+impl From<StartError> for crate::Error {
+    fn from(error: StartError) -> Self {
+        Self::new(crate::ErrorKind::Config, "cannot start the network host").caused_by(error)
+    }
+}

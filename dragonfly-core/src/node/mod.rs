@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rand::Rng as _;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -266,12 +265,13 @@ impl Node {
 
     /// A seed for a core's generator.
     pub(crate) fn seed(&self) -> u64 {
-        rand::rng().random()
+        random()
     }
 
     /// Between half and all of `duration`, so that hosts which failed together do not come back together.
     pub(crate) fn jitter(&self, duration: Duration) -> Duration {
-        duration.mul_f64(rand::rng().random_range(0.5..1.0))
+        // Sixteen random bits are as fair as jitter needs.
+        duration / 2 + (duration / 2 / (1 << 16)) * (random() as u32 & 0xffff)
     }
 }
 
@@ -284,6 +284,11 @@ impl std::fmt::Debug for Node {
 /// Seconds since 1970, for checking credentials.
 pub(crate) fn now_unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Random bits from the system; if it has none, the time.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| now_unix())
 }
 
 /// An IP address from its 4 or 16 bytes.

@@ -162,7 +162,7 @@ pub(super) async fn keep_evidence(node: &Node, content: &Arc<Content>, items: Ve
     let entry = Arc::clone(&content.entry);
     let kept = node.io().run(move || {
         (first..).zip(&items).try_for_each(|(sequence, item)| match codec::encode_statement(item) {
-            Ok(bytes) => entry.put_evidence(sequence, bytes),
+            Ok(bytes) => entry.put_evidence(sequence, bytes.into()),
             Err(_) => Ok(()),
         })
     });

@@ -98,7 +98,7 @@ pub struct Events {
 
 fn events(
     receiver: broadcast::Receiver<Event>,
-    outcome: impl Future + Send + 'static,
+    outcome: impl Future<Output: Send + Sync> + Send + 'static,
 ) -> impl Stream<Item = Event> + Send {
     let next = futures::stream::unfold(receiver, |mut receiver| async move {
         loop {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::content::Content;
 use super::engine::Engine;
 use super::{Exported, Proof, Request};
-use crate::store::{Entry as _, ExportOptions, Output};
+use crate::store::{ExportOptions, Output};
 use crate::task::{Algorithm, Digest, DigestHasher, HaveMap};
 use crate::{Error, ErrorKind, Result};
 

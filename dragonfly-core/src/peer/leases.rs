@@ -162,6 +162,7 @@ impl Actor {
         let Some(content) = self.contents.get(&key).cloned() else { return };
         let Some(held) = self.leases.get(&(key, lease)) else { return };
         let Some(task) = self.tasks.get_mut(&content.task) else { return };
+        let body = task.bodies.streams.remove(&lease.lease);
         let described = task.described.as_ref();
         let fetch = Fetch {
             node: self.node.clone(),
@@ -172,12 +173,11 @@ impl Actor {
             lease,
             pieces: held.pieces.clone(),
             bundle: held.bundle.clone(),
-            body: task.bodies.streams.remove(&lease.lease),
             events: self.events.clone(),
             cancel: held.cancel.clone(),
             content,
         };
-        self.node.spawn(fetch.run());
+        self.node.spawn(fetch.run(body));
     }
 
     /// The core gives a lease up: its range is not wanted, or held already.

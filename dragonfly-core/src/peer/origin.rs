@@ -230,26 +230,22 @@ pub(super) struct Fetch {
     pub(super) lease: LeaseKey,
     pub(super) pieces: Range<PieceIndex>,
     pub(super) bundle: GrantBundle,
-    /// The response of the describing request, if this is its lease.
-    pub(super) body: Option<OriginBody>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) cancel: CancellationToken,
 }
 
 impl Fetch {
-    /// Works the lease off; its end is told as [`Event::LeaseEnded`].
-    pub(super) async fn run(self) {
+    /// Works the lease off; its end is told as [`Event::LeaseEnded`]. `body` is the response of the describing
+    /// request, if this is its lease.
+    pub(super) async fn run(self, body: Option<OriginBody>) {
         let (attested, to_attest) = mpsc::channel(ATTESTED_PIECES_MAX);
         let signer = Signer::new(&self);
         let signing = self.node.spawn(signer.run(to_attest));
         let mut end = self.pieces.start;
-        let mut body = None;
         let (task, lease, events, cancel) = (self.content.key, self.lease, self.events.clone(), self.cancel.clone());
-        let mut fetch = self;
-        std::mem::swap(&mut body, &mut fetch.body);
         let outcome = tokio::select! {
             () = cancel.cancelled() => Err(aborted()),
-            outcome = fetch.take(body, &mut end, &attested) => outcome,
+            outcome = self.take(body, &mut end, &attested) => outcome,
         };
         // The signer ends once the last piece was signed: only then is the lease done.
         drop(attested);

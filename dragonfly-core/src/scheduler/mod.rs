@@ -1,5 +1,7 @@
 //! Who fetches what from the origin, and who trades with whom: the coordinator of tasks.
 //!
+//! The room has two halves: the pure core, and the [`Scheduler`] engine (`engine`), which is its shell.
+//!
 //! [`Core`] is a plain state machine: no sockets, no clock, no global randomness. Its shell hands it what happened
 //! ([`Input`]) with the time, and does what it says ([`Action`]). A scheduler runs one for many tasks; an elected
 //! member runs the very same one for a task without a scheduler; the simulator drives it with a virtual clock.
@@ -14,6 +16,7 @@
 mod config;
 mod core;
 mod describe;
+mod engine;
 mod event;
 mod host;
 mod join;
@@ -28,5 +31,7 @@ mod tests;
 
 pub use config::Config;
 pub use core::Core;
+pub(crate) use engine::Coordinator;
+pub use engine::{Scheduler, SchedulerBuilder};
 pub use event::{Action, CloseReason, Input};
 pub use snapshot::{HostSnapshot, LeaseSnapshot, Snapshot, TaskSnapshot};

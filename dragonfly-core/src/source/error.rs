@@ -23,6 +23,8 @@ pub enum SourceErrorKind {
     Guarded,
     /// The URL, a header or a range is malformed, or nobody serves the scheme.
     InvalidInput,
+    /// This host failed while it took the content in: its disk, its memory.
+    Local,
     /// The origin could not be reached, or the connection broke.
     Network,
     /// The origin has no such content: 404, 410.
@@ -148,7 +150,7 @@ impl From<&SourceError> for Failure {
             Kind::Changed => FailureKind::Changed,
             Kind::Forbidden => FailureKind::Forbidden,
             Kind::NotFound => FailureKind::NotFound,
-            Kind::Guarded | Kind::InvalidInput | Kind::Network | Kind::Tls => FailureKind::Local,
+            Kind::Guarded | Kind::InvalidInput | Kind::Local | Kind::Network | Kind::Tls => FailureKind::Local,
             Kind::Origin | Kind::Stalled => FailureKind::Origin,
         };
         let mut text = error.full_text();
@@ -167,6 +169,7 @@ impl From<SourceError> for Error {
             Kind::Changed | Kind::Origin => ErrorKind::Origin,
             Kind::Forbidden | Kind::Guarded => ErrorKind::Forbidden,
             Kind::InvalidInput => ErrorKind::InvalidInput,
+            Kind::Local => ErrorKind::Io,
             Kind::Network | Kind::Tls => ErrorKind::Network,
             Kind::NotFound => ErrorKind::NotFound,
             Kind::Stalled => ErrorKind::Timeout,

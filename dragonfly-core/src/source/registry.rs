@@ -97,6 +97,11 @@ impl Registry {
         }
     }
 
+    /// Whether some source serves a scheme (in lower case).
+    pub fn serves(&self, scheme: &str) -> bool {
+        self.sources.contains_key(scheme)
+    }
+
     /// See [`resume()`].
     pub fn resume(
         &self,

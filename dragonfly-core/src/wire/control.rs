@@ -13,6 +13,9 @@ use crate::task::{Generation, PieceIndex, TaskId, TaskSpec, Validator};
 /// The version of these messages.
 pub const VERSION: u16 = 1;
 
+/// The most bytes of a [`Failure`]'s text.
+pub const FAILURE_TEXT_MAX: usize = 256;
+
 /// The most neighbours one message names.
 pub const NEIGHBOURS_MAX: usize = 32;
 

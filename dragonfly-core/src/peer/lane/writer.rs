@@ -204,7 +204,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     async fn send_block(&mut self) -> Result<(), LaneError> {
         let Some(mut serving) = self.serving.pop_front() else { return Ok(()) };
         if serving.chunk.is_empty() && serving.offset < serving.length {
-            match self.read_chunk(&serving).await {
+            match read_chunk(self.lane, &serving).await {
                 Some(chunk) => serving.chunk = chunk,
                 None => {
                     let request = serving.request;
@@ -232,23 +232,23 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         let input = Input::Sent { host: self.lane.host, request, piece, bytes: sent };
         self.lane.tell(LaneEvent::Input(input)).await
     }
+}
 
-    async fn read_chunk(&self, serving: &Serving) -> Option<Bytes> {
-        let length = READ_BYTES.min((serving.length - serving.offset) as usize);
-        let position = serving.content.layout.offset(serving.piece) + u64::from(serving.offset);
-        let entry = Arc::clone(&serving.content.entry);
-        let read = move || {
-            let mut bytes = vec![0; length];
-            entry.read_at(position, &mut bytes).map(|()| Bytes::from(bytes))
-        };
-        match self.lane.node.io().run(read).await {
-            Ok(Ok(bytes)) => Some(bytes),
-            Ok(Err(error)) => {
-                tracing::warn!(task = ?serving.content.task, piece = serving.piece, %error, "cannot read a piece");
-                None
-            }
-            Err(_) => None,
+async fn read_chunk(lane: &Lane, serving: &Serving) -> Option<Bytes> {
+    let length = READ_BYTES.min((serving.length - serving.offset) as usize);
+    let position = serving.content.layout.offset(serving.piece) + u64::from(serving.offset);
+    let entry = Arc::clone(&serving.content.entry);
+    let read = move || {
+        let mut bytes = vec![0; length];
+        entry.read_at(position, &mut bytes).map(|()| Bytes::from(bytes))
+    };
+    match lane.node.io().run(read).await {
+        Ok(Ok(bytes)) => Some(bytes),
+        Ok(Err(error)) => {
+            tracing::warn!(task = ?serving.content.task, piece = serving.piece, %error, "cannot read a piece");
+            None
         }
+        Err(_) => None,
     }
 }
 
