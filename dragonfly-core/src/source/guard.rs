@@ -176,14 +176,14 @@ impl FromStr for OriginPattern {
             Some(rest) => (true, rest),
             None => (false, rest),
         };
-        // The URL parser writes hosts as it will write those that are compared. A scheme that it knows a default
-        // port of would swallow that port, so the host is read under one that it does not.
+        // The URL parser drops a port that is its scheme's default, so the port is read here.
         let port = match rest.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && (!host.contains(':') || host.ends_with(']')) => {
                 Some(port.parse().map_err(|_| InvalidOriginPattern)?)
             }
             _ => None,
         };
+        // The parser writes the host as it writes those that it is compared with.
         let url = Url::parse(&format!("http://{rest}")).map_err(|_| InvalidOriginPattern)?;
         let plain =
             url.path() == "/" && url.query().is_none() && url.fragment().is_none() && !rest.contains(['@', '/']);

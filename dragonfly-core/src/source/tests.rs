@@ -16,10 +16,14 @@ use super::*;
 const LENGTH: u64 = 300_000;
 const SEED: u64 = 5;
 
-/// A source without proxies and with time-outs that a test can wait for.
+/// A source without proxies.
 fn registry() -> Registry {
-    let config =
-        HttpConfig { proxy: Proxy::None, silence_timeout: Duration::from_millis(200), ..HttpConfig::default() };
+    silent_for(HttpConfig::default().silence_timeout)
+}
+
+/// A source that takes so long a silence for a failure. Only for tests of silence: a busy machine is silent, too.
+fn silent_for(silence_timeout: Duration) -> Registry {
+    let config = HttpConfig { proxy: Proxy::None, silence_timeout, ..HttpConfig::default() };
     Registry::builder().http(config).build()
 }
 

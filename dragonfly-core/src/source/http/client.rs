@@ -145,3 +145,38 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::failure;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_resolves_to_loopback_is_refused_when_connecting() {
+        // Past the check of the URL, as a name whose answer changed would be.
+        let origin = dragonfly_testkit::Origin::start().await.unwrap();
+        let url = Url::parse(&origin.url_by_name("/a")).unwrap();
+        let config = HttpConfig { proxy: Proxy::None, ..HttpConfig::default() };
+        let clients = Clients::new(Guard::default(), config);
+        let client = |local| clients.client(&url, &OriginTrust::default(), local).unwrap();
+        let error = failure(&url, client(false).get(url.clone()).send().await.unwrap_err());
+        assert_eq!((error.kind(), error.is_temporary()), (SourceErrorKind::Guarded, false), "{error:?}");
+        assert_eq!(origin.counters().connections, 0);
+        assert_eq!(client(true).get(url.clone()).send().await.unwrap().status(), 404);
+    }
+
+    #[test]
+    fn pools_are_bounded() {
+        let config = HttpConfig { proxy: Proxy::None, ..HttpConfig::default() };
+        let clients = Clients::new(Guard::default(), config);
+        let url = Url::parse("https://example.org").unwrap();
+        for i in 0..CLIENTS_MAX + 5 {
+            // Insecure, so that the bundles need not be certificates.
+            let trust = OriginTrust { ca_pem: vec![vec![i as u8]], insecure: true };
+            clients.client(&url, &trust, false).unwrap();
+            assert!(clients.pools.lock().unwrap().len() <= CLIENTS_MAX);
+        }
+    }
+}

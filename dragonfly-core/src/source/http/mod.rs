@@ -20,7 +20,7 @@ use crate::task::Validator;
 use answer::Verdict;
 use client::{Clients, Refused};
 
-/// Hops after which a chain of redirects is given up (as curl, browsers and reqwest do, in the order of size).
+/// Redirects after which a chain is given up: real ones have two or three, and each costs a round trip.
 const REDIRECTS_MAX: usize = 10;
 
 /// The longest `Location` that is followed, in bytes.

@@ -167,16 +167,6 @@ async fn loopback_is_for_local_users_or_where_allowed() {
 }
 
 #[tokio::test]
-async fn a_name_that_resolves_to_loopback_is_refused_when_connecting() {
-    // The name passes the check of the URL (the rules of names are for `localhost` alone) and fails at its address.
-    let name = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-    let name = name.lines().filter_map(|line| line.strip_prefix("::1")).flat_map(str::split_whitespace);
-    let Some(name) = name.map(str::to_owned).find(|name| name != "localhost") else { return };
-    let error = refusal(OpenRequest { local: false, ..request(&format!("http://{name}:9/")) }).await;
-    assert_eq!(error.kind(), SourceErrorKind::Guarded, "{name}: {error:?}");
-}
-
-#[tokio::test]
 async fn the_list_of_origins_binds_fetches_for_others_on_every_hop() {
     let (there, there_url) = origin(Resource::seeded(SEED, 10)).await;
     let (here, url) = origin(Resource::redirect(302, &there_url)).await;
