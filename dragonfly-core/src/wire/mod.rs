@@ -1,9 +1,11 @@
 //! Messages as plain structs, and apart from them the codec that bounds and reads them. Pure: no I/O.
 //!
+//! - [`codec`]: how messages are framed, bounded and read.
 //! - [`control`]: what a member and a task's coordinator say to each other.
 //! - [`lane`]: what two neighbours say to each other: have-maps, requests, pieces.
 //! - [`statement`]: what is signed: grants, attestations, seals.
 
+pub mod codec;
 pub mod control;
 pub mod lane;
 mod peer_id;
