@@ -15,8 +15,8 @@
 use minicbor::{Decode, Encode};
 use url::Url;
 
+use super::canonical::{FILTER_DEFAULT, canonical, filter_name};
 use super::preimage::Preimage;
-use super::url::{FILTER_DEFAULT, canonical, filter_name};
 use super::{Digest, label};
 
 /// The longest URL in bytes, as given and as canonical. Servers and proxies refuse longer request lines.
