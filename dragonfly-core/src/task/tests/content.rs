@@ -95,7 +95,7 @@ fn text_that_is_no_digest_is_refused() {
 proptest! {
     #[test]
     fn pieces_tile_the_content(length in 0..=20 * MIB, shift in 0_u32..6) {
-        let layout = Layout::new(length, 64 * KIB << shift).unwrap();
+        let layout = Layout::new(length, (64 * KIB) << shift).unwrap();
         let mut at = 0;
         for index in 0..layout.pieces() {
             let range = layout.range_of(index).unwrap();
@@ -175,7 +175,7 @@ proptest! {
     #[test]
     fn a_root_is_the_hash_whatever_the_lengths(length in 0_usize..=600 << 10, shift in 0_u32..3) {
         let content = bytes(length);
-        let layout = Layout::new(length as u64, 64 * KIB << shift).unwrap();
+        let layout = Layout::new(length as u64, (64 * KIB) << shift).unwrap();
         prop_assert_eq!(root_of(&values(&layout, &content)), *blake3::hash(&content).as_bytes());
     }
 

@@ -6,13 +6,13 @@ use url::Url;
 use crate::task::*;
 
 fn specify(url: &str) -> Specified {
-    TaskSpec::new(url, &SpecOptions::default()).unwrap()
+    TaskSpec::of_url(url, &SpecOptions::default()).unwrap()
 }
 
 fn with_headers(url: &str, headers: &[(&str, &str)]) -> TaskSpec {
     let headers: Vec<_> = headers.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
     let options = SpecOptions { headers: &headers, tenant_key: Some(&[7; 32]), ..Default::default() };
-    TaskSpec::new(url, &options).unwrap().spec
+    TaskSpec::of_url(url, &options).unwrap().spec
 }
 
 #[test]
@@ -33,14 +33,14 @@ fn a_class_follows_from_what_could_be_private() {
     }
     assert_eq!(specify("https://u:p@h/a").spec.class, Class::HostLocal, "no tenant key");
     let options = SpecOptions { insecure: true, ..Default::default() };
-    assert_eq!(TaskSpec::new("https://h/a", &options).unwrap().spec.class, Class::HostLocal);
+    assert_eq!(TaskSpec::of_url("https://h/a", &options).unwrap().spec.class, Class::HostLocal);
 }
 
 #[test]
 fn a_callers_list_replaces_the_default_one() {
     let with = |url: &str, names: &[&str]| {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        TaskSpec::new(url, &SpecOptions { filtered: Some(&names), ..Default::default() }).unwrap()
+        TaskSpec::of_url(url, &SpecOptions { filtered: Some(&names), ..Default::default() }).unwrap()
     };
     let Specified { spec, filtered } = with("https://h/a?ts=1&b=2&X-Amz-Date=3", &["ts", "ts", "X-AMZ-DATE"]);
     assert!(filtered);
@@ -71,7 +71,7 @@ fn private_headers_are_hashed_by_lower_case_name_and_order_does_not_count() {
 fn a_blake3_digest_alone_names_the_content() {
     let with = |url: &str, digest: &str, tag: &str, tenant: &str| {
         let digest = Some(digest.parse().unwrap());
-        TaskSpec::new(url, &SpecOptions { digest, tag, tenant, ..Default::default() }).unwrap().spec.id()
+        TaskSpec::of_url(url, &SpecOptions { digest, tag, tenant, ..Default::default() }).unwrap().spec.id()
     };
     let blake3 = format!("blake3:{}", "ab".repeat(32));
     assert_eq!(with("https://h/a", &blake3, "t", ""), with("http://other/b?c", &blake3, "", ""));
@@ -108,23 +108,23 @@ fn every_field_enters_the_id_and_none_runs_into_the_next() {
 #[test]
 fn what_cannot_be_fetched_is_refused_without_quoting_it() {
     for url in ["", "h/a", "mailto:secret@h", "https://", "https://secret host/", "data:,secret", "http:///", "a:/b"] {
-        let error = TaskSpec::new(url, &SpecOptions::default()).unwrap_err();
+        let error = TaskSpec::of_url(url, &SpecOptions::default()).unwrap_err();
         assert!(!error.to_string().contains("secret"), "{url}: {error}");
     }
     let long = format!("https://h/{}", "a".repeat(URL_BYTES_MAX));
-    assert_eq!(TaskSpec::new(&long, &SpecOptions::default()), Err(InvalidSpec::UrlTooLong));
+    assert_eq!(TaskSpec::of_url(&long, &SpecOptions::default()), Err(InvalidSpec::UrlTooLong));
     let grows = format!("https://h/{}", " ".repeat(URL_BYTES_MAX / 2) + "x");
-    assert_eq!(TaskSpec::new(&grows, &SpecOptions::default()), Err(InvalidSpec::UrlTooLong));
+    assert_eq!(TaskSpec::of_url(&grows, &SpecOptions::default()), Err(InvalidSpec::UrlTooLong));
     let tag = "x".repeat(NAME_BYTES_MAX + 1);
     let options = SpecOptions { tag: &tag, ..Default::default() };
-    assert_eq!(TaskSpec::new("https://h/", &options), Err(InvalidSpec::Name("tag")));
+    assert_eq!(TaskSpec::of_url("https://h/", &options), Err(InvalidSpec::Name("tag")));
     for names in [vec![FILTER_DEFAULT.to_owned()], vec![String::new()], vec!["x".into(); FILTERED_MAX + 1]] {
         let options = SpecOptions { filtered: Some(&names), ..Default::default() };
-        assert_eq!(TaskSpec::new("https://h/", &options), Err(InvalidSpec::Filter));
+        assert_eq!(TaskSpec::of_url("https://h/", &options), Err(InvalidSpec::Filter));
     }
     let headers = vec![("a".to_owned(), "b".to_owned()); HEADERS_MAX + 1];
     let options = SpecOptions { headers: &headers, ..Default::default() };
-    assert_eq!(TaskSpec::new("https://h/", &options), Err(InvalidSpec::Header));
+    assert_eq!(TaskSpec::of_url("https://h/", &options), Err(InvalidSpec::Header));
 }
 
 #[test]
@@ -169,9 +169,9 @@ proptest! {
         names in proptest::option::of(proptest::collection::vec("[a-c]{1,2}", 0..3)),
     ) {
         let options = SpecOptions { filtered: names.as_deref(), tenant_key: Some(&[0; 32]), ..Default::default() };
-        if let Ok(Specified { spec, .. }) = TaskSpec::new(&format!("{scheme}://{rest}"), &options) {
+        if let Ok(Specified { spec, .. }) = TaskSpec::of_url(&format!("{scheme}://{rest}"), &options) {
             prop_assert_eq!(spec.check(), Ok(()));
-            let again = TaskSpec::new(&spec.url, &options).unwrap();
+            let again = TaskSpec::of_url(&spec.url, &options).unwrap();
             prop_assert!(!again.filtered);
             prop_assert_eq!(&again.spec.url, &spec.url);
             prop_assert!(!spec.url.contains('#'));
@@ -181,7 +181,7 @@ proptest! {
 
     #[test]
     fn no_input_panics(url in "\\PC{0,60}", query in "[%&=?a-fA-F0-9]{0,40}") {
-        let _ = TaskSpec::new(&url, &SpecOptions::default());
-        let _ = TaskSpec::new(&format!("http://h/{url}?{query}"), &SpecOptions::default());
+        let _ = TaskSpec::of_url(&url, &SpecOptions::default());
+        let _ = TaskSpec::of_url(&format!("http://h/{url}?{query}"), &SpecOptions::default());
     }
 }

@@ -75,7 +75,7 @@ fn tasks_have_their_frozen_ids() {
     assert!(tasks.len() >= 10);
     for v in tasks {
         let tenant_key = v.tenant_key.as_deref().map(array);
-        let made = TaskSpec::new(
+        let made = TaskSpec::of_url(
             &v.url,
             &SpecOptions {
                 filtered: v.filter.as_deref(),

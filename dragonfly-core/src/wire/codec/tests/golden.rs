@@ -30,7 +30,7 @@ fn info() -> TaskInfo {
     let digest: Digest = "crc32c:01020304".parse().unwrap();
     let options =
         SpecOptions { tag: "t", application: "a", tenant: "n", digest: Some(digest), ..SpecOptions::default() };
-    let spec = TaskSpec::new("https://h/a?b", &options).unwrap().spec;
+    let spec = TaskSpec::of_url("https://h/a?b", &options).unwrap().spec;
     TaskInfo { task: spec.id(), spec: Some(spec), fixed: true }
 }
 

@@ -185,7 +185,7 @@ fn what_a_coordinator_is_told_is_bounded() {
     let failure =
         |n| Failure { kind: FailureKind::Local, temporary: false, status: None, retry_ms: None, text: "x".repeat(n) };
     let lease = crate::wire::control::LeaseId { number: 0, epoch: 0 };
-    let spec = TaskSpec::new("https://h/a", &SpecOptions::default()).unwrap().spec;
+    let spec = TaskSpec::of_url("https://h/a", &SpecOptions::default()).unwrap().spec;
     let join = |spec: TaskSpec, priority| {
         let info = TaskInfo { task: spec.id(), spec: Some(spec), fixed: false };
         crate::wire::control::Join {

@@ -77,7 +77,7 @@ fn spec() -> impl Strategy<Value = TaskSpec> {
                 digest,
                 ..Default::default()
             };
-            TaskSpec::new(&format!("https://h/{rest}"), &options).unwrap().spec
+            TaskSpec::of_url(&format!("https://h/{rest}"), &options).unwrap().spec
         },
     )
 }
