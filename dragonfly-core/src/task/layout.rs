@@ -97,9 +97,9 @@ impl Layout {
         self.length.div_ceil(self.piece_length) as u32
     }
 
-    /// Where piece `index` starts, in bytes.
+    /// Where piece `index` starts, in bytes. Past the end it is some number past the end.
     pub const fn offset(&self, index: PieceIndex) -> u64 {
-        index as u64 * self.piece_length
+        (index as u64).saturating_mul(self.piece_length)
     }
 
     /// The length of piece `index` in bytes, `None` past the end.

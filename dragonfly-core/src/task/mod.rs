@@ -1,6 +1,7 @@
 //! What content *is*: the ids of tasks and generations, how content is cut into pieces, which pieces are held,
 //! and how each is proven. Pure: no I/O, no clock, no global randomness. Every other room builds on this one.
 
+mod canonical;
 mod digest;
 mod have;
 mod id;
@@ -10,8 +11,8 @@ mod proof;
 mod spec;
 #[cfg(test)]
 mod tests;
-mod url;
 
+pub use canonical::{FILTER_DEFAULT, label};
 pub use digest::{Algorithm, Digest, DigestHasher, InvalidDigest};
 pub use have::{HaveMap, Runs};
 pub use id::{Generation, InvalidId, TaskId};
@@ -22,4 +23,3 @@ pub use spec::{
     Class, FILTERED_MAX, HEADER_BYTES_MAX, HEADERS_MAX, InvalidSpec, NAME_BYTES_MAX, PUBLIC_HEADERS, SpecOptions,
     Specified, TaskSpec, URL_BYTES_MAX, Validator,
 };
-pub use url::{FILTER_DEFAULT, label};

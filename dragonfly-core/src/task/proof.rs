@@ -7,7 +7,7 @@
 
 use blake3::hazmat::{self, HasherExt as _, Mode};
 
-use super::{Layout, PieceIndex};
+use super::{Layout, PIECES_MAX, PieceIndex};
 
 /// The BLAKE3 chaining value of one piece, or the root hash where the content is one piece.
 pub type PieceHash = [u8; 32];
@@ -18,6 +18,7 @@ pub type PieceHash = [u8; 32];
 pub struct PieceHasher {
     hasher: blake3::Hasher,
     taken: u64,
+    offset: u64,
     length_max: u64,
 }
 
@@ -32,16 +33,18 @@ pub struct WrongLength {
 }
 
 impl PieceHasher {
-    /// A hasher for piece `index` of pieces of `piece_length` bytes (a valid layout's), the total being unknown.
+    /// A hasher for piece `index` of pieces of `piece_length` bytes, the total being unknown. If no valid layout has
+    /// such a piece, it takes no byte.
     pub fn new(index: PieceIndex, piece_length: u64) -> Self {
         let mut hasher = blake3::Hasher::new();
-        let offset = u64::from(index) * piece_length;
+        let valid = index < PIECES_MAX && Layout::new(0, piece_length).is_ok();
+        let (offset, length_max) = if valid { (u64::from(index) * piece_length, piece_length) } else { (0, 0) };
         if offset > 0 {
             // Piece offsets are multiples of the piece length, a power of two of at least 64 KiB: the assertion
             // on alignment inside cannot fail.
             hasher.set_input_offset(offset);
         }
-        Self { hasher, taken: 0, length_max: piece_length }
+        Self { hasher, taken: 0, offset, length_max }
     }
 
     /// Takes the next bytes of the piece.
@@ -66,9 +69,10 @@ impl PieceHasher {
     /// The piece's value under `layout`, of which it must be a whole piece.
     ///
     /// # Errors
-    /// Another number of bytes was taken than the piece has.
+    /// Another number of bytes was taken than the piece has, or at another place.
     pub fn finish(self, layout: &Layout, index: PieceIndex) -> Result<PieceHash, WrongLength> {
-        let expected = layout.length_of(index).unwrap_or(0);
+        let range = layout.range_of(index).filter(|range| range.start == self.offset).unwrap_or(0..0);
+        let expected = range.end - range.start;
         if self.taken != expected || expected == 0 {
             return Err(WrongLength { taken: self.taken, expected });
         }

@@ -1,7 +1,7 @@
 //! What a task *is*: everything that may change the bytes behind a URL, and the id that is its hash.
 //!
 //! # Which class a task is of
-//! [`TaskSpec::new`] decides, in this order (`docs/design/trust.md`, Private content):
+//! [`TaskSpec::of_url`] decides, in this order (`docs/design/trust.md`, Private content):
 //! 1. The origin's certificate is not checked: [`Class::HostLocal`], because nobody else may be told what such an
 //!    origin said. So is private content on a host that has no tenant key.
 //! 2. The URL carries a signature, whether filtered away or not: [`Class::Reauth`]. The signature is no part of the
@@ -15,8 +15,8 @@
 use minicbor::{Decode, Encode};
 use url::Url;
 
+use super::canonical::{FILTER_DEFAULT, canonical, filter_name};
 use super::preimage::Preimage;
-use super::url::{FILTER_DEFAULT, canonical, filter_name};
 use super::{Digest, label};
 
 /// The longest URL in bytes, as given and as canonical. Servers and proxies refuse longer request lines.
@@ -83,7 +83,7 @@ pub enum InvalidSpec {
     UrlTooLong,
 }
 
-/// What a [`TaskSpec`] is made of beside its URL; see [`TaskSpec::new`].
+/// What a [`TaskSpec`] is made of beside its URL; see [`TaskSpec::of_url`].
 #[derive(Clone, Default)]
 pub struct SpecOptions<'a> {
     /// The names of query parameters that do not change the content; `None`: the default list.
@@ -155,7 +155,7 @@ impl TaskSpec {
     ///
     /// # Errors
     /// The URL cannot be parsed or has no `//`, or a bound of this module is exceeded.
-    pub fn new(url: &str, options: &SpecOptions<'_>) -> Result<Specified, InvalidSpec> {
+    pub fn of_url(url: &str, options: &SpecOptions<'_>) -> Result<Specified, InvalidSpec> {
         if url.len() > URL_BYTES_MAX {
             return Err(InvalidSpec::UrlTooLong);
         }
@@ -190,7 +190,7 @@ impl TaskSpec {
     /// Checks a specification that came off the wire: every bound, and that its URL is canonical under its own filter.
     ///
     /// # Errors
-    /// It is none that [`TaskSpec::new`] makes.
+    /// It is none that [`TaskSpec::of_url`] makes.
     pub fn check(&self) -> Result<(), InvalidSpec> {
         if self.url.len() > URL_BYTES_MAX {
             return Err(InvalidSpec::UrlTooLong);

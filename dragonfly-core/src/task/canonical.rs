@@ -256,7 +256,7 @@ fn normalise(text: &str, out: &mut String) {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('%') {
         out.push_str(before);
-        match escaped(rest[before.len()..].as_bytes()) {
+        match escaped(&rest.as_bytes()[before.len()..]) {
             Some(byte) => {
                 if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
                     out.push(char::from(byte));
