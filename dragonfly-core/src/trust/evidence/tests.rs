@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::trust::statement::{Attester, sign_attestation, sign_grant, sign_seal};
 use crate::trust::{Identity, Roles};
@@ -346,4 +348,37 @@ fn grants_are_bounded() {
         verifier.grants.insert(key, Granted { bundle, parties, pieces, epoch: *epoch, order: n as usize });
     }
     assert_eq!(verifier.accept(&Evidence::Grant(bundle), NOW), Err(EvidenceError::Full));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_verifier_panic_or_learn(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..2000, byte: u8) {
+        let world = World::new(OriginTrust::Members);
+        let mut verifier = world.verifier(Coordinators::AnyMember);
+        let bundle = world.granted(&world.peer, 0..10, 1);
+        let grant = Evidence::Grant(bundle.clone());
+        verifier.accept(&grant, NOW).unwrap();
+        let random = Signed(bytes.clone());
+        let (grantor, holder) = (bytes.clone(), bytes.clone());
+        let items = [
+            Evidence::Attestation(random.clone()),
+            Evidence::Grant(GrantBundle { grant: random.clone(), grantor, holder }),
+            Evidence::Seal(SealBundle { seal: random, signer: bytes }),
+        ];
+        for item in items {
+            prop_assert!(verifier.accept(&item, NOW).is_err());
+        }
+
+        // One byte of sound items changed: an error, unless it stayed what it was.
+        for item in [attest(&world.peer, &bundle, 0, &[[1; 32]; 10]), world.sealed(&world.seed, &world.seal()), grant] {
+            let mut encoded = minicbor::to_vec(&item).unwrap();
+            let at = at % encoded.len();
+            encoded[at] = byte;
+            let Ok(changed) = minicbor::decode::<Evidence>(&encoded) else { continue };
+            let mut fresh = world.verifier(Coordinators::AnyMember);
+            fresh.accept(&Evidence::Grant(bundle.clone()), NOW).unwrap();
+            let outcome = fresh.accept(&changed, NOW);
+            prop_assert!(changed == item || matches!(outcome, Err(_) | Ok(Outcome::Known)), "{outcome:?}");
+        }
+    }
 }
