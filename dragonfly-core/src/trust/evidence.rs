@@ -163,7 +163,8 @@ pub struct EvidenceVerifier {
 #[derive(Debug)]
 struct Granted {
     bundle: GrantBundle,
-    holder: PeerId,
+    /// Grantor and holder, kept because either may be revoked later.
+    parties: [(PeerId, Claims); 2],
     pieces: Range<PieceIndex>,
     epoch: u64,
     /// Its place among grants, so that they are shown in the order in which they came.
@@ -227,7 +228,8 @@ impl EvidenceVerifier {
         }
     }
 
-    /// From now on checks against this list. What was accepted stays; revoked holders' attestations are refused.
+    /// From now on checks against this list. Values that were accepted stay; under a grant whose holder or grantor
+    /// is revoked no more are.
     pub fn set_revocations(&mut self, revocations: Arc<Revocations>) {
         self.revocations = revocations;
         self.checked.clear();
@@ -249,15 +251,16 @@ impl EvidenceVerifier {
         if !claims.roles.contains(Roles::SCHEDULER) && !elected {
             return Err(EvidenceError::Grantor);
         }
-        let claims = self.claims(&bundle.holder, grant.holder, now_unix)?;
+        let parties = [(grantor, claims), (grant.holder, self.claims(&bundle.holder, grant.holder, now_unix)?)];
+        let claims = &parties[1].1;
         if claims.tenant != self.tenant {
             return Err(EvidenceError::OtherTenant);
         }
-        if !may_attest(self.origin_trust, &claims) {
+        if !may_attest(self.origin_trust, claims) {
             return Err(EvidenceError::Holder);
         }
         let (holder, pieces, epoch, order) = (grant.holder, grant.first..grant.end, grant.epoch, self.grants.len());
-        let granted = Granted { bundle: bundle.clone(), holder, pieces: pieces.clone(), epoch, order };
+        let granted = Granted { bundle: bundle.clone(), parties, pieces: pieces.clone(), epoch, order };
         self.grants.insert(hash, granted);
         Ok(Outcome::Granted { holder, pieces })
     }
@@ -314,8 +317,11 @@ impl EvidenceVerifier {
     fn accept_attestation(&mut self, signed: &Signed) -> Result<Outcome, EvidenceError> {
         let (attestation, signer) = statement::open_attestation(signed)?;
         let granted = self.grants.get(&attestation.grant).ok_or(EvidenceError::UnknownGrant)?;
-        if granted.holder != signer {
+        if granted.parties[1].0 != signer {
             return Err(EvidenceError::OtherSigner);
+        }
+        if granted.parties.iter().any(|(peer, claims)| self.revocations.revokes(*peer, claims)) {
+            return Err(CredentialError::Revoked.into());
         }
         let count = attestation.values().len() as u32;
         let end = attestation.first.checked_add(count).ok_or(EvidenceError::Range)?;

@@ -18,6 +18,7 @@ impl Secret {
         Self(random())
     }
 
+    #[cfg(test)]
     pub(super) const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }

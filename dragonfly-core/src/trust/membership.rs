@@ -351,7 +351,8 @@ impl Membership {
     /// Only the founder can.
     pub fn trust_seeds_only(&mut self) -> Result<(), MembershipError> {
         let network = self.founder.as_ref().ok_or(MembershipError::NotFounder)?;
-        let signed = network.descriptor(self.described.serial + 1, OriginTrust::Seeds);
+        let serial = self.described.serial.checked_add(1).ok_or(StatementError::Malformed)?;
+        let signed = network.descriptor(serial, OriginTrust::Seeds);
         self.learn_descriptor(&signed).map(|_| ())
     }
 

@@ -31,9 +31,7 @@ pub use admission::{Admitted, Refused, Side, VERSIONS, admit, admit_bound};
 pub use credential::{
     CREDENTIAL_MAX, Claims, Credential, CredentialError, InvalidRoles, InvalidTokenId, Roles, TokenId,
 };
-pub use evidence::{
-    ATTESTATIONS_MAX, Conflict, Coordinators, EvidenceError, EvidenceVerifier, GRANTS_MAX, Outcome,
-};
+pub use evidence::{ATTESTATIONS_MAX, Conflict, Coordinators, EvidenceError, EvidenceVerifier, GRANTS_MAX, Outcome};
 pub use file::FileError;
 pub use identity::Identity;
 pub use membership::{Membership, MembershipError, TENANT_DEFAULT};

@@ -179,3 +179,6 @@ impl Attester {
         Some(signed)
     }
 }
+
+#[cfg(test)]
+mod tests;
