@@ -82,8 +82,8 @@ fn when_a_seed_is_lost_another_goes_on_without_asking_anew() {
     w.ask(1);
     (101..=103).for_each(|n| w.down(n));
     assert_eq!(w.grant(1).1, 24, "at once, but for what the lost ones may be fetching still");
-    w.ask(1);
     w.secs(1);
+    w.ask(1);
     assert_eq!(w.grant(1).1, 2);
 }
 
