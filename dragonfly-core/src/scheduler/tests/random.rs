@@ -33,9 +33,9 @@ impl Run {
     }
 
     fn host_up(&mut self, n: u32) -> Input {
-        let tenant = if n % 5 == 0 { "b" } else { "a" }.to_owned();
+        let tenant = if n.is_multiple_of(5) { "b" } else { "a" }.to_owned();
         let seen_ip = self.chance(80).then(|| [10, 0, (n % 2) as u8, n as u8].into());
-        Input::HostUp { peer: peer(n), seed_role: n % 4 == 0, tenant, seen_ip, local: n == 1 }
+        Input::HostUp { peer: peer(n), seed_role: n.is_multiple_of(4), tenant, seen_ip, local: n == 1 }
     }
 
     fn step(&mut self) {
@@ -126,7 +126,7 @@ impl Run {
         }
         let record = self.chance(80).then(|| Signed(vec![n as u8]));
         let slots = self.rng.random_range(0..3);
-        ToCoordinator::Announce(Announce { version: 1, record, seed: n % 4 == 0, slots })
+        ToCoordinator::Announce(Announce { version: 1, record, seed: n.is_multiple_of(4), slots })
     }
 
     /// One of the newest leases.
