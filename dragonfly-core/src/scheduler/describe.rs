@@ -41,6 +41,15 @@ impl Core {
         if task.waiting.is_empty() {
             return self.end_describe(t);
         }
+        let called = task.trigger.as_ref().map(|trigger| self.hosts[trigger.host].serial);
+        let Some(describe) = &mut self.tasks[t].describe else { return };
+        if let Some(serial) = called {
+            // A seed was called to fetch already: it may ask as well.
+            describe.tried.insert(serial);
+            describe.stage = Stage::Trigger;
+            return;
+        }
+        let task = &self.tasks[t];
         let Some(describe) = &task.describe else { return };
         if describe.tried.len() < DESCRIBE_CANDIDATES_MAX {
             if let Some(seed) = self.best_seed(t, &describe.tried) {

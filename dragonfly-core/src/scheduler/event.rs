@@ -7,6 +7,8 @@ use crate::wire::control::{LeaseId, ToCoordinator, ToMember};
 use crate::wire::statement::Grant;
 
 /// What happened.
+// An input is made once and moved once, into the core: a box would cost more than it saves.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Input {

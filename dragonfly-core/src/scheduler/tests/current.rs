@@ -70,7 +70,9 @@ fn the_origin_raises_or_voids_the_window_and_the_caller_overrides_it() {
 
 #[test]
 fn fixed_content_is_asked_about_once() {
-    let (mut w, _) = World::cold(1, 64 * MIB, None);
+    let (mut w, lease) = World::cold(1, 64 * MIB, None);
+    w.done(1, lease);
+    w.report(1, 8);
     w.secs(100);
     w.peer_up(2);
     let mut join = wanting(1);

@@ -1,1 +1,125 @@
-//! x
+//! Who trades with whom.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::*;
+
+type Graph = BTreeMap<PeerId, BTreeSet<PeerId>>;
+
+/// The graph that members were told of: an edge where either side knows the other.
+fn note(graph: &mut Graph, said: &[Action]) {
+    for action in said {
+        if let Action::Send { to, message: ToMember::Neighbours { hosts, .. } } = action {
+            for host in hosts {
+                graph.entry(*to).or_default().insert(host.peer);
+                graph.entry(host.peer).or_default().insert(*to);
+            }
+        }
+    }
+}
+
+fn reached(graph: &Graph, from: PeerId) -> usize {
+    let (mut seen, mut queue) = (BTreeSet::from([from]), VecDeque::from([from]));
+    while let Some(peer) = queue.pop_front() {
+        for &next in graph.get(&peer).into_iter().flatten() {
+            if seen.insert(next) {
+                queue.push_back(next);
+            }
+        }
+    }
+    seen.len()
+}
+
+/// `hosts` hosts in two sites; all wait for the first answer (`batch`) or come one by one.
+fn swarm(hosts: u32, batch: bool) -> (World, Graph) {
+    let (mut w, mut graph) = (World::new(), Graph::new());
+    (1..=hosts).for_each(|n| w.up_with(n, false, "a", [10, 0, u8::from(n > hosts / 2), n as u8], 4));
+    w.join(1, wanting(1));
+    let lease = w.describer(1);
+    let answer = content(64 * MIB, etag("x"), 8);
+    if !batch {
+        w.describe(1, lease, answer.clone());
+    }
+    for n in 2..=hosts {
+        w.join(n, wanting(1));
+        note(&mut graph, &w.said);
+    }
+    if batch {
+        w.describe(1, lease, answer);
+        note(&mut graph, &w.said);
+    }
+    (w, graph)
+}
+
+#[test]
+fn the_graph_is_connected_and_degrees_are_near_each_other() {
+    for batch in [false, true] {
+        for hosts in 2..=32 {
+            let (_, graph) = swarm(hosts, batch);
+            assert_eq!(reached(&graph, peer(1)), hosts as usize, "{hosts} hosts, batch {batch}");
+            let degrees = || graph.values().map(BTreeSet::len);
+            assert!(degrees().min().unwrap() >= 8.min(hosts as usize - 1));
+            // Host 1 is the only source, so that all want it.
+            let others = graph.iter().filter(|(host, _)| **host != peer(1)).map(|(_, others)| others.len());
+            assert!(others.clone().max().unwrap() <= 20, "{hosts}: {:?}", others.max());
+            if hosts <= 13 {
+                assert!(degrees().all(|degree| degree == hosts as usize - 1), "everyone trades with everyone");
+            }
+        }
+    }
+}
+
+#[test]
+fn many_hosts_are_connected_and_each_is_near_most_of_its_neighbours() {
+    let (_, graph) = swarm(250, false);
+    assert_eq!(reached(&graph, peer(1)), 250);
+    let near = |a: &PeerId, b: &&PeerId| (*a <= peer(125)) == (**b <= peer(125));
+    let (all, same): (usize, usize) = graph
+        .iter()
+        .map(|(a, others)| (others.len(), others.iter().filter(|b| near(a, b)).count()))
+        .fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
+    assert!(same * 10 >= all * 6, "{same} of {all}");
+}
+
+#[test]
+fn a_newcomer_meets_a_source_first() {
+    let (mut w, _) = swarm(25, true);
+    w.up_with(99, false, "a", [10, 9, 9, 9], 4);
+    w.join(99, wanting(1));
+    let neighbours = w.neighbours(99).unwrap();
+    assert!(neighbours.len() <= 12);
+    assert_eq!(neighbours[0], peer(1), "the one that fetches");
+}
+
+#[test]
+fn who_asks_gets_others_and_those_left_alone_are_given_some() {
+    let (mut w, graph) = swarm(40, true);
+    let known = &graph[&peer(5)];
+    w.say(5, ToCoordinator::AskNeighbours { task: task(1), lacking: false });
+    let news = w.neighbours(5).unwrap();
+    assert!(!news.is_empty() && news.iter().all(|peer| !known.contains(peer)));
+    // Everyone but host 40 and those it does not know goes.
+    let (mut w, graph) = swarm(40, true);
+    for n in (1..40).filter(|&n| graph[&peer(40)].contains(&peer(n))) {
+        w.down(n);
+    }
+    assert!(!w.neighbours(40).unwrap().is_empty());
+}
+
+#[test]
+fn a_host_that_nobody_can_dial_is_told_to_those_it_can_dial() {
+    let mut w = World::new();
+    for n in 1..=3 {
+        w.step(Input::HostUp { peer: peer(n), seed_role: false, tenant: "a".into(), seen_ip: None, local: false });
+        let record = (n == 3).then(|| Signed(vec![1]));
+        w.say(n, ToCoordinator::Announce(Announce { version: 1, record, seed: false, slots: 1 }));
+    }
+    w.join(1, wanting(1));
+    let lease = w.describer(1);
+    w.describe(1, lease, content(MIB, etag("x"), 1));
+    w.join(2, wanting(1));
+    assert_eq!(w.neighbours(2), None, "neither can dial the other");
+    w.join(3, wanting(1));
+    assert_eq!(w.neighbours(3).map(|hosts| hosts.len()), Some(2));
+    assert_eq!((w.neighbours(1), w.neighbours(2)), (Some(vec![peer(3)]), Some(vec![peer(3)])));
+}

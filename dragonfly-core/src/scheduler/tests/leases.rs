@@ -1,1 +1,211 @@
-//! x
+//! Who fetches which range.
+
+use super::*;
+
+#[test]
+fn ranges_are_exclusive_front_to_back_and_shared() {
+    let (mut w, first) = World::cold(4, 1024 * MIB, etag("x"));
+    let mut next = 8;
+    for n in 2..=4 {
+        w.ask(n);
+        let (_, start, end) = w.grant(n);
+        assert_eq!((start, end), (next, next + 8));
+        next = end;
+    }
+    w.ask(1);
+    assert_eq!(w.grant(1).1, next, "the next one is asked for while the first is fetched");
+    w.ask(1);
+    assert!(w.grants().is_empty(), "two at a time");
+    w.done(1, first);
+    assert_eq!(w.grant(1).1, next + 8, "the one who asked is remembered");
+}
+
+#[test]
+fn a_whole_file_is_granted_once() {
+    for (length, hosts) in [(1, 1), (70_000, 3), (5 * MIB, 4), (300 * MIB + 1, 5)] {
+        let (mut w, lease) = World::cold(hosts, length, etag("x"));
+        let mut live = vec![(1, lease)];
+        for n in 2..=hosts {
+            w.ask(n);
+            live.extend(w.grants().first().map(|(_, lease, _)| (n, *lease)));
+        }
+        while let Some((n, lease)) = live.pop() {
+            w.done(n, lease);
+            assert!(w.grants().len() <= 1);
+            w.ask(n);
+            live.extend(w.grants().first().map(|(_, lease, _)| (n, *lease)));
+        }
+        let task = w.task();
+        assert_eq!((task.origin_bytes_granted, task.origin_bytes_fetched), (length, length));
+    }
+}
+
+#[test]
+fn a_lease_without_progress_lapses_after_twice_the_timeout() {
+    let (mut w, lease) = World::cold(2, 64 * MIB, etag("x"));
+    w.secs(15);
+    w.progress(1, lease, 3);
+    w.secs(19);
+    assert!(w.to(1).is_empty());
+    w.secs(1);
+    assert_eq!(w.to(1), [ToMember::Revoked { task: task(1), lease }]);
+    w.progress(1, lease, 5);
+    w.done(1, lease);
+    assert_eq!(w.task().origin_bytes_fetched, 3 * 65_536, "what a stale holder says counts for nothing");
+    w.ask(2);
+    let (newer, start, _) = w.grant(2);
+    assert_eq!(start, 3);
+    assert!(newer.epoch > lease.epoch);
+}
+
+#[test]
+fn progress_of_others_and_past_the_end_counts_for_nothing() {
+    let (mut w, lease) = World::cold(2, 64 * MIB, etag("x"));
+    w.progress(2, lease, 3);
+    w.progress(1, LeaseId { epoch: lease.epoch + 1, ..lease }, 3);
+    w.progress(1, lease, 17);
+    w.progress(1, lease, u32::MAX);
+    assert_eq!(w.task().origin_bytes_fetched, 0);
+    w.progress(1, lease, 2);
+    w.progress(1, lease, 1);
+    assert_eq!(w.task().origin_bytes_fetched, 2 * 65_536);
+}
+
+#[test]
+fn a_lost_holders_range_is_granted_after_a_short_grace() {
+    let (mut w, lease) = World::cold(2, 64 * MIB, etag("x"));
+    w.progress(1, lease, 4);
+    w.down(1);
+    for _ in 0..100 {
+        w.ask(2);
+        let Some((_, lease, grant)) = w.grants().first().cloned() else { break };
+        assert!(grant.first >= 8);
+        w.done(2, lease);
+    }
+    w.secs(1);
+    assert_eq!((w.grant(2).1, w.grant(2).2), (4, 8), "without what it had fetched: others may have that");
+}
+
+#[test]
+fn a_host_that_leaves_gives_its_lease_back_at_once() {
+    let (mut w, _) = World::cold(2, MIB, etag("x"));
+    w.ask(2);
+    assert_eq!((w.grant(2).1, w.grant(2).2), (8, 16));
+    w.ask(2);
+    assert!(w.grants().is_empty());
+    w.say(1, ToCoordinator::Leave(task(1)));
+    assert_eq!(w.grant(2).1, 0);
+}
+
+#[test]
+fn what_a_departed_host_fetched_is_fetched_anew_when_somebody_lacks_it() {
+    let (mut w, lease) = World::cold(3, MIB, etag("x"));
+    w.done(1, lease);
+    while w.task().origin_bytes_fetched < MIB {
+        w.ask(2);
+        let (lease, ..) = w.grant(2);
+        w.done(2, lease);
+    }
+    w.down(1);
+    w.lacking(3);
+    let lost = w.grant(3);
+    assert_eq!(lost.1, 0);
+    assert!(lost.2 <= 8, "not what host 2 fetched");
+    // While somebody holds everything there is no need.
+    let (mut w, lease) = World::cold(3, MIB, etag("x"));
+    w.done(1, lease);
+    w.report(2, 8);
+    w.down(1);
+    w.lacking(3);
+    assert!(w.grants().is_empty());
+}
+
+#[test]
+fn content_without_ranges_has_one_holder_and_a_take_over_starts_at_the_first_byte() {
+    let mut w = World::new();
+    for n in 1..=3 {
+        w.peer_up(n);
+    }
+    w.join(1, wanting(1));
+    let lease = w.describer(1);
+    w.join(2, wanting(1));
+    let answer = Answer::Content {
+        length: 64 * MIB,
+        piece_length: 65_536,
+        validator: etag("x"),
+        ranges: false,
+        taking: 1,
+        spooled: false,
+    };
+    w.describe(1, lease, answer);
+    assert_eq!(w.grant(1), (lease, 0, 1024));
+    w.ask(2);
+    assert!(w.grants().is_empty());
+    w.progress(1, lease, 500);
+    w.fail(1, lease, failure(FailureKind::Local, false));
+    assert_eq!((w.grant(2).1, w.grant(2).2), (0, 1024));
+}
+
+#[test]
+fn a_take_over_without_a_validator_is_a_new_generation() {
+    let (mut w, lease) = World::cold(2, 64 * MIB, None);
+    let before = w.task().generation;
+    w.progress(1, lease, 500);
+    w.fail(1, lease, failure(FailureKind::Local, false));
+    let describe = w.describers()[0].1;
+    let n = if w.describers()[0].0 == peer(1) { 1 } else { 2 };
+    w.describe(n, describe, content(64 * MIB, None, 8));
+    assert!(w.current(1).is_some() && w.current(2).is_some());
+    assert_ne!(w.task().generation, before);
+}
+
+#[test]
+fn content_that_changed_is_described_anew() {
+    let (mut w, lease) = World::cold(2, 64 * MIB, etag("x"));
+    w.fail(1, lease, failure(FailureKind::Changed, false));
+    let (_, describe, prior) = w.describers()[0].clone();
+    assert_eq!(prior, etag("x"));
+    w.ask(2);
+    assert!(w.grants().is_empty());
+    w.describe(1, describe, content(64 * MIB, etag("y"), 8));
+    assert!(w.current(1).is_some() && w.current(2).is_some());
+}
+
+#[test]
+fn failures_in_a_row_are_told() {
+    let (mut w, mut lease) = World::cold(2, 64 * MIB, etag("x"));
+    for _ in 0..5 {
+        w.fail(1, lease, failure(FailureKind::Origin, true));
+        assert_eq!(w.failed(2), None);
+        assert!(matches!(w.to(1)[..], [ToMember::NoLease { retry_ms: Some(5000), .. }]));
+        w.ask(1);
+        assert!(w.grants().is_empty());
+        w.secs(5);
+        w.ask(1);
+        lease = w.grant(1).0;
+    }
+    w.fail(1, lease, failure(FailureKind::Origin, true));
+    assert_eq!((w.failed(1), w.failed(2)), (Some(FailureKind::Origin), Some(FailureKind::Origin)));
+}
+
+#[test]
+fn at_most_sixteen_hosts_fetch_and_the_next_waits_its_turn() {
+    let (mut w, _) = World::cold(20, 1024 * MIB, etag("x"));
+    let mut leases = vec![];
+    for n in 2..=20 {
+        w.ask(n);
+        leases.extend(w.grants());
+    }
+    assert_eq!(leases.len(), 15);
+    w.say(2, ToCoordinator::Release { task: task(1), lease: leases[0].1, end: 9 });
+    assert_eq!(w.grant(17).1, 9, "given back at the piece reached, to the first that asked");
+}
+
+#[test]
+fn a_member_that_may_not_fetch_gets_no_lease() {
+    let (mut w, _) = World::cold(1, 64 * MIB, etag("x"));
+    w.peer_up(2);
+    w.join(2, Join { may_lease: false, ..wanting(1) });
+    w.ask(2);
+    assert_eq!(w.to(2), [ToMember::NoLease { task: task(1), retry_ms: None }]);
+}
