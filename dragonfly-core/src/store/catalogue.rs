@@ -1,6 +1,9 @@
 //! What the stores share: the map of entries, the budget, and eviction.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod budget;
+mod due;
+
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -9,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::content::{SLAB_FRESH_BYTES_MAX, SlabCache};
+use super::content::SlabCache;
 use super::entry::HeldEntry;
 use super::files::{DataFiles, bury};
 use super::index::{Index, Run};
@@ -260,197 +263,13 @@ impl Catalogue {
         Usage { bytes: self.bytes.load(Ordering::Acquire), entries: self.entries().len(), quota: self.policy.quota }
     }
 
-    /// Takes `bytes` of the budget, making room if need be.
-    pub(super) fn charge(&self, bytes: u64) -> Result<(), StoreError> {
-        let Some(quota) = self.policy.quota else {
-            self.bytes.fetch_add(bytes, Ordering::AcqRel);
-            return Ok(());
-        };
-        let take = || {
-            let more = |now: u64| now.checked_add(bytes).filter(|then| *then <= quota);
-            self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
-        };
-        if take() || (bytes <= quota && self.make_room(bytes, 0) > 0 && take()) {
-            return Ok(());
-        }
-        Err(StoreError::Full { what: format!("{bytes} more bytes within the quota of {quota}"), source: None })
-    }
-
-    /// Corrects the budget from what was counted to what is so.
-    pub(super) fn recharge(&self, before: u64, now: u64) {
-        self.bytes.fetch_add(now, Ordering::AcqRel);
-        let less = |bytes: u64| Some(bytes.saturating_sub(before));
-        // The closure never refuses.
-        let _ = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
-    }
-
-    pub(super) fn evict(&self, now_unix: u64) -> u64 {
-        let mut freed = 0;
-        if let Some(ttl) = self.policy.ttl {
-            for entry in self.idle() {
-                if now_unix.saturating_sub(entry.last_use().0) > ttl.as_secs() {
-                    freed += self.drop_idle(&entry).unwrap_or(0);
-                }
-            }
-        }
-        if let Some(quota) = self.policy.quota {
-            let mark = |fraction: f64| (quota as f64 * fraction) as u64;
-            if self.bytes.load(Ordering::Acquire) > mark(self.policy.high_water) {
-                freed += self.evict_down_to(mark(self.policy.low_water), usize::MAX).0;
-            }
-        }
-        freed
-    }
-
-    /// Makes room for `bytes` and `count` entries, down to the low-water mark if that is lower; how many entries went.
-    fn make_room(&self, bytes: u64, count: usize) -> usize {
-        let mark = match self.policy.quota {
-            Some(quota) if bytes > 0 => {
-                ((quota as f64 * self.policy.low_water) as u64).min(quota.saturating_sub(bytes))
-            }
-            _ => u64::MAX,
-        };
-        self.evict_down_to(mark, self.policy.entries_max.saturating_sub(count)).1
-    }
-
-    /// Drops the least recently used until at most `bytes` and `count` entries remain: bytes freed, entries gone.
-    fn evict_down_to(&self, bytes: u64, count: usize) -> (u64, usize) {
-        let (mut freed, mut gone) = (0, 0);
-        for entry in self.idle() {
-            let over = self.bytes.load(Ordering::Acquire) > bytes;
-            if !over && self.entries().len() <= count {
-                break;
-            }
-            // Without bytes it frees none: it would only lose what is known of it.
-            if entry.held() == 0 && over && self.entries().len() <= count {
-                continue;
-            }
-            if let Some(bytes) = self.drop_idle(&entry) {
-                freed += bytes;
-                gone += 1;
-            }
-        }
-        (freed, gone)
-    }
-
-    /// Entries that may go, the least recently used first.
-    fn idle(&self) -> Vec<Arc<HeldEntry>> {
-        let mut idle: Vec<_> =
-            self.entries().values().filter(|entry| !entry.is_pinned() && !entry.uses().any()).cloned().collect();
-        idle.sort_by_cached_key(|entry| (entry.last_use(), *entry.id()));
-        idle
-    }
-
-    fn drop_idle(&self, entry: &Arc<HeldEntry>) -> Option<u64> {
-        if entry.is_pinned() {
-            return None;
-        }
-        self.remove_entry(entry).unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot remove what was evicted");
-            Some(0)
-        })
-    }
-
     fn due(&self) -> MutexGuard<'_, BTreeMap<EntryId, Due>> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes that `entry` has something to be written to the index.
-    pub(super) fn changed(&self, entry: &Arc<HeldEntry>) {
-        if let Medium::Disk(_) = self.medium {
-            let mut due = self.due();
-            // Under the lock: what has been removed must not take the place of what has its name now.
-            if entry.uses().is_removed() {
-                return;
-            }
-            due.entry(*entry.id()).or_default().entry = Some(entry.clone());
-            drop(due);
-            self.count_change();
-        }
-    }
-
-    fn count_change(&self) {
-        self.changes.fetch_add(1, Ordering::AcqRel);
-        if self.clean.swap(false, Ordering::AcqRel) {
-            (self.unmark)();
-        }
-    }
-
-    fn take_due(&self) -> BTreeMap<EntryId, Due> {
-        std::mem::take(&mut *self.due())
-    }
-
-    /// Puts back what could not be written.
-    fn put_back(&self, batch: BTreeMap<EntryId, Due>) {
-        let mut due = self.due();
-        for (id, old) in batch {
-            let slot = due.entry(id).or_default();
-            slot.removed |= old.removed;
-            if slot.entry.is_none() {
-                slot.entry = old.entry.filter(|entry| !entry.uses().is_removed());
-            }
-        }
-    }
-
-    /// Writes everything that waits to the index, in one transaction. What cannot be written waits on.
-    pub(super) fn write_due(&self) -> Result<(), StoreError> {
-        let Medium::Disk(disk) = &self.medium else { return Ok(()) };
-        // One at a time, or an older state of an entry could overwrite a newer one.
-        let _one = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch = self.take_due();
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let removed: BTreeSet<EntryId> = batch.iter().filter(|(_, due)| due.removed).map(|(id, _)| *id).collect();
-        let live: Vec<_> = batch.values().filter_map(|due| due.entry.as_ref()).collect();
-        let live: Vec<_> = live.into_iter().filter(|entry| !entry.uses().is_removed()).collect();
-        let changes: Vec<_> = live.iter().map(|entry| entry.take_changes()).collect();
-        let result = disk.index.write(&removed, &changes);
-        for (entry, changes) in live.iter().zip(&changes) {
-            match result {
-                Ok(()) => entry.changes_written(changes),
-                Err(_) => entry.changes_failed(changes),
-            }
-        }
-        result.inspect_err(|_| self.put_back(batch))
-    }
-
-    /// Writes the index at once if too much small content waits for it.
-    pub(super) fn relieve(&self) {
-        if let Medium::Disk(disk) = &self.medium
-            && disk.fresh.load(Ordering::Acquire) > SLAB_FRESH_BYTES_MAX
-            && let Err(error) = self.write_due()
-        {
-            tracing::warn!(%error, "small content waits in memory");
-        }
-    }
-
-    pub(super) fn change_count(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
     }
 
     /// Every entry, to be made durable.
     pub(super) fn all(&self) -> Vec<Arc<HeldEntry>> {
         self.entries().values().cloned().collect()
-    }
-
-    /// Marks the store clean with `mark`, if nothing has changed since `changes` were counted.
-    pub(super) fn mark_clean(
-        &self,
-        changes: u64,
-        mark: impl FnOnce() -> Result<(), StoreError>,
-    ) -> Result<bool, StoreError> {
-        if self.change_count() != changes {
-            return Ok(false);
-        }
-        mark()?;
-        self.clean.store(true, Ordering::Release);
-        // A change between the two steps found no mark to take away.
-        if self.change_count() != changes && self.clean.swap(false, Ordering::AcqRel) {
-            (self.unmark)();
-            return Ok(false);
-        }
-        Ok(true)
     }
 }
 

@@ -1,8 +1,10 @@
 //! One entry, whichever store holds it: which pieces are held, whether they are proven, and who uses it.
 
+mod persist;
+mod proof;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,13 +12,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::Bytes;
 
 use super::api::Uses;
-use super::catalogue::{Catalogue, Medium, unix_now};
+use super::catalogue::{Catalogue, unix_now};
 use super::content::Content;
 use super::export::{self, ExportOptions, Exported, Output};
-use super::files::bury;
-use super::record::{Changes, EntryId, Header, Loaded, Marks, PIECES_PER_ROW, Times, Values, id_of};
+use super::record::{EntryId, Marks, PIECES_PER_ROW, Times, Values, id_of};
 use super::{Described, Entry, EntryInfo, EntryKey, StoreError, UseGuard};
-use crate::task::{HaveMap, PieceHash, PieceHasher, PieceIndex};
+use crate::task::{HaveMap, PieceHash, PieceIndex};
 
 /// One statement of evidence, or the seal, in bytes: far above a signed batch of 64 values.
 const STATEMENT_BYTES_MAX: usize = 64 << 10;
@@ -26,9 +27,6 @@ const EVIDENCE_BYTES_MAX: usize = 32 << 20;
 
 /// A use is written to the index only if the last one written is older, in seconds: it orders eviction, no more.
 const TOUCH_GRAIN: u64 = 60;
-
-/// Bytes hashed at a time when an entry is proven again.
-const PROVE_BLOCK: usize = 256 << 10;
 
 /// The one implementation of [`Entry`].
 pub(super) struct HeldEntry {
@@ -100,6 +98,8 @@ impl HeldEntry {
             dirty_evidence: BTreeSet::new(),
             unsynced: false,
         };
+        let run = catalogue.run();
+        let needs_proof = marks.held > 0 && marks.proven < run.floor;
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             id: id_of(&key),
@@ -113,8 +113,9 @@ impl HeldEntry {
             used_order: AtomicU64::new(catalogue.next_use()),
             used_written: AtomicU64::new(marks.used),
             held: AtomicU64::new(marks.held),
-            needs_proof: AtomicBool::new(marks.held > 0 && marks.proven < catalogue.run().floor),
-            proven: AtomicU64::new(marks.proven),
+            needs_proof: AtomicBool::new(needs_proof),
+            // Without a proof owed, what is held is as good as proven in this run.
+            proven: AtomicU64::new(if needs_proof { marks.proven } else { run.current }),
             proving: Mutex::new(()),
             state: Mutex::new(state),
             written: Condvar::new(),
@@ -165,21 +166,6 @@ impl HeldEntry {
         }
     }
 
-    /// Reads from the index what is not in memory yet.
-    pub(super) fn load(&self) -> Result<(), StoreError> {
-        let mut state = self.lock();
-        let Medium::Disk(disk) = &self.catalogue.medium else { return Ok(()) };
-        if state.loaded {
-            return Ok(());
-        }
-        let Loaded { have, values, evidence } = disk.index.load(&self.id, self.described.layout.pieces())?;
-        state.evidence_bytes = evidence.values().map(Bytes::len).sum();
-        (state.have, state.values, state.evidence) = (have, values, evidence);
-        state.loaded = true;
-        self.recount(&state.have);
-        Ok(())
-    }
-
     /// Counts the bytes held anew, after pieces came or went other than by a write.
     fn recount(&self, have: &HaveMap) {
         let layout = &self.described.layout;
@@ -222,42 +208,6 @@ impl HeldEntry {
         Err(StoreError::Incomplete { generation: self.key.generation, held, pieces })
     }
 
-    /// A data file that shares its bytes with an output may be written by others: any change to it since means
-    /// that it must be proven again.
-    fn check_linked(&self, state: &State) -> Result<(), StoreError> {
-        if let Some(linked) = state.linked
-            && let Some((file, path)) = self.file()?
-        {
-            let now = file.metadata().map_err(|e| StoreError::io("examine", &path, e))?;
-            if times(&now) != linked {
-                self.needs_proof.store(true, Ordering::Release);
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes that the data file has (had) a name outside the store. Linking moves its change time, so what tells
-    /// whether it was written to since it was checked is its modification time.
-    pub(super) fn set_linked(&self, file: &File) {
-        let Ok(now) = file.metadata() else { return };
-        let mut state = self.lock();
-        if state.linked.is_some_and(|before| before.modified != times(&now).modified) {
-            self.needs_proof.store(true, Ordering::Release);
-            return;
-        }
-        state.linked = Some(times(&now));
-        drop(state);
-        self.changed();
-    }
-
-    /// Notes that the change time moved by our own doing, if it is watched.
-    pub(super) fn relink(&self, file: &File) {
-        let watched = self.lock().linked.is_some();
-        if watched {
-            self.set_linked(file);
-        }
-    }
-
     /// The data file and its path, if the content has one.
     pub(super) fn file(&self) -> Result<Option<(Arc<File>, PathBuf)>, StoreError> {
         self.content.file(&self.catalogue.medium, &self.id, &self.described.layout)
@@ -279,43 +229,6 @@ impl HeldEntry {
             }
             state = self.written.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    /// Hashes one held piece from the medium.
-    fn hash(&self, index: PieceIndex, buf: &mut [u8]) -> Option<PieceHash> {
-        let layout = &self.described.layout;
-        let range = layout.range_of(index)?;
-        let mut hasher = PieceHasher::new(index, layout.piece_length());
-        let mut offset = range.start;
-        while offset < range.end {
-            let block = &mut buf[..(range.end - offset).min(PROVE_BLOCK as u64) as usize];
-            self.read_content(offset, block).ok()?;
-            hasher.update(block).ok()?;
-            offset += block.len() as u64;
-        }
-        hasher.finish(layout, index).ok()
-    }
-
-    /// Forgets pieces that did not prove. A damaged file that has a name outside is let go as a whole: pieces that
-    /// are fetched again must not be written into what is somebody's file now.
-    fn forget(&self, before: &HaveMap, refuted: &[PieceIndex], linked: Option<Times>) -> HaveMap {
-        let mut state = self.lock();
-        let let_go = linked.is_some() && !refuted.is_empty();
-        let forgotten: Vec<PieceIndex> = if let_go { before.iter().collect() } else { refuted.to_vec() };
-        for index in forgotten {
-            self.content.forget(&self.catalogue.medium, &self.id, index);
-            state.have.remove(index);
-            state.dirty_rows.insert(index / PIECES_PER_ROW);
-        }
-        state.linked = linked.filter(|_| !let_go);
-        if let_go {
-            match self.content.remove(&self.catalogue.medium, &self.id) {
-                Ok(doomed) => bury(doomed),
-                Err(error) => tracing::warn!(%error, "cannot let go of a damaged file"),
-            }
-        }
-        self.recount(&state.have);
-        state.have.clone()
     }
 
     /// Claims the writing of every piece, if none is held or being written.
@@ -352,64 +265,6 @@ impl HeldEntry {
         self.unclaim_all();
         self.changed();
         self.catalogue.relieve();
-    }
-
-    /// What changed since the last call.
-    pub(super) fn take_changes(&self) -> Changes {
-        let mut state = self.lock();
-        let rows = std::mem::take(&mut state.dirty_rows);
-        let rows = rows.into_iter().map(|row| (row, state.values.encode_row(row, &state.have))).collect();
-        let evidence = std::mem::take(&mut state.dirty_evidence);
-        let evidence = evidence.iter().filter_map(|n| Some((*n, state.evidence.get(n)?.clone()))).collect();
-        let used = self.used.load(Ordering::Acquire);
-        self.used_written.store(used, Ordering::Release);
-        let marks = Marks {
-            pinned: self.is_pinned(),
-            created: self.created,
-            used,
-            held: self.held(),
-            proven: self.proven.load(Ordering::Acquire),
-            seal: state.seal.as_ref().map(|seal| seal.to_vec()),
-            linked: state.linked,
-        };
-        let header = Header::new(&self.key, &self.described, marks).encode();
-        Changes { id: self.id, header, rows, evidence, slab: self.content.fresh() }
-    }
-
-    /// `changes` are in the index.
-    pub(super) fn changes_written(&self, changes: &Changes) {
-        if let (Some(content), Medium::Disk(disk)) = (&changes.slab, &self.catalogue.medium) {
-            self.content.written(disk, &self.id, content);
-        }
-    }
-
-    /// `changes` could not be written: they are due again.
-    pub(super) fn changes_failed(&self, changes: &Changes) {
-        let mut state = self.lock();
-        state.dirty_rows.extend(changes.rows.iter().map(|(row, _)| *row));
-        state.dirty_evidence.extend(changes.evidence.iter().map(|(sequence, _)| *sequence));
-    }
-
-    /// Makes the data file durable if it was written.
-    pub(super) fn sync(&self) -> Result<(), StoreError> {
-        if !std::mem::take(&mut self.lock().unsynced) {
-            return Ok(());
-        }
-        let Ok(_use) = self.enter() else { return Ok(()) };
-        let Some((file, path)) = self.file()? else { return Ok(()) };
-        // Its directory too: a file that was made or moved there must be found again.
-        let directory = path.parent().unwrap_or(Path::new("."));
-        file.sync_data().and_then(|()| File::open(directory)?.sync_all()).map_err(|error| {
-            self.lock().unsynced = true;
-            StoreError::io("make durable", &path, error)
-        })
-    }
-
-    /// Gives the content back; the entry has been ruled out of use. The bytes freed, and the file still to be buried.
-    pub(super) fn release(&self) -> Result<(u64, Option<PathBuf>), StoreError> {
-        let held = self.held.swap(0, Ordering::AcqRel);
-        self.catalogue.recharge(held, 0);
-        self.content.remove(&self.catalogue.medium, &self.id).map(|doomed| (held, doomed))
     }
 }
 
@@ -536,27 +391,7 @@ impl Entry for HeldEntry {
     }
 
     fn prove(&self) -> Result<HaveMap, StoreError> {
-        let _use = self.enter()?;
-        let _one = self.proving.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.needs_proof() {
-            return Ok(self.have());
-        }
-        // The change time is taken before the bytes are read: a write in between is seen the next time.
-        let linked = match (self.lock().linked, self.file()) {
-            (Some(_), Ok(Some((file, _)))) => file.metadata().ok().map(|now| times(&now)),
-            _ => None,
-        };
-        let mut buf = vec![0; PROVE_BLOCK.min(self.described.layout.length() as usize)];
-        let before = self.have();
-        let refuted: Vec<PieceIndex> = before
-            .iter()
-            .filter(|index| self.value(*index).is_none_or(|value| self.hash(*index, &mut buf) != Some(value)))
-            .collect();
-        let have = self.forget(&before, &refuted, linked);
-        self.proven.store(self.catalogue.run().current, Ordering::Release);
-        self.needs_proof.store(false, Ordering::Release);
-        self.changed();
-        Ok(have)
+        self.prove_held()
     }
 
     fn use_guard(&self) -> Result<UseGuard, StoreError> {
@@ -592,8 +427,4 @@ impl Entry for HeldEntry {
         let Some((_, path)) = self.file()? else { return Ok(None) };
         File::open(&path).map(Some).map_err(|e| StoreError::io("open", &path, e))
     }
-}
-
-fn times(file: &Metadata) -> Times {
-    Times { changed: (file.ctime(), file.ctime_nsec()), modified: (file.mtime(), file.mtime_nsec()) }
 }

@@ -107,6 +107,22 @@ fn proof_that_is_owed_outlives_a_clean_stop() {
 }
 
 #[test]
+fn an_entry_that_held_nothing_at_an_unclean_stop_owes_no_proof_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = quiet(directory.path());
+    store.open(&key(1, 1), &described(200_000)).unwrap();
+    drop(store);
+    let store = quiet(directory.path());
+    let (_, bytes) = complete(&store, 1, 200_000);
+    store.flush().unwrap();
+    drop(store);
+    let store = quiet(directory.path());
+    let entry = store.open(&key(1, 1), &described(200_000)).unwrap();
+    assert!(!entry.needs_proof());
+    assert!(read_all(&*entry).unwrap() == bytes);
+}
+
+#[test]
 fn what_the_index_does_not_know_is_fetched_again_and_its_file_is_swept() {
     let directory = tempfile::tempdir().unwrap();
     let store = quiet(directory.path());

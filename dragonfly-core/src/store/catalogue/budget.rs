@@ -1,0 +1,100 @@
+//! The budget in bytes and in entries, and who has to go.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::super::StoreError;
+use super::{Catalogue, HeldEntry};
+
+impl Catalogue {
+    /// Takes `bytes` of the budget, making room if need be.
+    pub(in super::super) fn charge(&self, bytes: u64) -> Result<(), StoreError> {
+        let Some(quota) = self.policy.quota else {
+            self.bytes.fetch_add(bytes, Ordering::AcqRel);
+            return Ok(());
+        };
+        let take = || {
+            let more = |now: u64| now.checked_add(bytes).filter(|then| *then <= quota);
+            self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+        };
+        if take() || (bytes <= quota && self.make_room(bytes, 0) > 0 && take()) {
+            return Ok(());
+        }
+        Err(StoreError::Full { what: format!("{bytes} more bytes within the quota of {quota}"), source: None })
+    }
+
+    /// Corrects the budget from what was counted to what is so.
+    pub(in super::super) fn recharge(&self, before: u64, now: u64) {
+        self.bytes.fetch_add(now, Ordering::AcqRel);
+        let less = |bytes: u64| Some(bytes.saturating_sub(before));
+        // The closure never refuses.
+        let _ = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+
+    pub(in super::super) fn evict(&self, now_unix: u64) -> u64 {
+        let mut freed = 0;
+        if let Some(ttl) = self.policy.ttl {
+            for entry in self.idle() {
+                if now_unix.saturating_sub(entry.last_use().0) > ttl.as_secs() {
+                    freed += self.drop_idle(&entry).unwrap_or(0);
+                }
+            }
+        }
+        if let Some(quota) = self.policy.quota {
+            let mark = |fraction: f64| (quota as f64 * fraction) as u64;
+            if self.bytes.load(Ordering::Acquire) > mark(self.policy.high_water) {
+                freed += self.evict_down_to(mark(self.policy.low_water), usize::MAX).0;
+            }
+        }
+        freed
+    }
+
+    /// Makes room for `bytes` and `count` entries, down to the low-water mark if that is lower; how many entries went.
+    pub(super) fn make_room(&self, bytes: u64, count: usize) -> usize {
+        let mark = match self.policy.quota {
+            Some(quota) if bytes > 0 => {
+                ((quota as f64 * self.policy.low_water) as u64).min(quota.saturating_sub(bytes))
+            }
+            _ => u64::MAX,
+        };
+        self.evict_down_to(mark, self.policy.entries_max.saturating_sub(count)).1
+    }
+
+    /// Drops the least recently used until at most `bytes` and `count` entries remain: bytes freed, entries gone.
+    fn evict_down_to(&self, bytes: u64, count: usize) -> (u64, usize) {
+        let (mut freed, mut gone) = (0, 0);
+        for entry in self.idle() {
+            let over = self.bytes.load(Ordering::Acquire) > bytes;
+            if !over && self.entries().len() <= count {
+                break;
+            }
+            // Without bytes it frees none: it would only lose what is known of it.
+            if entry.held() == 0 && over && self.entries().len() <= count {
+                continue;
+            }
+            if let Some(bytes) = self.drop_idle(&entry) {
+                freed += bytes;
+                gone += 1;
+            }
+        }
+        (freed, gone)
+    }
+
+    /// Entries that may go, the least recently used first.
+    fn idle(&self) -> Vec<Arc<HeldEntry>> {
+        let mut idle: Vec<_> =
+            self.entries().values().filter(|entry| !entry.is_pinned() && !entry.uses().any()).cloned().collect();
+        idle.sort_by_cached_key(|entry| (entry.last_use(), *entry.id()));
+        idle
+    }
+
+    fn drop_idle(&self, entry: &Arc<HeldEntry>) -> Option<u64> {
+        if entry.is_pinned() {
+            return None;
+        }
+        self.remove_entry(entry).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot remove what was evicted");
+            Some(0)
+        })
+    }
+}

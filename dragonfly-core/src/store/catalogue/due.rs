@@ -1,0 +1,105 @@
+//! What waits to be written to the index, and the mark of a clean stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use super::super::StoreError;
+use super::super::content::SLAB_FRESH_BYTES_MAX;
+use super::super::record::EntryId;
+use super::{Catalogue, Due, HeldEntry, Medium};
+
+impl Catalogue {
+    /// Notes that `entry` has something to be written to the index.
+    pub(in super::super) fn changed(&self, entry: &Arc<HeldEntry>) {
+        if let Medium::Disk(_) = self.medium {
+            let mut due = self.due();
+            // Under the lock: what has been removed must not take the place of what has its name now.
+            if entry.uses().is_removed() {
+                return;
+            }
+            due.entry(*entry.id()).or_default().entry = Some(entry.clone());
+            drop(due);
+            self.count_change();
+        }
+    }
+
+    pub(super) fn count_change(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        if self.clean.swap(false, Ordering::AcqRel) {
+            (self.unmark)();
+        }
+    }
+
+    pub(super) fn take_due(&self) -> BTreeMap<EntryId, Due> {
+        std::mem::take(&mut *self.due())
+    }
+
+    /// Puts back what could not be written.
+    fn put_back(&self, batch: BTreeMap<EntryId, Due>) {
+        let mut due = self.due();
+        for (id, old) in batch {
+            let slot = due.entry(id).or_default();
+            slot.removed |= old.removed;
+            if slot.entry.is_none() {
+                slot.entry = old.entry.filter(|entry| !entry.uses().is_removed());
+            }
+        }
+    }
+
+    /// Writes everything that waits to the index, in one transaction. What cannot be written waits on.
+    pub(in super::super) fn write_due(&self) -> Result<(), StoreError> {
+        let Medium::Disk(disk) = &self.medium else { return Ok(()) };
+        // One at a time, or an older state of an entry could overwrite a newer one.
+        let _one = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = self.take_due();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let removed: BTreeSet<EntryId> = batch.iter().filter(|(_, due)| due.removed).map(|(id, _)| *id).collect();
+        let live: Vec<_> = batch.values().filter_map(|due| due.entry.as_ref()).collect();
+        let live: Vec<_> = live.into_iter().filter(|entry| !entry.uses().is_removed()).collect();
+        let changes: Vec<_> = live.iter().map(|entry| entry.take_changes()).collect();
+        let result = disk.index.write(&removed, &changes);
+        for (entry, changes) in live.iter().zip(&changes) {
+            match result {
+                Ok(()) => entry.changes_written(changes),
+                Err(_) => entry.changes_failed(changes),
+            }
+        }
+        result.inspect_err(|_| self.put_back(batch))
+    }
+
+    /// Writes the index at once if too much small content waits for it.
+    pub(in super::super) fn relieve(&self) {
+        if let Medium::Disk(disk) = &self.medium
+            && disk.fresh.load(Ordering::Acquire) > SLAB_FRESH_BYTES_MAX
+            && let Err(error) = self.write_due()
+        {
+            tracing::warn!(%error, "small content waits in memory");
+        }
+    }
+
+    pub(in super::super) fn change_count(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Marks the store clean with `mark`, if nothing has changed since `changes` were counted.
+    pub(in super::super) fn mark_clean(
+        &self,
+        changes: u64,
+        mark: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        if self.change_count() != changes {
+            return Ok(false);
+        }
+        mark()?;
+        self.clean.store(true, Ordering::Release);
+        // A change between the two steps found no mark to take away.
+        if self.change_count() != changes && self.clean.swap(false, Ordering::AcqRel) {
+            (self.unmark)();
+            return Ok(false);
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,87 @@
+//! What of an entry goes to the index and to the disk, and when.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::super::StoreError;
+use super::super::catalogue::Medium;
+use super::super::record::{Changes, Header, Loaded, Marks};
+use super::HeldEntry;
+
+impl HeldEntry {
+    /// Reads from the index what is not in memory yet.
+    pub(in super::super) fn load(&self) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        let Medium::Disk(disk) = &self.catalogue.medium else { return Ok(()) };
+        if state.loaded {
+            return Ok(());
+        }
+        let Loaded { have, values, evidence } = disk.index.load(&self.id, self.described.layout.pieces())?;
+        state.evidence_bytes = evidence.values().map(Bytes::len).sum();
+        (state.have, state.values, state.evidence) = (have, values, evidence);
+        state.loaded = true;
+        self.recount(&state.have);
+        Ok(())
+    }
+
+    /// What changed since the last call.
+    pub(in super::super) fn take_changes(&self) -> Changes {
+        let mut state = self.lock();
+        let rows = std::mem::take(&mut state.dirty_rows);
+        let rows = rows.into_iter().map(|row| (row, state.values.encode_row(row, &state.have))).collect();
+        let evidence = std::mem::take(&mut state.dirty_evidence);
+        let evidence = evidence.iter().filter_map(|n| Some((*n, state.evidence.get(n)?.clone()))).collect();
+        let used = self.used.load(Ordering::Acquire);
+        self.used_written.store(used, Ordering::Release);
+        let marks = Marks {
+            pinned: self.is_pinned(),
+            created: self.created,
+            used,
+            held: self.held(),
+            proven: self.proven.load(Ordering::Acquire),
+            seal: state.seal.as_ref().map(|seal| seal.to_vec()),
+            linked: state.linked,
+        };
+        let header = Header::new(&self.key, &self.described, marks).encode();
+        Changes { id: self.id, header, rows, evidence, slab: self.content.fresh() }
+    }
+
+    /// `changes` are in the index.
+    pub(in super::super) fn changes_written(&self, changes: &Changes) {
+        if let (Some(content), Medium::Disk(disk)) = (&changes.slab, &self.catalogue.medium) {
+            self.content.written(disk, &self.id, content);
+        }
+    }
+
+    /// `changes` could not be written: they are due again.
+    pub(in super::super) fn changes_failed(&self, changes: &Changes) {
+        let mut state = self.lock();
+        state.dirty_rows.extend(changes.rows.iter().map(|(row, _)| *row));
+        state.dirty_evidence.extend(changes.evidence.iter().map(|(sequence, _)| *sequence));
+    }
+
+    /// Makes the data file durable if it was written.
+    pub(in super::super) fn sync(&self) -> Result<(), StoreError> {
+        if !std::mem::take(&mut self.lock().unsynced) {
+            return Ok(());
+        }
+        let Ok(_use) = self.enter() else { return Ok(()) };
+        let Some((file, path)) = self.file()? else { return Ok(()) };
+        // Its directory too: a file that was made or moved there must be found again.
+        let directory = path.parent().unwrap_or(Path::new("."));
+        file.sync_data().and_then(|()| File::open(directory)?.sync_all()).map_err(|error| {
+            self.lock().unsynced = true;
+            StoreError::io("make durable", &path, error)
+        })
+    }
+
+    /// Gives the content back; the entry has been ruled out of use. The bytes freed, and the file still to be buried.
+    pub(in super::super) fn release(&self) -> Result<(u64, Option<PathBuf>), StoreError> {
+        let held = self.held.swap(0, Ordering::AcqRel);
+        self.catalogue.recharge(held, 0);
+        self.content.remove(&self.catalogue.medium, &self.id).map(|doomed| (held, doomed))
+    }
+}
