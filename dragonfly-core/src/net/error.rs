@@ -100,6 +100,9 @@ pub enum StartError {
     /// The identity cannot be used for TLS.
     #[error("cannot use the identity of this host")]
     Identity(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The resolver configuration could be read, and a moment later could not.
+    #[error("cannot read the resolver configuration")]
+    Resolver(#[source] std::io::Error),
 }
 
 struct Causes<'a>(&'a [(Option<Address>, String)]);

@@ -381,11 +381,14 @@ impl Loop {
     fn listen(&mut self, addresses: Vec<Address>) {
         for address in addresses {
             self.listening.waiting += 1;
-            match self.swarm.listen_on(address.without_peer().to_libp2p()) {
+            let listener = transport::port_is_free(&address)
+                .map_err(|error| chain(&error))
+                .and_then(|()| self.swarm.listen_on(address.without_peer().to_libp2p()).map_err(|e| chain(&e)));
+            match listener {
                 Ok(id) => {
                     self.listeners.insert(id, (address, false));
                 }
-                Err(error) => self.listen_failed(address, chain(&error)),
+                Err(cause) => self.listen_failed(address, cause),
             }
         }
         self.publish.send_replace(self.listening.clone());

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use libp2p::Multiaddr;
@@ -42,26 +42,85 @@ use crate::wire::{Address, PeerId};
 #[derive(Debug)]
 pub struct Stream {
     inner: Compat<libp2p::Stream>,
+    /// Until the first bytes came in on a stream that this host opened.
+    negotiation: Option<Negotiation>,
     _slot: Option<OwnedSemaphorePermit>,
+}
+
+/// Who waits on a stream whose protocol the peer has not confirmed yet.
+///
+/// Until then reading also flushes what negotiates, and so waits for room to write. A muxer keeps one waker for that,
+/// so where a reader and a writer on different tasks both wait, it wakes only the one who came last. Each of them
+/// therefore wakes the other when it got on.
+#[derive(Debug, Default)]
+struct Negotiation {
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Stream {
+    fn accepted(stream: libp2p::Stream) -> Self {
+        Self { inner: stream.compat(), negotiation: None, _slot: None }
+    }
+
+    fn opened(stream: libp2p::Stream, slot: OwnedSemaphorePermit) -> Self {
+        Self { inner: stream.compat(), negotiation: Some(Negotiation::default()), _slot: Some(slot) }
+    }
+
+    /// To be called with the result of every poll of the writing side.
+    fn wrote<T>(&mut self, polled: Poll<T>, cx: &Context<'_>) -> Poll<T> {
+        if let Some(negotiation) = &mut self.negotiation {
+            if polled.is_ready() {
+                wake_other(&mut negotiation.reader, cx);
+            } else {
+                negotiation.writer = Some(cx.waker().clone());
+            }
+        }
+        polled
+    }
+}
+
+fn wake_other(waker: &mut Option<Waker>, cx: &Context<'_>) {
+    if let Some(waker) = waker.take()
+        && !waker.will_wake(cx.waker())
+    {
+        waker.wake();
+    }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_read(cx, buf)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_read(cx, buf);
+        if let Some(negotiation) = &mut this.negotiation {
+            wake_other(&mut negotiation.writer, cx);
+            if polled.is_ready() {
+                this.negotiation = None;
+            } else {
+                negotiation.reader = Some(cx.waker().clone());
+            }
+        }
+        polled
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_write(cx, buf);
+        this.wrote(polled, cx)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_flush(cx);
+        this.wrote(polled, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_shutdown(cx);
+        this.wrote(polled, cx)
     }
 }
 
@@ -320,7 +379,7 @@ pub(super) struct Handler {
 
 impl Handler {
     fn accept(&self, stream: libp2p::Stream, protocol: &'static str) {
-        let stream = Stream { inner: stream.compat(), _slot: None };
+        let stream = Stream::accepted(stream);
         let incoming = Incoming { peer: self.peer, protocol, remote_ip: self.remote_ip, stream };
         let acceptor = self.acceptors.iter().find(|acceptor| acceptor.protocol == protocol);
         // A queue whose engine is gone counts like a full one: nobody takes the stream.
@@ -388,7 +447,7 @@ impl ConnectionHandler for Handler {
             }) => {
                 self.negotiating -= 1;
                 // A caller that gave up drops the stream, which resets it.
-                let _ = reply.send(Ok(Stream { inner: stream.compat(), _slot: Some(slot) }));
+                let _ = reply.send(Ok(Stream::opened(stream, slot)));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info: (reply, _), error }) => {
                 self.negotiating -= 1;

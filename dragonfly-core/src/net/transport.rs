@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::{IpAddr, TcpListener};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,6 +15,7 @@ use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::transport::{Boxed, OrTransport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
 use libp2p::{Transport, dns, quic, tcp, tls, yamux};
 
 use super::admission::{Admission, Duplex, Guard, Refused, Registry};
@@ -57,13 +59,30 @@ pub(super) fn build(
     let dial_timeout = gate.limits.dial_timeout;
     match dns::tokio::Transport::system(()) {
         Ok(_) => {
-            let resolving = dns::tokio::Transport::system(both).map_err(|e| StartError::Identity(Box::new(e)))?;
+            let resolving = dns::tokio::Transport::system(both).map_err(StartError::Resolver)?;
             Ok(TransportTimeout::with_outgoing_timeout(resolving, dial_timeout).boxed())
         }
         Err(error) => {
             tracing::debug!(%error, "no resolver configuration: names in addresses cannot be dialed");
             Ok(TransportTimeout::with_outgoing_timeout(both, dial_timeout).boxed())
         }
+    }
+}
+
+/// Fails when another socket listens on this TCP port. libp2p-tcp sets `SO_REUSEPORT` on its listeners and does not
+/// let one choose, so two hosts with one address would both start and then share, unnoticed, who connects.
+pub(super) fn port_is_free(address: &Address) -> io::Result<()> {
+    let address = address.to_libp2p();
+    let mut protocols = address.iter();
+    let ip: IpAddr = match protocols.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        // `::` is not probed: the standard library would bind IPv4 too, where a listener of our own may be.
+        Some(Protocol::Ip6(ip)) if !ip.is_unspecified() => ip.into(),
+        _ => return Ok(()),
+    };
+    match protocols.next() {
+        Some(Protocol::Tcp(port)) if port != 0 => TcpListener::bind((ip, port)).map(drop),
+        _ => Ok(()),
     }
 }
 
