@@ -326,3 +326,37 @@ pub(crate) fn header_json(value: &impl Serialize) -> Option<http::HeaderValue> {
     }
     (text.len() <= TRAILER_MAX).then(|| http::HeaderValue::from_str(&text).ok()).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_error_of_any_text_fits_into_a_trailer() {
+        for text in ["\n\r\0\x7f\"", "ü", "🦀"] {
+            let failure = Failure::new(ErrorKind::Origin, text.repeat(MESSAGE_MAX));
+            let value = header_json(&ErrorBody::from(&failure)).unwrap();
+            let body: ErrorBody = serde_json::from_slice(value.as_bytes()).unwrap();
+            assert_eq!(body.message, text.repeat(MESSAGE_MAX).chars().take(MESSAGE_MAX).collect::<String>());
+            assert_eq!(dragonfly_core::Error::from(body).kind(), ErrorKind::Origin);
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_no_trailer() {
+        assert!(header_json(&"x".repeat(TRAILER_MAX)).is_none());
+    }
+
+    #[test]
+    fn requests_are_checked() {
+        let request = |json: &str| serde_json::from_str::<FetchRequest>(json).unwrap().to_request();
+        assert_eq!(request(r#"{"url":"http://h/"}"#).unwrap().url(), "http://h/");
+        for wrong in [r#"{"url":"u","digest":"sha256:00"}"#, r#"{"url":"u","priority":8}"#] {
+            assert_eq!(request(wrong).unwrap_err().kind, ErrorKind::InvalidInput, "{wrong}");
+        }
+        let many = FetchRequest { headers: vec![Default::default(); LIST_MAX + 1], ..Default::default() };
+        assert_eq!(many.to_request().unwrap_err().kind, ErrorKind::InvalidInput);
+        assert!(serde_json::from_str::<FetchRequest>(r#"{"url":"u","output":"/etc/passwd"}"#).is_err());
+    }
+}

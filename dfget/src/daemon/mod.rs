@@ -7,7 +7,7 @@ mod serve;
 mod socket;
 mod token;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -65,7 +65,9 @@ pub(crate) fn logging(level: &str, json: bool) {
     // Of the libraries beneath only what is amiss: they are chatty at every level.
     let ours = format!("warn,dragonfly_core={level},dfget={level}");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log =
+        tracing_subscriber::fmt().with_ansi(colour).with_env_filter(filter).with_writer(io::stderr).with_target(false);
     // A second subscriber in one process is refused: the first stays.
     let _ = if json { log.json().try_init() } else { log.try_init() };
 }

@@ -69,7 +69,7 @@ pub(crate) struct Args {
     /// Where to keep content and identity [default: temporary, beside the output]
     #[arg(long, value_name = "DIR", requires = "standalone")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Join a network: a token, @FILE, or - for standard input
+    /// Join a network when fetching in this process: a token, @FILE, or - for standard input
     #[arg(long, value_name = "TOKEN", env = "DRAGONFLY_JOIN", hide_env_values = true)]
     pub(crate) join: Option<String>,
     /// A scheduler's address with /p2p (repeatable)

@@ -1,0 +1,235 @@
+//! Starts the programs, and ends them with the test.
+//!
+//! ```ignore
+//! let seed = Daemon::with_role("scheduler,seed").start();
+//! let peer = Daemon::with_role("peer").join(&seed).start();
+//! let done = peer.dfget(["http://127.0.0.1:1/file", "-O", "out"]);
+//! assert!(done.is_code(0), "{done:?}");
+//! ```
+
+// The harness offers more than the tests at hand use.
+#![allow(dead_code)]
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use dfget::client::{Client, parse_endpoint};
+use dfget::model::ReadyFile;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// The most that a program may take to start or stop, on a loaded machine; beyond it, it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at a process.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// `dfget` with an environment of its own: no daemon and no token of the user's is found.
+pub(crate) fn dfget(dir: &Path) -> Command {
+    isolated(env!("CARGO_BIN_EXE_dfget"), dir)
+}
+
+/// `dfdaemon`, likewise.
+pub(crate) fn dfdaemon(dir: &Path) -> Command {
+    isolated(env!("CARGO_BIN_EXE_dfdaemon"), dir)
+}
+
+fn isolated(program: &str, dir: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(dir).env("HOME", dir).env("XDG_RUNTIME_DIR", dir.join("run")).stdin(Stdio::null());
+    for name in ["DRAGONFLY_JOIN", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "XDG_DATA_HOME", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A program that has ended.
+pub(crate) struct Done {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Done {
+    pub(crate) fn is_code(&self, code: i32) -> bool {
+        self.status.code() == Some(code)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+impl fmt::Debug for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start: String = self.text().chars().take(2000).collect();
+        write!(f, "{}\nstdout: {start}\nstderr: {}", self.status, self.stderr)
+    }
+}
+
+/// Runs a program to its end.
+pub(crate) fn run(command: &mut Command) -> Done {
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    Done { status: output.status, stdout: output.stdout, stderr }
+}
+
+/// Waits until `found` has something; fails the test with `what` if that takes too long.
+pub(crate) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Sends a signal to a child.
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_child(child);
+    kill_process(pid, signal).unwrap();
+}
+
+/// A daemon to be started.
+pub(crate) struct DaemonBuilder {
+    dir: TempDir,
+    command: Command,
+}
+
+impl DaemonBuilder {
+    /// More options.
+    pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Joins the network of another daemon, which also tells where it is.
+    pub(crate) fn join(mut self, other: &Daemon) -> Self {
+        self.command.env("DRAGONFLY_JOIN", other.token("scheduler,seed,peer"));
+        self
+    }
+
+    /// Starts it and waits until every engine serves.
+    pub(crate) fn start(mut self) -> Daemon {
+        let child = spawn(&mut self.command, self.dir.path());
+        let mut daemon = Daemon { child, ready: None, dir: self.dir, command: self.command };
+        daemon.wait_until_ready();
+        daemon
+    }
+}
+
+/// Starts a daemon whose log goes into `dir`.
+fn spawn(command: &mut Command, dir: &Path) -> Child {
+    command.stderr(File::options().create(true).append(true).open(dir.join("log")).unwrap()).spawn().unwrap()
+}
+
+/// A daemon that serves; killed when dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    ready: Option<ReadyFile>,
+    dir: TempDir,
+    command: Command,
+}
+
+impl Daemon {
+    /// A daemon with these roles (`scheduler,seed,peer`) on ports that the system chooses, with a data directory,
+    /// an API and metrics of its own, that may fetch from a test's origin.
+    pub(crate) fn with_role(role: &str) -> DaemonBuilder {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = dfdaemon(dir.path());
+        command.args(["--role", role, "--listen", "/ip4/127.0.0.1/tcp/0", "--data-dir", "data"]);
+        command.args(["--metrics", "127.0.0.1:0", "--ready-file", "ready.json", "--allow-loopback-origins"]);
+        command.arg("--api").arg(format!("unix:{}", dir.path().join("api.sock").display()));
+        DaemonBuilder { dir, command }
+    }
+
+    pub(crate) fn ready(&self) -> &ReadyFile {
+        self.ready.as_ref().unwrap()
+    }
+
+    /// Its own directory: working directory of its commands, with `data`, `log` and `api.sock`.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        parse_endpoint(self.ready().api.as_deref().unwrap()).unwrap()
+    }
+
+    pub(crate) fn child(&self) -> &Child {
+        &self.child
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir().join("log")).unwrap()
+    }
+
+    /// A token of its network, as `dfdaemon token` prints it.
+    pub(crate) fn token(&self, roles: &str) -> String {
+        let done = run(dfdaemon(self.dir()).args(["token", "--data-dir", "data", "--role", roles]));
+        assert!(done.is_code(0), "{done:?}");
+        done.text().trim().to_owned()
+    }
+
+    /// A connection to its API.
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(&self.socket()).await.unwrap()
+    }
+
+    /// `dfget` through this daemon, to be run or spawned.
+    pub(crate) fn dfget_command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = dfget(self.dir());
+        command.arg("-e").arg(format!("unix:{}", self.socket().display())).args(args);
+        command
+    }
+
+    /// Runs `dfget` through this daemon.
+    pub(crate) fn dfget<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Done {
+        run(&mut self.dfget_command(args))
+    }
+
+    /// Kills it without warning and starts it again with the same options and directory.
+    pub(crate) fn kill_and_restart(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        fs::remove_file(self.dir().join("ready.json")).unwrap();
+        self.child = spawn(&mut self.command, self.dir.path());
+        self.wait_until_ready();
+        self
+    }
+
+    fn wait_until_ready(&mut self) {
+        let path = self.dir().join("ready.json");
+        let ready = wait_for("the ready file", || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the daemon ended at once: {status}");
+            }
+            fs::read(&path).ok()
+        });
+        self.ready = Some(serde_json::from_slice(&ready).unwrap());
+    }
+
+    /// Asks it to stop and waits for it; what it logged comes along.
+    pub(crate) fn stop(mut self) -> (ExitStatus, String) {
+        signal(&self.child, Signal::TERM);
+        let status = wait_for("the end of the daemon", || self.child.try_wait().unwrap());
+        (status, self.log())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of {}:\n{}", self.dir().display(), self.log());
+        }
+    }
+}
