@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::task::{HaveMap, Layout, PieceIndex};
+use crate::wire::lane::RejectReason;
 
 /// A neighbour host, interned by the shell. Reused only after [`Input::LaneDown`] and the host's removal from
 /// every task.
@@ -184,6 +185,8 @@ pub enum Input {
         host: HostKey,
         /// Our request.
         request: RequestId,
+        /// Why.
+        reason: RejectReason,
     },
     /// A neighbour asks for a run of pieces.
     Requested {
@@ -210,6 +213,13 @@ pub enum Input {
         piece: PieceIndex,
         /// Bytes of it that were sent.
         bytes: u32,
+    },
+    /// A piece of a neighbour's request could not be read from the store or sent.
+    ServeFailed {
+        /// The neighbour.
+        host: HostKey,
+        /// Its request.
+        request: u32,
     },
     /// A proven piece could not be stored; it is not held.
     StoreFailed {
@@ -249,6 +259,8 @@ pub enum Input {
         host: HostKey,
         /// The task.
         task: TaskKey,
+        /// Whether it wants pieces (else it only serves, and nothing is allotted to it).
+        wanted: bool,
     },
     /// A task ends on this host.
     TaskRemoved {
@@ -372,6 +384,8 @@ pub enum Action {
         host: HostKey,
         /// Its request.
         request: u32,
+        /// Why.
+        reason: RejectReason,
     },
     /// Give a lease back: its range is not wanted from us.
     ReleaseLease {
@@ -413,7 +427,17 @@ pub enum Action {
         /// Whether we hold every piece now.
         complete: bool,
     },
-    /// Send a piece of a neighbour's request.
+    /// Tell a neighbour that we no longer hold pieces.
+    SendLost {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+        /// The pieces.
+        runs: Vec<Range<PieceIndex>>,
+    },
+    /// Send a piece of a neighbour's request. Answered by [`Input::Sent`] or [`Input::ServeFailed`], unless the
+    /// request is cancelled or the lane goes down.
     Serve {
         /// The neighbour.
         host: HostKey,

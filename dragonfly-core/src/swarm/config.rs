@@ -1,0 +1,39 @@
+//! The limits of a core.
+
+use std::time::Duration;
+
+/// How much a [`super::Swarm`] may do at a time. The defaults are those of the design; each says why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Neighbours that a task tries to have. 12: the swarm is then well connected at any size, and a sender's
+    /// slots are filled by its own neighbours.
+    pub neighbours_wanted: usize,
+    /// Lanes of this host, whoever opened them. 32: each costs two sockets' buffers and a TLS session.
+    pub lanes_max: usize,
+    /// Bytes requested and not yet arrived, over all neighbours and tasks: what bounds the memory for pieces in
+    /// flight. At least one piece is always requested.
+    pub in_flight_bytes_max: u64,
+    /// Requesters served at a time. 8: with fewer, an uplink waits for slow receivers; with more, each piece takes
+    /// longer until it can be passed on.
+    pub upload_slots: usize,
+    /// Whether anything is served and announced at all.
+    pub upload: bool,
+    /// Children that an injector feeds at a time; its slots are as many. 12: as many as neighbours.
+    pub inject_children: usize,
+    /// Without any progress of a neighbour for this long, its requests go elsewhere.
+    pub stall: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            neighbours_wanted: 12,
+            lanes_max: 32,
+            in_flight_bytes_max: 32 << 20,
+            upload_slots: 8,
+            upload: true,
+            inject_children: 12,
+            stall: Duration::from_secs(10),
+        }
+    }
+}

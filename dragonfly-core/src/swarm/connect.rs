@@ -1,0 +1,279 @@
+//! Neighbours: whom to dial, which tasks to open over which lane, when to ask for more.
+
+use std::time::Duration;
+
+use super::host::Host;
+use super::task::{Candidate, Member, Task};
+use super::timers::Timer;
+use super::{Action, HostKey, Swarm, TaskKey};
+
+/// The shortest pause between two questions for neighbours; it doubles while they bring nobody new.
+pub(super) const ASK_PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// The longest one: also in a small swarm somebody may join.
+const ASK_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Hosts remembered per task: twice as many as one message names, so that some are left when others fail.
+const CANDIDATES_MAX: usize = 64;
+
+/// A host that cannot be reached is tried again after this, doubled each time.
+const REDIAL_MIN: Duration = Duration::from_secs(1);
+
+/// After so many failures in a row a host is forgotten until it is named again.
+const FAILURES_MAX: u32 = 6;
+
+/// A neighbour that does not answer to an offer to open a task within this time is not waited for.
+const OPENING_MAX: Duration = Duration::from_secs(10);
+
+/// A lane without a task is kept for so long: what comes next may need it.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
+impl Swarm {
+    pub(super) fn named(&mut self, key: TaskKey, hosts: &[HostKey]) {
+        let Some(task) = self.tasks.get_mut(&key) else { return };
+        let mut any_new = false;
+        for (rank, host) in (0u32..).zip(hosts.iter().take(CANDIDATES_MAX)) {
+            let retry = task.bans.get(host).map_or(self.now, |ban| ban.until);
+            let candidate = task.candidates.entry(*host).or_insert_with(|| {
+                any_new = true;
+                Candidate { rank, failures: 0, retry }
+            });
+            candidate.rank = rank;
+        }
+        while task.candidates.len() > CANDIDATES_MAX {
+            let worst = task
+                .candidates
+                .iter()
+                .filter(|(host, _)| !task.members.contains_key(host))
+                .max_by_key(|(host, candidate)| (candidate.failures, candidate.rank, **host))
+                .map(|(host, _)| *host);
+            let Some(worst) = worst.or_else(|| task.candidates.keys().next_back().copied()) else { break };
+            task.candidates.remove(&worst);
+        }
+        if any_new {
+            task.ask_pause = ASK_PAUSE_MIN;
+        }
+        // Who names neighbours may have leases, too: that is the news which an unlimited wait waits for.
+        if task.leases.ask == super::lease::Ask::Never {
+            task.leases.ask = super::lease::Ask::Now;
+        }
+        self.restless.insert(key);
+        self.timers.set_earlier(Timer::Connect(key), self.now);
+    }
+
+    /// Dials and opens until enough neighbours are on their way, asks for more where they lack, and sets the next
+    /// deadline.
+    pub(super) fn connect(&mut self, key: TaskKey) {
+        let Some(task) = self.tasks.get(&key) else { return };
+        let injects = task.public.held() < task.pieces.have().held();
+        if !task.is_wanting() && !injects {
+            return;
+        }
+        let mut order: Vec<(u32, u32, HostKey)> = task
+            .candidates
+            .iter()
+            .filter(|(host, _)| !task.members.contains_key(host))
+            .map(|(host, candidate)| (candidate.failures, candidate.rank, *host))
+            .collect();
+        order.sort_unstable();
+        let mut neighbours = task.members.len();
+        let mut next = None;
+        for (_, _, host) in order {
+            if neighbours >= self.config.neighbours_wanted {
+                break;
+            }
+            match self.approach(key, host) {
+                Ok(()) => neighbours += 1,
+                Err(Some(retry)) => next = Some(next.map_or(retry, |next: super::Time| next.min(retry))),
+                Err(None) => {}
+            }
+        }
+        let ask = self.ask_neighbours(key, neighbours);
+        let next = next.into_iter().chain(ask).min();
+        if let Some(next) = next {
+            self.timers.set(Timer::Connect(key), next.max(self.now.after(Duration::from_millis(1))));
+        }
+    }
+
+    /// Takes the next step towards a neighbour: an error tells when it may be tried, if it may.
+    fn approach(&mut self, key: TaskKey, host_key: HostKey) -> Result<(), Option<super::Time>> {
+        let now = self.now;
+        let retry = self
+            .tasks
+            .get(&key)
+            .and_then(|task| task.candidates.get(&host_key))
+            .map(|candidate| candidate.retry)
+            .filter(|retry| *retry > now);
+        if let Some(host) = self.hosts.get_mut(&host_key) {
+            if !host.up {
+                return Ok(());
+            }
+            if let Some(since) = host.opening.get(&key) {
+                return if now.since(*since) < OPENING_MAX { Ok(()) } else { Err(None) };
+            }
+            if retry.is_some() {
+                return Err(retry);
+            }
+            host.opening.insert(key, now);
+            self.actions.push_back(Action::Open { host: host_key, task: key });
+            return Ok(());
+        }
+        if retry.is_some() {
+            return Err(retry);
+        }
+        if self.hosts.len() >= self.config.lanes_max {
+            return Err(None);
+        }
+        self.hosts.insert(host_key, Host::new(false));
+        self.actions.push_back(Action::Dial { host: host_key });
+        Ok(())
+    }
+
+    /// Asks for neighbours if that is due and useful; when it is to be looked at again.
+    fn ask_neighbours(&mut self, key: TaskKey, neighbours: usize) -> Option<super::Time> {
+        let wanted = self.config.neighbours_wanted;
+        let task = self.tasks.get_mut(&key).filter(|task| task.is_wanting() && task.authority)?;
+        if task.ask_at > self.now {
+            return Some(task.ask_at);
+        }
+        let lacking = task.pieces.orphans() > 0;
+        if lacking || neighbours < wanted {
+            self.actions.push_back(Action::AskNeighbours { task: key, lacking });
+            task.ask_at = self.now.after(task.ask_pause);
+            task.ask_pause = (task.ask_pause * 2).min(ASK_PAUSE_MAX);
+        } else {
+            task.ask_pause = ASK_PAUSE_MIN;
+            task.ask_at = self.now.after(OPENING_MAX);
+        }
+        Some(task.ask_at)
+    }
+
+    pub(super) fn lane_up(&mut self, key: HostKey) {
+        let lanes = self.hosts.values().filter(|host| host.up).count();
+        match self.hosts.get_mut(&key) {
+            Some(host) if host.up => return,
+            Some(host) => host.up = true,
+            None if lanes >= self.config.lanes_max => {
+                return self.actions.push_back(Action::Close { host: key });
+            }
+            None => {
+                self.hosts.insert(key, Host::new(true));
+            }
+        }
+        let named = self.tasks.iter().filter(|(_, task)| task.candidates.contains_key(&key));
+        let named: Vec<TaskKey> = named.map(|(task, _)| *task).collect();
+        for task in named {
+            self.timers.set_earlier(Timer::Connect(task), self.now);
+        }
+        self.timers.set_earlier(Timer::Host(key), self.now.after(IDLE_MAX));
+    }
+
+    pub(super) fn lane_down(&mut self, key: HostKey) {
+        if !self.hosts.contains_key(&key) {
+            return;
+        }
+        self.drop_requests(key, None, false);
+        let tasks: Vec<TaskKey> = self.tasks.keys().copied().collect();
+        for task_key in tasks {
+            self.part(key, task_key);
+            let Some(task) = self.tasks.get_mut(&task_key) else { continue };
+            task.failed(key, self.now);
+            self.timers.set_earlier(Timer::Connect(task_key), self.now);
+        }
+        if self.hosts.get(&key).is_some_and(|host| host.slot.is_some()) {
+            self.slots -= 1;
+        }
+        self.waiting.remove(&key);
+        self.hungry.remove(&key);
+        self.timers.clear(Timer::Host(key));
+        self.hosts.remove(&key);
+    }
+
+    pub(super) fn task_opened(&mut self, host_key: HostKey, key: TaskKey, wanted: bool) {
+        let Some(task) = self.tasks.get_mut(&key) else { return };
+        let Some(host) = self.hosts.get_mut(&host_key).filter(|host| host.up) else { return };
+        if task.members.contains_key(&host_key) {
+            return;
+        }
+        host.opening.remove(&key);
+        host.tasks.insert(key);
+        let banned = task.bans.get(&host_key).filter(|ban| ban.until > self.now).map(|ban| ban.until);
+        task.members.insert(host_key, Member::new(task.layout.pieces(), wanted, banned.is_none()));
+        if let Some(candidate) = task.candidates.get_mut(&host_key) {
+            candidate.failures = 0;
+        }
+        if let Some(until) = banned {
+            self.timers.set_earlier(Timer::Host(host_key), until);
+        }
+        self.send_all(host_key, key);
+        self.restless.insert(key);
+    }
+
+    pub(super) fn task_closed(&mut self, host_key: HostKey, key: TaskKey) {
+        self.part(host_key, key);
+        if let Some(task) = self.tasks.get_mut(&key) {
+            task.candidates.remove(&host_key);
+            self.timers.set_earlier(Timer::Connect(key), self.now);
+        }
+    }
+
+    /// A host is no neighbour of a task any more.
+    pub(super) fn part(&mut self, host_key: HostKey, key: TaskKey) {
+        self.drop_requests(host_key, Some(key), false);
+        let Some(host) = self.hosts.get_mut(&host_key) else { return };
+        host.opening.remove(&key);
+        if !host.tasks.remove(&key) {
+            return;
+        }
+        if host.tasks.is_empty() {
+            self.timers.set_earlier(Timer::Host(host_key), self.now.after(IDLE_MAX));
+        }
+        let uploads: Vec<u32> =
+            host.uploads.iter().filter(|upload| upload.task == key).map(|upload| upload.request).collect();
+        for request in uploads {
+            self.remove_upload(host_key, request);
+        }
+        let Some(task) = self.tasks.get_mut(&key) else { return };
+        let Some(member) = task.members.remove(&host_key) else { return };
+        if member.counted {
+            for piece in member.theirs.iter() {
+                task.pieces.holder_removed(piece);
+            }
+        }
+        task.inject.orphaned(host_key, &task.pieces);
+        self.restless.insert(key);
+    }
+
+    /// The end of a host's probation or of a ban, or a lane that was idle for too long.
+    pub(super) fn host_timer(&mut self, key: HostKey) {
+        let now = self.now;
+        let Some(host) = self.hosts.get(&key) else { return };
+        let mut next = (host.probation > now).then_some(host.probation);
+        for task_key in &host.tasks {
+            let Some(task) = self.tasks.get_mut(task_key) else { continue };
+            match task.bans.get(&key).map(|ban| ban.until) {
+                Some(until) if until > now => next = Some(next.map_or(until, |next| next.min(until))),
+                _ => task.recount(key),
+            }
+        }
+        let is_idle = host.up && host.tasks.is_empty() && host.opening.is_empty();
+        self.hungry.insert(key);
+        if let Some(next) = next {
+            self.timers.set(Timer::Host(key), next);
+        } else if is_idle && !self.timers.is_set(Timer::Host(key)) {
+            self.actions.push_back(Action::Close { host: key });
+        }
+    }
+}
+
+impl Task {
+    /// An attempt to have this neighbour, or its lane, failed.
+    fn failed(&mut self, host: HostKey, now: super::Time) {
+        let Some(candidate) = self.candidates.get_mut(&host) else { return };
+        candidate.retry = candidate.retry.max(now.after(REDIAL_MIN * (1 << candidate.failures)));
+        candidate.failures += 1;
+        if candidate.failures >= FAILURES_MAX {
+            self.candidates.remove(&host);
+        }
+    }
+}

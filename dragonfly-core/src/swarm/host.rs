@@ -1,0 +1,69 @@
+//! What the core keeps per host: its lane, rates, requests and slot, shared by all tasks.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::rate::Rate;
+use super::upload::{Slot, Upload};
+use super::{RequestId, TaskKey, Time};
+
+/// Assumed until something was measured: a round trip within one continent.
+const ROUND_TRIP_UNKNOWN: Duration = Duration::from_millis(20);
+
+/// A neighbour host.
+#[derive(Debug)]
+pub(super) struct Host {
+    /// Whether its lane is open; else it is being dialled.
+    pub(super) up: bool,
+    /// Tasks it is a neighbour in.
+    pub(super) tasks: BTreeSet<TaskKey>,
+    /// Tasks that we offered to open, and when.
+    pub(super) opening: BTreeMap<TaskKey, Time>,
+    /// Our requests, oldest first.
+    pub(super) requests: BTreeSet<RequestId>,
+    /// Bytes requested of it that have not arrived.
+    pub(super) pending: u64,
+    /// What it sends us.
+    pub(super) down: Rate,
+    /// The shortest time from a request to its first byte.
+    pub(super) round_trip: Option<Duration>,
+    /// When it last sent something, or was first asked after a pause.
+    pub(super) progress: Time,
+    /// It is asked for nothing until then.
+    pub(super) probation: Time,
+    /// How often it was put on probation, less what it delivered since.
+    pub(super) strikes: u32,
+    /// Its requests.
+    pub(super) uploads: VecDeque<Upload>,
+    /// Its turn, while it is being served.
+    pub(super) slot: Option<Slot>,
+    /// The number of its last turn.
+    pub(super) turned: u64,
+    /// What we send it.
+    pub(super) sent: Rate,
+}
+
+impl Host {
+    pub(super) fn new(up: bool) -> Self {
+        Self {
+            up,
+            tasks: BTreeSet::new(),
+            opening: BTreeMap::new(),
+            requests: BTreeSet::new(),
+            pending: 0,
+            down: Rate::default(),
+            round_trip: None,
+            progress: Time::ZERO,
+            probation: Time::ZERO,
+            strikes: 0,
+            uploads: VecDeque::new(),
+            slot: None,
+            turned: 0,
+            sent: Rate::default(),
+        }
+    }
+
+    pub(super) fn round_trip(&self) -> Duration {
+        self.round_trip.unwrap_or(ROUND_TRIP_UNKNOWN)
+    }
+}
