@@ -18,6 +18,9 @@ const STORE: Duration = Duration::from_micros(100);
 /// One way to the coordinator or the origin.
 const CONTROL: Duration = Duration::from_millis(5);
 
+/// No message of the simulated links takes longer: what a host lost before that, its neighbours must know.
+const NEWS: Duration = Duration::from_millis(500);
+
 /// How a host of the simulation is and behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct HostOptions {
@@ -79,6 +82,7 @@ pub struct World {
     lanes_made: u64,
     random: StdRng,
     trace: u64,
+    evicted: BTreeMap<(HostKey, TaskKey, u32), Time>,
 }
 
 impl World {
@@ -98,6 +102,7 @@ impl World {
             lanes_made: 0,
             random: StdRng::seed_from_u64(seed),
             trace: 0xcbf2_9ce4_8422_2325,
+            evicted: BTreeMap::new(),
         }
     }
 
@@ -173,6 +178,7 @@ impl World {
         if let Some(held) = self.hosts[host.0 as usize].held.get_mut(&task) {
             pieces.clone().for_each(|piece| {
                 held.remove(piece);
+                self.evicted.insert((host, task, piece), self.now);
             });
         }
         self.hosts[host.0 as usize].done.remove(&task);
@@ -301,15 +307,21 @@ impl World {
                     let theirs = self.hosts[neighbour.0 as usize].held.get(task);
                     for piece in 0..held.pieces() {
                         let believed = host.core.is_believed_held(neighbour, *task, piece);
-                        let evicted = self.hosts[neighbour.0 as usize].held.is_empty();
                         assert!(
-                            !believed || evicted || theirs.is_some_and(|theirs| theirs.contains(piece)),
+                            !believed
+                                || self.is_news(neighbour, *task, piece)
+                                || theirs.is_some_and(|theirs| theirs.contains(piece)),
                             "host {index} believes that {neighbour:?} holds piece {piece}"
                         );
                     }
                 }
             }
         }
+    }
+
+    /// Whether a host lost a piece so lately that its neighbours cannot know.
+    fn is_news(&self, host: HostKey, task: TaskKey, piece: u32) -> bool {
+        self.evicted.get(&(host, task, piece)).is_some_and(|at| self.now.since(*at) <= NEWS)
     }
 
     fn input(&mut self, to: u32, input: Input) {

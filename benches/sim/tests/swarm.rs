@@ -39,6 +39,7 @@ fn world(seed: u64, length: u64, hosts: &[HostOptions]) -> (World, Vec<HostKey>)
 
 fn finish(world: &mut World) {
     assert!(world.run(LIMIT), "not done {}", world.why());
+    println!("done at {:?} after {} events", world.now().0, world.handled());
 }
 
 #[test]
