@@ -1,1 +1,17 @@
-//! placeholder
+//! A seeded, event-driven simulator that drives the production swarm cores in virtual time.
+//!
+//! [`World`] holds the hosts, each with a [`dragonfly_core::swarm::Swarm`], and plays what their shells would do;
+//! [`Network`] is the model of links, [`Authority`] of the coordinator, [`Origin`] of where content comes from.
+//! Equal seeds and set-ups give equal runs, to the last action: see [`World::trace`].
+
+mod authority;
+mod network;
+mod origin;
+mod queue;
+mod world;
+
+pub use authority::Authority;
+pub use network::{Link, Network};
+pub use origin::Origin;
+pub use queue::Queue;
+pub use world::{HostOptions, World};

@@ -149,7 +149,7 @@ impl Swarm {
     }
 
     pub(super) fn lane_up(&mut self, key: HostKey) {
-        let lanes = self.hosts.values().filter(|host| host.up).count();
+        let lanes = self.hosts.len();
         match self.hosts.get_mut(&key) {
             Some(host) if host.up => return,
             Some(host) => host.up = true,

@@ -1,1 +1,365 @@
-//! Tests of the core as a whole.
+//! Tests of the core as a whole: single scenes, and random inputs, which must neither panic nor unbalance its books.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::task::{HaveMap, Layout};
+use crate::wire::lane::RejectReason;
+
+const TASK: TaskKey = TaskKey(1);
+const PIECE: u64 = 64 << 10;
+const OPTIONS: TaskOptions =
+    TaskOptions { priority: 3, wanted: true, may_lease: false, leases_max: 1, injector: false };
+
+struct Driver {
+    core: Swarm,
+    now: Time,
+}
+
+impl Driver {
+    fn new(config: Config) -> Self {
+        Self { core: Swarm::new(config, 1), now: Time::ZERO }
+    }
+
+    fn put(&mut self, input: Input) -> Vec<Action> {
+        self.core.handle(self.now, input);
+        self.core.assert_invariants();
+        std::iter::from_fn(|| self.core.poll()).collect()
+    }
+
+    fn wait(&mut self, duration: Duration) -> Vec<Action> {
+        let end = self.now.after(duration);
+        let mut actions = Vec::new();
+        while let Some(at) = self.core.next_deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            actions.extend(self.put(Input::Deadline));
+        }
+        self.now = end;
+        actions
+    }
+
+    fn add(&mut self, pieces: u32, have: &[u32], options: TaskOptions) -> Vec<Action> {
+        let mut map = HaveMap::empty(pieces);
+        have.iter().for_each(|piece| {
+            map.insert(*piece);
+        });
+        let layout = Layout::new(u64::from(pieces) * PIECE, PIECE).unwrap();
+        self.put(Input::TaskAdded { task: TASK, layout, have: map, options })
+    }
+
+    fn join(&mut self, host: u32) -> Vec<Action> {
+        let host = HostKey(host);
+        let mut actions = self.put(Input::LaneUp { host });
+        actions.extend(self.put(Input::TaskOpened { host, task: TASK, wanted: true }));
+        actions
+    }
+
+    fn have(&mut self, host: u32, run: std::ops::Range<u32>) -> Vec<Action> {
+        self.put(Input::Have { host: HostKey(host), task: TASK, runs: vec![run], complete: false })
+    }
+}
+
+fn requests(actions: &[Action]) -> Vec<(HostKey, RequestId, u32, u32)> {
+    let request = |action: &Action| match action {
+        Action::Request { host, request, first, count, .. } => Some((*host, *request, *first, *count)),
+        _ => None,
+    };
+    actions.iter().filter_map(request).collect()
+}
+
+#[test]
+fn a_complete_task_and_one_without_pieces_are_done_at_once() {
+    for pieces in [0, 2] {
+        let mut driver = Driver::new(Config::default());
+        let have: Vec<u32> = (0..pieces).collect();
+        let actions = driver.add(pieces, &have, OPTIONS);
+        assert!(actions.contains(&Action::Done { task: TASK }), "{actions:?}");
+        assert!(actions.contains(&Action::Report { task: TASK, eighths: 8 }));
+    }
+}
+
+#[test]
+fn a_piece_runs_from_request_to_ready_and_is_announced() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], OPTIONS);
+    driver.join(1);
+    driver.join(2);
+    let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
+    assert_eq!(driver.core.in_flight_bytes(), PIECE);
+    driver.put(Input::Received { host, request, bytes: PIECE as u32 });
+    driver.put(Input::Proven { host, request, piece: 0 });
+    assert_eq!(driver.core.in_flight_bytes(), 0);
+    let actions = driver.put(Input::Stored { task: TASK, piece: 0 });
+    assert!(actions.contains(&Action::Ready { task: TASK, piece: 0 }));
+    let announced = Action::SendHave { host: HostKey(2), task: TASK, runs: vec![0..1], complete: true };
+    assert!(actions.contains(&announced), "the first have-map after a pause goes at once: {actions:?}");
+    let to_holder = |action: &&Action| matches!(action, Action::SendHave { host: HostKey(1), .. });
+    assert_eq!(actions.iter().find(to_holder), None, "a complete neighbour need not know");
+}
+
+#[test]
+fn a_stored_piece_that_failed_is_asked_for_again() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], OPTIONS);
+    driver.join(1);
+    let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
+    driver.put(Input::Proven { host, request, piece: 0 });
+    let actions = driver.put(Input::StoreFailed { task: TASK, piece: 0 });
+    assert_eq!(requests(&actions).len(), 1);
+}
+
+#[test]
+fn the_budget_bounds_what_is_in_flight_and_lets_one_piece_through() {
+    let mut driver = Driver::new(Config { in_flight_bytes_max: PIECE / 2, ..Config::default() });
+    driver.add(8, &[], OPTIONS);
+    driver.join(1);
+    driver.join(2);
+    assert_eq!(requests(&driver.have(1, 0..8)).len(), 1);
+    assert_eq!(requests(&driver.have(2, 0..8)).len(), 0);
+    let actions = driver.put(Input::LaneDown { host: HostKey(1) });
+    assert_eq!(requests(&actions).len(), 1, "the other neighbour takes over");
+}
+
+#[test]
+fn a_silent_neighbour_is_left_for_another_and_later_asked_again() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], OPTIONS);
+    driver.join(1);
+    let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
+    let actions = driver.wait(Duration::from_secs(11));
+    assert!(actions.contains(&Action::Cancel { host, request }), "{actions:?}");
+    assert_eq!(requests(&actions).len(), 0, "it is on probation");
+    assert_eq!(requests(&driver.wait(Duration::from_secs(6))).len(), 1, "there is nobody else");
+    driver.join(2);
+    driver.have(2, 0..1);
+    let moved = requests(&driver.wait(Duration::from_secs(2)));
+    assert_eq!(moved.first().map(|request| request.0), Some(HostKey(2)), "an idle holder takes over");
+}
+
+#[test]
+fn a_liar_is_blamed_and_banned_also_when_it_comes_back() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], OPTIONS);
+    driver.join(1);
+    let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
+    let actions = driver.put(Input::Refuted { host, request, piece: 0 });
+    assert!(actions.contains(&Action::Blame { host, task: TASK, piece: 0 }));
+    driver.put(Input::LaneDown { host });
+    driver.join(1);
+    assert_eq!(requests(&driver.have(1, 0..1)), []);
+    assert_eq!(requests(&driver.wait(Duration::from_secs(61))).len(), 1, "a ban ends");
+}
+
+#[test]
+fn what_is_refused_is_not_asked_of_the_same_host_again() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], OPTIONS);
+    driver.join(1);
+    let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
+    let actions = driver.put(Input::Rejected { host, request, reason: RejectReason::NotHeld });
+    assert_eq!(requests(&actions), []);
+    let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
+    assert_eq!(requests(&driver.put(Input::Rejected { host, request, reason: RejectReason::Busy })), []);
+    assert_eq!(requests(&driver.wait(Duration::from_secs(1))).len(), 1, "busy passes");
+}
+
+#[test]
+fn an_injector_shows_a_child_what_it_allotted_to_it_and_no_more() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(32, &(0..32).collect::<Vec<_>>(), TaskOptions { injector: true, ..OPTIONS });
+    let mut allotted = std::collections::BTreeSet::new();
+    let mut actions = driver.join(1);
+    actions.extend(driver.join(2));
+    actions.extend(driver.wait(Duration::from_secs(1)));
+    for action in actions {
+        match action {
+            Action::Allot { pieces, .. } => pieces.for_each(|piece| assert!(allotted.insert(piece), "{piece} twice")),
+            Action::SendHave { .. } => panic!("shown too early"),
+            _ => {}
+        }
+    }
+    assert!((4..32).contains(&allotted.len()), "{} pieces", allotted.len());
+    assert_eq!(driver.core.hidden(TASK), 32);
+}
+
+#[test]
+fn children_that_do_not_ask_lose_their_allotments_and_in_the_end_everything_is_shown() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(4, &[0, 1, 2, 3], TaskOptions { injector: true, ..OPTIONS });
+    driver.join(1);
+    driver.wait(Duration::from_secs(6));
+    assert_eq!(driver.core.hidden(TASK), 0);
+}
+
+#[test]
+fn slots_are_shared_least_recently_served_first() {
+    let mut driver = Driver::new(Config { upload_slots: 1, ..Config::default() });
+    driver.add(32, &(0..32).collect::<Vec<_>>(), OPTIONS);
+    let ask =
+        |host, request, first| Input::Requested { host: HostKey(host), task: TASK, request, first, count: 8, skip: 0 };
+    driver.join(1);
+    driver.join(2);
+    let mut serves = driver.put(ask(1, 0, 0));
+    serves.extend(driver.put(ask(2, 0, 8)));
+    let mut order = Vec::new();
+    while let Some(Action::Serve { host, request, piece, .. }) = serves.pop() {
+        order.push(host.0);
+        serves = driver.put(Input::Sent { host, request, piece, bytes: PIECE as u32 });
+    }
+    assert_eq!(order, [1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 2, 2, 2, 2]);
+}
+
+#[test]
+fn requests_beyond_what_is_held_or_allowed_are_refused() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(80, &(0..70).collect::<Vec<_>>(), OPTIONS);
+    driver.join(1);
+    let host = HostKey(1);
+    let mut ask = |request, first, count| {
+        let actions = driver.put(Input::Requested { host, task: TASK, request, first, count, skip: 0 });
+        actions.iter().find_map(|action| match action {
+            Action::Reject { reason, .. } => Some(*reason),
+            _ => None,
+        })
+    };
+    assert_eq!(ask(1, 69, 2), Some(RejectReason::NotHeld));
+    assert_eq!(ask(1, 0, 65), Some(RejectReason::Malformed));
+    assert_eq!(ask(1, u32::MAX, 2), Some(RejectReason::Malformed));
+    for request in 2..66 {
+        assert_eq!(ask(request, 0, 1), None);
+    }
+    assert_eq!(ask(66, 0, 1), Some(RejectReason::Busy));
+}
+
+#[test]
+fn a_lease_is_fetched_without_what_neighbours_hold_and_the_next_is_asked_at_half() {
+    let mut driver = Driver::new(Config::default());
+    let actions = driver.add(16, &[], TaskOptions { may_lease: true, ..OPTIONS });
+    let ask = Action::AskLease { task: TASK };
+    assert!(actions.contains(&ask));
+    driver.join(1);
+    driver.have(1, 0..2);
+    let lease = LeaseKey { lease: 1, epoch: 1 };
+    let actions = driver.put(Input::LeaseGranted { task: TASK, lease, pieces: 0..8 });
+    assert!(actions.contains(&Action::Fetch { task: TASK, lease, pieces: 2..8 }), "{actions:?}");
+    assert!(!actions.contains(&ask));
+    for piece in 2..4 {
+        assert!(!driver.put(Input::OriginStored { task: TASK, piece }).contains(&ask));
+    }
+    assert!(driver.put(Input::OriginStored { task: TASK, piece: 4 }).contains(&ask), "half is done");
+    assert_eq!(driver.put(Input::LeaseNone { task: TASK, retry: None }), []);
+    let actions = driver.put(Input::LeaseRevoked { task: TASK, lease });
+    assert!(actions.contains(&Action::Abort { task: TASK, lease }));
+}
+
+#[test]
+fn a_lane_that_serves_no_task_is_closed_after_a_while() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], OPTIONS);
+    driver.join(1);
+    driver.put(Input::TaskRemoved { task: TASK });
+    let actions = driver.wait(Duration::from_secs(31));
+    assert_eq!(actions, [Action::Close { host: HostKey(1) }]);
+}
+
+const PIECES: u32 = 10;
+
+fn piece() -> impl Strategy<Value = u32> {
+    prop_oneof![9 => 0..PIECES, 1 => Just(u32::MAX)]
+}
+
+fn range() -> impl Strategy<Value = std::ops::Range<u32>> {
+    (piece(), 0u32..6).prop_map(|(start, count)| start..start.saturating_add(count))
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let host = || (0u32..4).prop_map(HostKey);
+    let task = || (0u32..2).prop_map(TaskKey);
+    let id = || (0u32..24).prop_map(RequestId);
+    let lease = || (0u64..3).prop_map(|lease| LeaseKey { lease, epoch: lease });
+    let reason = prop_oneof![Just(RejectReason::Busy), Just(RejectReason::NotHeld), Just(RejectReason::Conflict)];
+    let retry = prop_oneof![Just(None), Just(Some(Duration::ZERO)), Just(Some(Duration::from_secs(2)))];
+    let options = (any::<u8>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(priority, wanted, may_lease, injector)| TaskOptions { priority, wanted, may_lease, leases_max: 2, injector },
+    );
+    let lanes = prop_oneof![
+        4 => (host(), task(), any::<bool>()).prop_map(|(host, task, wanted)| Input::TaskOpened { host, task, wanted }),
+        4 => host().prop_map(|host| Input::LaneUp { host }),
+        1 => host().prop_map(|host| Input::LaneDown { host }),
+        1 => (host(), task()).prop_map(|(host, task)| Input::TaskClosed { host, task }),
+        1 => (task(), prop::collection::vec(host(), 0..4)).prop_map(|(task, hosts)| Input::Neighbours { task, hosts }),
+        1 => task().prop_map(|task| Input::AuthorityDown { task }),
+        1 => task().prop_map(|task| Input::AuthorityUp { task }),
+    ];
+    let tasks = prop_oneof![
+        4 => (task(), prop::collection::vec(piece(), 0..8), options).prop_map(|(task, held, options)| {
+            let mut have = HaveMap::empty(PIECES);
+            held.into_iter().for_each(|piece| { have.insert(piece); });
+            let layout = Layout::new(u64::from(PIECES) * PIECE - 5, PIECE).unwrap();
+            Input::TaskAdded { task, layout, have, options }
+        }),
+        1 => task().prop_map(|task| Input::TaskRemoved { task }),
+        2 => (task(), range()).prop_map(|(task, pieces)| Input::Window { task, pieces }),
+        1 => (task(), range()).prop_map(|(task, pieces)| Input::Evicted { task, pieces }),
+        4 => (task(), piece()).prop_map(|(task, piece)| Input::Stored { task, piece }),
+        1 => (task(), piece()).prop_map(|(task, piece)| Input::StoreFailed { task, piece }),
+        6 => Just(Input::Deadline),
+    ];
+    let pull = prop_oneof![
+        6 => (host(), task(), range(), prop::bool::weighted(0.1)).prop_map(|(host, task, run, complete)| {
+            Input::Have { host, task, runs: vec![run], complete }
+        }),
+        1 => (host(), task(), range()).prop_map(|(host, task, run)| Input::Lost { host, task, runs: vec![run] }),
+        2 => (host(), task(), range()).prop_map(|(host, task, pieces)| Input::Allotted { host, task, pieces }),
+        4 => (host(), id(), any::<u32>()).prop_map(|(host, request, bytes)| Input::Received { host, request, bytes }),
+        6 => (host(), id(), piece()).prop_map(|(host, request, piece)| Input::Proven { host, request, piece }),
+        1 => (host(), id(), piece()).prop_map(|(host, request, piece)| Input::Refuted { host, request, piece }),
+        1 => (host(), id(), reason).prop_map(|(host, request, reason)| Input::Rejected { host, request, reason }),
+    ];
+    let push = prop_oneof![
+        4 => (host(), task(), 0u32..4, piece(), 0u32..4).prop_map(|(host, task, request, first, count)| {
+            Input::Requested { host, task, request, first, count, skip: 0 }
+        }),
+        6 => (host(), 0u32..4, piece(), any::<u32>()).prop_map(|(host, request, piece, bytes)| {
+            Input::Sent { host, request, piece, bytes }
+        }),
+        1 => (host(), 0u32..4).prop_map(|(host, request)| Input::Cancelled { host, request }),
+        1 => (host(), 0u32..4).prop_map(|(host, request)| Input::ServeFailed { host, request }),
+    ];
+    let origin = prop_oneof![
+        3 => (task(), lease(), range()).prop_map(|(task, lease, pieces)| Input::LeaseGranted { task, lease, pieces }),
+        1 => (task(), lease()).prop_map(|(task, lease)| Input::LeaseRevoked { task, lease }),
+        1 => (task(), retry).prop_map(|(task, retry)| Input::LeaseNone { task, retry }),
+        1 => (task(), lease()).prop_map(|(task, lease)| Input::OriginDone { task, lease }),
+        1 => (task(), lease()).prop_map(|(task, lease)| Input::OriginFailed { task, lease }),
+        4 => (task(), piece()).prop_map(|(task, piece)| Input::OriginStored { task, piece }),
+    ];
+    prop_oneof![2 => lanes, 2 => tasks, 3 => pull, 2 => push, 1 => origin]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn random_inputs_neither_panic_nor_unbalance_the_books(
+        inputs in prop::collection::vec((0u64..700, input()), 1..250),
+        budget in prop_oneof![Just(1u64), Just(3 * PIECE), Just(32 << 20)],
+    ) {
+        let config = Config { in_flight_bytes_max: budget, lanes_max: 3, ..Config::default() };
+        let mut cores = [Swarm::new(config.clone(), 3), Swarm::new(config, 3)];
+        let mut now = Time::ZERO;
+        for (pause, input) in inputs {
+            now = now.after(Duration::from_millis(pause));
+            let [a, b] = cores.each_mut().map(|core| {
+                core.handle(now, input.clone());
+                core.assert_invariants();
+                assert!(core.next_deadline().is_none_or(|at| at > now), "a deadline that has passed");
+                std::iter::from_fn(|| core.poll()).collect::<Vec<_>>()
+            });
+            prop_assert_eq!(a, b, "equal inputs gave unequal actions");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A coordinator reduced to what the swarm cores need: it names neighbours at random and leases ranges once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::Duration;
+
+use dragonfly_core::swarm::{HostKey, Input, LeaseKey, TaskKey};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+/// Neighbours named at a time.
+const NEIGHBOURS: usize = 12;
+
+/// The most pieces of a lease.
+const LEASE_PIECES_MAX: usize = 8;
+
+/// When to ask again while others hold leases.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Who may fetch what, and who takes part.
+#[derive(Debug, Default)]
+pub struct Authority {
+    members: BTreeMap<TaskKey, Vec<HostKey>>,
+    free: BTreeMap<TaskKey, BTreeSet<u32>>,
+    leases: BTreeMap<(TaskKey, LeaseKey), (HostKey, BTreeSet<u32>)>,
+    granted: u64,
+}
+
+impl Authority {
+    /// Lets these pieces of a task be leased.
+    pub(crate) fn offer(&mut self, task: TaskKey, pieces: Range<u32>) {
+        self.free.entry(task).or_default().extend(pieces);
+    }
+
+    pub(crate) fn join(&mut self, task: TaskKey, host: HostKey) {
+        self.members.entry(task).or_default().push(host);
+    }
+
+    pub(crate) fn neighbours(&self, task: TaskKey, host: HostKey, random: &mut StdRng) -> Input {
+        let members = self.members.get(&task).into_iter().flatten();
+        let mut hosts: Vec<HostKey> = members.copied().filter(|other| *other != host).collect();
+        hosts.shuffle(random);
+        hosts.truncate(NEIGHBOURS);
+        Input::Neighbours { task, hosts }
+    }
+
+    pub(crate) fn ask(&mut self, task: TaskKey, host: HostKey) -> Input {
+        let holders = self.members.get(&task).map_or(1, Vec::len).min(16);
+        let outstanding = self.leases.keys().any(|(other, _)| *other == task);
+        let free = self.free.entry(task).or_default();
+        let Some(first) = free.first().copied() else {
+            return Input::LeaseNone { task, retry: outstanding.then_some(RETRY) };
+        };
+        let count = (free.len() / (2 * holders)).clamp(1, LEASE_PIECES_MAX);
+        let mut end = first;
+        let mut pieces = BTreeSet::new();
+        while pieces.len() < count && free.remove(&end) {
+            pieces.insert(end);
+            end += 1;
+        }
+        self.granted += 1;
+        let lease = LeaseKey { lease: self.granted, epoch: self.granted };
+        self.leases.insert((task, lease), (host, pieces));
+        Input::LeaseGranted { task, lease, pieces: first..end }
+    }
+
+    /// A piece was fetched.
+    pub(crate) fn fetched(&mut self, task: TaskKey, lease: LeaseKey, piece: u32) {
+        if let Some((_, pieces)) = self.leases.get_mut(&(task, lease)) {
+            pieces.remove(&piece);
+        }
+    }
+
+    /// A lease ended. `give_back`: what was not fetched can be leased again.
+    pub(crate) fn end(&mut self, task: TaskKey, lease: LeaseKey, give_back: bool) {
+        if let Some((_, pieces)) = self.leases.remove(&(task, lease))
+            && give_back
+        {
+            self.free.entry(task).or_default().extend(pieces);
+        }
+    }
+
+    /// A host is lost: its leases are free again, and `lost` pieces that nobody else holds.
+    pub(crate) fn lose(&mut self, host: HostKey, lost: &[(TaskKey, u32)]) {
+        let gone: Vec<_> = self.leases.iter().filter(|(_, (holder, _))| *holder == host).map(|(key, _)| *key).collect();
+        for (task, lease) in gone {
+            self.end(task, lease, true);
+        }
+        for members in self.members.values_mut() {
+            members.retain(|member| *member != host);
+        }
+        for (task, piece) in lost {
+            if let Some(free) = self.free.get_mut(task) {
+                free.insert(*piece);
+            }
+        }
+    }
+}
