@@ -69,6 +69,8 @@ enum Event {
 pub struct World {
     /// Where content comes from.
     pub origin: Origin,
+    /// Whether actions go into [`World::trace`]; it costs more than the cores do.
+    pub is_traced: bool,
     /// Checks run after every so many events (0: never).
     pub check_every: u64,
     now: Time,
@@ -90,6 +92,7 @@ impl World {
     pub fn new(seed: u64, origin_rate: u64) -> Self {
         Self {
             origin: Origin::new(origin_rate),
+            is_traced: true,
             check_every: 1,
             now: Time::ZERO,
             events: Queue::default(),
@@ -175,13 +178,14 @@ impl World {
 
     /// Removes held pieces from a host's store.
     pub fn evict(&mut self, host: HostKey, task: TaskKey, pieces: std::ops::Range<u32>) {
-        if let Some(held) = self.hosts[host.0 as usize].held.get_mut(&task) {
-            pieces.clone().for_each(|piece| {
-                held.remove(piece);
+        let evictee = &mut self.hosts[host.0 as usize];
+        let Some(held) = evictee.held.get_mut(&task) else { return };
+        for piece in pieces.clone() {
+            if held.remove(piece) {
                 self.evicted.insert((host, task, piece), self.now);
-            });
+                evictee.done.remove(&task);
+            }
         }
-        self.hosts[host.0 as usize].done.remove(&task);
         self.input(host.0, Input::Evicted { task, pieces });
     }
 
@@ -342,7 +346,9 @@ impl World {
         }
         host.core.handle(self.now, input);
         while let Some(action) = self.hosts[to as usize].core.poll() {
-            self.note(to, &action);
+            if self.is_traced {
+                self.note(to, &action);
+            }
             self.act(to, action);
         }
         let host = &mut self.hosts[to as usize];

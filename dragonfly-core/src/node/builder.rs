@@ -210,7 +210,10 @@ impl NodeBuilder {
 
 impl std::fmt::Debug for NodeBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeBuilder").field("data_dir", &self.data_dir).field("listen", &self.listen).finish_non_exhaustive()
+        f.debug_struct("NodeBuilder")
+            .field("data_dir", &self.data_dir)
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
     }
 }
 

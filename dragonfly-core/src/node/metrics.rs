@@ -39,11 +39,19 @@ impl Metrics {
     pub(crate) fn text(&self, store: Usage) -> String {
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, value: u64| {
-            let _ = write!(text, "# HELP dragonfly_{name} {help}\n# TYPE dragonfly_{name} {kind}\ndragonfly_{name} {value}\n");
+            let _ = write!(
+                text,
+                "# HELP dragonfly_{name} {help}\n# TYPE dragonfly_{name} {kind}\ndragonfly_{name} {value}\n"
+            );
         };
         let counter = "counter";
         family("origin_bytes_total", counter, "Body bytes received from origins.", self.bytes_from_origin.value());
-        family("peer_received_bytes_total", counter, "Proven bytes received from peers.", self.bytes_from_peers.value());
+        family(
+            "peer_received_bytes_total",
+            counter,
+            "Proven bytes received from peers.",
+            self.bytes_from_peers.value(),
+        );
         family("peer_sent_bytes_total", counter, "Bytes of pieces sent to peers.", self.bytes_to_peers.value());
         let help = "Pieces from peers that did not match their hash.";
         family("pieces_refuted_total", counter, help, self.pieces_refuted.value());

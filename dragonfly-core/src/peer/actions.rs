@@ -22,6 +22,7 @@ impl Actor {
     }
 
     fn act(&mut self, action: Action) {
+        tracing::trace!(?action);
         match action {
             Action::Abort { task, lease } | Action::ReleaseLease { task, lease } => self.give_up(task, lease),
             Action::Allot { host, task, pieces } => {

@@ -47,7 +47,12 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    pub(super) fn new(node: Node, events: mpsc::Sender<Event>, stop: CancellationToken) -> Self {
+    pub(super) fn new(
+        node: Node,
+        coordinator: Arc<Coordinator>,
+        events: mpsc::Sender<Event>,
+        stop: CancellationToken,
+    ) -> Self {
         let slots = usize::from(node.upload_slots());
         let config = swarm::Config { upload_slots: slots, upload: slots > 0, ..swarm::Config::default() };
         Self {
@@ -58,7 +63,7 @@ impl Actor {
             registry: Registry::default(),
             hosts: Hosts::default(),
             authorities: Authorities::default(),
-            coordinator: Coordinator::of(&node),
+            coordinator,
             leases: HashMap::new(),
             node,
             next_key: 0,
@@ -146,6 +151,7 @@ impl Actor {
     }
 
     fn handle(&mut self, event: Event) {
+        tracing::trace!(?event);
         match event {
             Event::Activated { task, outcome } => self.activated(task, outcome),
             Event::Authority { id, event } => self.authority(id, event),

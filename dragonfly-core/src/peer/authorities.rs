@@ -27,7 +27,10 @@ enum AuthorityState {
     Connecting,
     /// The last attempt failed.
     Unreachable,
-    Up { commands: mpsc::Sender<ToCoordinator>, peer: PeerId },
+    Up {
+        commands: mpsc::Sender<ToCoordinator>,
+        peer: PeerId,
+    },
 }
 
 impl Authorities {

@@ -29,7 +29,13 @@ const SILENT_INTERVALS_MAX: u32 = 3;
 const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
 /// Keeps up a session with the coordinator at `addresses`, which name one peer. Ends when the engine drops the queue of events.
-pub(super) async fn keep(node: Node, id: AuthorityId, addresses: Vec<Address>, seed: bool, events: mpsc::Sender<Event>) {
+pub(super) async fn keep(
+    node: Node,
+    id: AuthorityId,
+    addresses: Vec<Address>,
+    seed: bool,
+    events: mpsc::Sender<Event>,
+) {
     let mut backoff = BACKOFF.0;
     loop {
         let session = connect(&node, &addresses).await;

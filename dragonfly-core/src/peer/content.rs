@@ -152,7 +152,10 @@ impl Content {
 
 impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Content").field("task", &self.task).field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("Content")
+            .field("task", &self.task)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The handle of the Peer engine, and what callers ask of it.
 
 use std::ops::Range;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -12,6 +12,7 @@ use super::content::{Content, State};
 use super::event::{Command, Event, NewWant, WantId, WantStatus};
 use super::{Request, resolve};
 use crate::node::Node;
+use crate::scheduler::Coordinator;
 use crate::swarm::TaskKey;
 use crate::task::{Generation, PieceIndex, TaskId};
 use crate::{Error, ErrorKind, Result};
@@ -46,10 +47,12 @@ struct Inner {
 impl Engine {
     /// The engine of a node, started if it does not run.
     pub(crate) fn of(node: &Node) -> Self {
+        // Before the lock on what the node shares: making one thing must not ask for another.
+        let coordinator = Coordinator::of(node);
         Self(node.shared(|| {
             let (events, queue) = mpsc::channel(EVENTS_MAX);
             let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
-            let actor = Actor::new(node.clone(), events.clone(), stop.clone());
+            let actor = Actor::new(node.clone(), coordinator, events.clone(), stop.clone());
             let ended = stopped.clone();
             node.spawn(async move {
                 actor.run(queue).await;

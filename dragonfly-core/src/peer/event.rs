@@ -67,15 +67,33 @@ impl Scope {
 #[derive(Debug)]
 pub(super) enum Command {
     /// The content is not what it should be: forget it.
-    Discard { task: TaskId, generation: Generation, done: oneshot::Sender<()> },
+    Discard {
+        task: TaskId,
+        generation: Generation,
+        done: oneshot::Sender<()>,
+    },
     /// Neighbours of a task, for listings.
-    Neighbours { task: TaskId, reply: oneshot::Sender<u32> },
+    Neighbours {
+        task: TaskId,
+        reply: oneshot::Sender<u32>,
+    },
     /// Forgets a task that is to be removed from the store.
-    Release { task: TaskId, done: oneshot::Sender<Result<()>> },
-    Shutdown { done: oneshot::Sender<()> },
-    Unwant { task: TaskId, id: WantId },
+    Release {
+        task: TaskId,
+        done: oneshot::Sender<Result<()>>,
+    },
+    Shutdown {
+        done: oneshot::Sender<()>,
+    },
+    Unwant {
+        task: TaskId,
+        id: WantId,
+    },
     Want(NewWant),
-    Window { task: TaskKey, pieces: Range<PieceIndex> },
+    Window {
+        task: TaskKey,
+        pieces: Range<PieceIndex>,
+    },
 }
 
 #[derive(Debug)]
@@ -85,40 +103,95 @@ pub(super) enum AuthorityEvent {
     Message(Box<ToMember>),
     /// An attempt to reach it failed.
     Unreachable(Error),
-    Up { commands: tokio::sync::mpsc::Sender<crate::wire::control::ToCoordinator>, peer: crate::wire::PeerId },
+    Up {
+        commands: tokio::sync::mpsc::Sender<crate::wire::control::ToCoordinator>,
+        peer: crate::wire::PeerId,
+    },
 }
 
 /// What a lane tells. Its host and number stand beside it.
 #[derive(Debug)]
 pub(super) enum LaneEvent {
-    Cancelled { request: u32 },
-    Closed { task: TaskId, generation: Generation },
+    Cancelled {
+        request: u32,
+    },
+    Closed {
+        task: TaskId,
+        generation: Generation,
+    },
     /// A request expects values that are not ours.
-    Conflicting { request: u32 },
+    Conflicting {
+        request: u32,
+    },
     Down,
     Input(Input),
-    Opened { task: TaskKey, wanted: bool },
+    Opened {
+        task: TaskKey,
+        wanted: bool,
+    },
     /// The neighbour opened a task that takes no part here.
-    OpenedUnknown { task: TaskId, generation: Generation },
+    OpenedUnknown {
+        task: TaskId,
+        generation: Generation,
+    },
     /// A piece could not be read; its request was refused.
-    Unreadable { request: u32 },
+    Unreadable {
+        request: u32,
+    },
     /// A request named a task that is not open.
-    Unservable { request: u32 },
+    Unservable {
+        request: u32,
+    },
 }
 
+#[derive(Debug)]
 pub(super) enum Event {
-    Activated { task: TaskId, outcome: Result<Arc<Content>> },
-    Authority { id: AuthorityId, event: AuthorityEvent },
+    Activated {
+        task: TaskId,
+        outcome: Result<Arc<Content>>,
+    },
+    Authority {
+        id: AuthorityId,
+        event: AuthorityEvent,
+    },
     Command(Command),
-    Described { task: TaskId, lease: LeaseId, outcome: Result<Description, SourceError> },
-    Dialled { host: HostKey, outcome: Result<Stream> },
+    Described {
+        task: TaskId,
+        lease: LeaseId,
+        outcome: Result<Description, SourceError>,
+    },
+    Dialled {
+        host: HostKey,
+        outcome: Result<Stream>,
+    },
     IncomingLane(Incoming),
     Input(Input),
-    Lane { host: HostKey, lane: LaneNumber, event: LaneEvent },
-    LeaseEnded { task: TaskKey, lease: LeaseKey, end: PieceIndex, outcome: Result<(), Failure> },
-    LeaseProgress { task: TaskId, lease: LeaseId, end: PieceIndex },
-    Sealed { task: TaskKey },
+    Lane {
+        host: HostKey,
+        lane: LaneNumber,
+        event: LaneEvent,
+    },
+    LeaseEnded {
+        task: TaskKey,
+        lease: LeaseKey,
+        end: PieceIndex,
+        outcome: Result<(), Failure>,
+    },
+    LeaseProgress {
+        task: TaskId,
+        lease: LeaseId,
+        end: PieceIndex,
+    },
+    Sealed {
+        task: TaskKey,
+    },
     /// The answer to a describe lease has no length: the holder takes all of it before it can be described.
-    Spooling { task: TaskId, lease: LeaseId },
-    StoreFailed { task: TaskKey, error: Error },
+    Spooling {
+        task: TaskId,
+        lease: LeaseId,
+    },
+    StoreFailed {
+        task: TaskKey,
+        error: Error,
+    },
 }

@@ -118,7 +118,10 @@ impl Actor {
     }
 
     pub(super) fn spooling(&mut self, task: TaskId, lease: LeaseId) {
-        self.tell_of(task, ToCoordinator::Described(Described { task, lease, fresh_ms: None, answer: Answer::Spooling }));
+        self.tell_of(
+            task,
+            ToCoordinator::Described(Described { task, lease, fresh_ms: None, answer: Answer::Spooling }),
+        );
     }
 
     pub(super) fn described(&mut self, id: TaskId, lease: LeaseId, outcome: Result<Description, SourceError>) {
@@ -202,7 +205,8 @@ impl Actor {
     }
 
     pub(super) fn abort_leases(&mut self, key: TaskKey) {
-        let leases: Vec<LeaseKey> = self.leases.keys().filter(|(task, _)| *task == key).map(|(_, lease)| *lease).collect();
+        let leases: Vec<LeaseKey> =
+            self.leases.keys().filter(|(task, _)| *task == key).map(|(_, lease)| *lease).collect();
         for lease in leases {
             self.give_up(key, lease);
         }
@@ -212,13 +216,7 @@ impl Actor {
         self.tell_of(task, ToCoordinator::Progress { task, lease, end });
     }
 
-    pub(super) fn lease_ended(
-        &mut self,
-        key: TaskKey,
-        lease: LeaseKey,
-        end: PieceIndex,
-        outcome: Result<(), Failure>,
-    ) {
+    pub(super) fn lease_ended(&mut self, key: TaskKey, lease: LeaseKey, end: PieceIndex, outcome: Result<(), Failure>) {
         if self.leases.remove(&(key, lease)).is_none() {
             // It was given up, and the coordinator told so, before it ended.
             return;

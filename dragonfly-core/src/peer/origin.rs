@@ -139,14 +139,7 @@ pub(super) async fn describe(
         // Without a strong validator the rest could not be joined to this response.
         0
     };
-    let answer = Answer::Content {
-        length,
-        piece_length,
-        validator,
-        ranges,
-        taking,
-        spooled: false,
-    };
+    let answer = Answer::Content { length, piece_length, validator, ranges, taking, spooled: false };
     let body = if taking == 0 { Body::None } else { Body::Stream(sources.resume(asked, content)) };
     Ok(Description { answer, fresh_ms, body, private })
 }
@@ -322,7 +315,9 @@ impl Fetch {
         // One holder, one response, from the start.
         let opened = self.sources.open(access.request(None)).await.map_err(|e| Failure::from(&e))?;
         match opened {
-            Opened::Content(content) if content.length == Some(layout.length()) && content.validator == self.validator => {
+            Opened::Content(content)
+                if content.length == Some(layout.length()) && content.validator == self.validator =>
+            {
                 Ok(content.body)
             }
             _ => Err(Failure {
@@ -404,4 +399,10 @@ impl Signer {
 /// An error of this host's own while it worked for an origin's content.
 fn local_error(error: impl Into<String>) -> SourceError {
     SourceError::new(SourceErrorKind::Local, error)
+}
+
+impl std::fmt::Debug for Description {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Description").field("answer", &self.answer).finish_non_exhaustive()
+    }
 }

@@ -163,6 +163,9 @@ impl Drop for Reader {
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("content", &self.content).field("position", &self.position).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("content", &self.content)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
     }
 }

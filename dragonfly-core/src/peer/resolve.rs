@@ -34,7 +34,7 @@ pub(super) fn resolve(node: &Node, request: &Request) -> Result<Resolved> {
         insecure: request.insecure,
         digest: request.digest.clone(),
     };
-    let specified = TaskSpec::new(&request.url, &options)
+    let specified = TaskSpec::of_url(&request.url, &options)
         .map_err(|e| Error::new(ErrorKind::InvalidInput, "the request is malformed").caused_by(e))?;
     let url = Url::parse(&request.url)
         .map_err(|e| Error::new(ErrorKind::InvalidInput, "the URL cannot be parsed").caused_by(e))?;
@@ -42,12 +42,8 @@ pub(super) fn resolve(node: &Node, request: &Request) -> Result<Resolved> {
         let context = format!("nothing here fetches {}: URLs", url.scheme());
         return Err(Error::new(ErrorKind::InvalidInput, context));
     }
-    let access = request.back_to_source.then(|| OriginAccess {
-        url,
-        headers: request.headers.clone(),
-        trust,
-        local: true,
-    });
+    let access =
+        request.back_to_source.then(|| OriginAccess { url, headers: request.headers.clone(), trust, local: true });
     let plain = request.headers.is_empty() && request.ca_pem.is_empty() && !specified.filtered;
     Ok(of_spec(specified.spec, plain, access))
 }
@@ -79,9 +75,10 @@ fn of_spec(spec: TaskSpec, plain: bool, access: Option<OriginAccess>) -> Resolve
     let seedable = plain && spec.class == Class::Public;
     let scope = Scope { class: spec.class, tenant: spec.tenant.clone() };
     // Digests that only guard against accidents do not fix content.
-    let fixed = spec.digest.as_ref().is_some_and(|digest| {
-        matches!(digest.algorithm(), Algorithm::Blake3 | Algorithm::Sha256 | Algorithm::Sha512)
-    });
+    let fixed = spec
+        .digest
+        .as_ref()
+        .is_some_and(|digest| matches!(digest.algorithm(), Algorithm::Blake3 | Algorithm::Sha256 | Algorithm::Sha512));
     let (label, task) = (spec.label(), spec.id());
     Resolved { info: TaskInfo { task, spec: seedable.then_some(spec), fixed }, label, scope, access }
 }

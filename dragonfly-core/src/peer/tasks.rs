@@ -111,7 +111,8 @@ impl Actor {
         if !task.wants.is_empty() {
             return;
         }
-        let complete = task.current.and_then(|key| self.contents.get(&key)).is_some_and(|content| content.is_complete());
+        let complete =
+            task.current.and_then(|key| self.contents.get(&key)).is_some_and(|content| content.is_complete());
         if !complete {
             // Nobody wants it any more: what is held stays in the store, the rest is not fetched.
             self.drop_task(id);
@@ -159,7 +160,8 @@ impl Actor {
         let held = content.map(|content| {
             let described = task.described.as_ref().filter(|d| d.generation == content.generation);
             let have = content.entry.have();
-            let eighths = if have.is_complete() { 8 } else { (u64::from(have.held()) * 8 / u64::from(have.pieces())) as u8 };
+            let eighths =
+                if have.is_complete() { 8 } else { (u64::from(have.held()) * 8 / u64::from(have.pieces())) as u8 };
             Held {
                 generation: content.generation,
                 length: content.layout.length(),
@@ -313,7 +315,8 @@ impl Actor {
     /// Fails everyone who wants the task.
     pub(super) fn fail(&mut self, id: TaskId, error: &Error) {
         let Some(task) = self.tasks.get(&id) else { return };
-        let complete = task.current.and_then(|key| self.contents.get(&key)).is_some_and(|content| content.is_complete());
+        let complete =
+            task.current.and_then(|key| self.contents.get(&key)).is_some_and(|content| content.is_complete());
         for want in task.wants.values() {
             want.status.send_replace(WantStatus::Failed(error.clone()));
         }
@@ -417,8 +420,7 @@ fn open(
         entry.prove()?;
     }
     let coordinators = if scope.is_local() { Coordinators::AnyMember } else { node.coordinators_policy() };
-    let mut evidence =
-        EvidenceVerifier::new(node.membership(), current.task, current.generation, layout, coordinators);
+    let mut evidence = EvidenceVerifier::new(node.membership(), current.task, current.generation, layout, coordinators);
     let now = now_unix();
     for bytes in entry.evidence() {
         // What was accepted before is accepted again, unless its signer was revoked since.

@@ -12,7 +12,7 @@ use super::join::{bounded, no_fetcher};
 use super::ranges::RangeSet;
 use super::slab::{HostIx, TaskIx};
 use super::task::{Describe, Stage, Trigger, Version};
-use crate::task::{Generation, Layout, TaskId, Validator, piece_length_for};
+use crate::task::{Generation, Layout, Validator, piece_length_for};
 use crate::wire::control::{Answer, Described, Failure, FailureKind, Granted, LeaseId, TaskInfo, ToMember, Work};
 
 impl Core {
@@ -270,7 +270,7 @@ impl Core {
         });
         let id = self.tasks[t].id;
         let (length, piece_length) = (Some(layout.length()), layout.piece_length());
-        let generation = derive_generation(&id, validator.as_ref(), length, piece_length, nonce);
+        let generation = Generation::derive(&id, validator.as_ref(), length, piece_length, nonce);
         if let Some(version) = self.tasks[t].version.as_mut().filter(|v| v.generation == generation) {
             (version.confirmed, version.fresh, version.suspect) = (Some(self.now), fresh, false);
             version.splittable = splittable;
@@ -390,35 +390,4 @@ impl Core {
             self.after_trigger(t);
         }
     }
-}
-
-/// The name of a generation. The single place of this derivation in this room: to be replaced by the one in `task`.
-pub(super) fn derive_generation(
-    task: &TaskId,
-    validator: Option<&Validator>,
-    length: Option<u64>,
-    piece_length: u64,
-    nonce: Option<[u8; 16]>,
-) -> Generation {
-    let mut hasher = blake3::Hasher::new_derive_key("dragonfly 2026 generation v1");
-    let mut field = |tag: u8, bytes: &[u8]| {
-        hasher.update(&[tag]);
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    field(0, task.as_bytes());
-    match validator {
-        Some(Validator::Etag(text)) => field(1, text.as_bytes()),
-        Some(Validator::LastModified(text)) => field(2, text.as_bytes()),
-        Some(Validator::Version(text)) => field(3, text.as_bytes()),
-        None => {}
-    }
-    if let Some(length) = length {
-        field(4, &length.to_le_bytes());
-    }
-    field(5, &piece_length.to_le_bytes());
-    if let Some(nonce) = nonce {
-        field(6, &nonce);
-    }
-    Generation::from_hash(*hasher.finalize().as_bytes())
 }

@@ -326,9 +326,8 @@ impl Actor {
             ToCoordinator::Sealed { task, generation, seal } => {
                 let Ok((sealed, signer)) = open_seal(&seal.seal) else { return false };
                 let claims = self.node.membership().check(&seal.signer, signer, now_unix());
-                let may = claims.is_ok_and(|claims| {
-                    claims.roles.contains(Roles::SEED) || claims.roles.contains(Roles::SCHEDULER)
-                });
+                let may = claims
+                    .is_ok_and(|claims| claims.roles.contains(Roles::SEED) || claims.roles.contains(Roles::SCHEDULER));
                 may && sealed.network == self.node.network() && (sealed.task, sealed.generation) == (*task, *generation)
             }
             _ => true,

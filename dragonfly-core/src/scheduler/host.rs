@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::slab::TaskIx;
-use crate::task::TaskId;
+use crate::task::{TaskId, rendezvous_score};
 use crate::wire::PeerId;
 use crate::wire::statement::Signed;
 
@@ -48,13 +48,7 @@ impl Host {
     }
 }
 
-/// How well `peer` suits as the seed of `task`: the highest score is first. The single place of this function in
-/// this room.
-pub(super) fn rendezvous(task: &TaskId, peer: &PeerId) -> u64 {
-    let mut hasher = blake3::Hasher::new_derive_key("dragonfly 2026 seed rendezvous v1");
-    hasher.update(task.as_bytes());
-    hasher.update(peer.public_key());
-    let mut score = [0; 8];
-    score.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-    u64::from_le_bytes(score)
+/// How well `peer` suits as the seed of `task`: the highest score is first.
+pub(super) fn rendezvous(task: &TaskId, peer: &PeerId) -> [u8; 32] {
+    rendezvous_score(task, peer.public_key())
 }

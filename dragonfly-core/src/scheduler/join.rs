@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::config::FAILURE_TEXT_MAX;
 use super::core::{Core, millis_u32};
-use super::describe::derive_generation;
 use super::ranges::RangeSet;
 use super::slab::{HostIx, TaskIx};
 use super::task::{Member, Task, Version};
@@ -261,7 +260,7 @@ fn is_plausible(task: &TaskId, held: &Held) -> bool {
     let derived = held
         .validator
         .as_ref()
-        .map(|validator| derive_generation(task, Some(validator), Some(held.length), held.piece_length, None));
+        .map(|validator| Generation::derive(task, Some(validator), Some(held.length), held.piece_length, None));
     held.eighths <= 8
         && Layout::new(held.length, held.piece_length).is_ok()
         && derived.is_none_or(|generation| generation == held.generation)

@@ -32,7 +32,7 @@ pub struct LeaseKey {
     pub epoch: u64,
 }
 
-/// What happened. Every input carries the time at which the shell saw it (see [`super::Swarm::handle`]).
+/// What happened. Every input carries the time at which the shell saw it (see [`Swarm::handle`](super::Swarm::handle)).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Input {
@@ -62,7 +62,7 @@ pub enum Input {
         /// Its request.
         request: u32,
     },
-    /// A deadline of [`super::Swarm::next_deadline`] has passed.
+    /// A deadline of [`Swarm::next_deadline`](super::Swarm::next_deadline) has passed.
     Deadline,
     /// Pieces that were held are gone.
     Evicted {

@@ -22,6 +22,7 @@ pub const NEIGHBOURS_MAX: usize = 32;
 /// From a member to a coordinator.
 #[derive(Clone, PartialEq, Debug, Encode, Decode)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "read once, moved a few times: a box would cost more than it saves")]
 pub enum ToCoordinator {
     /// First message of every session, and again when addresses or limits change.
     #[n(0)]

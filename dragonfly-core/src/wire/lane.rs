@@ -1,7 +1,7 @@
 //! What two neighbours say to each other over a lane, for all their tasks.
 //!
 //! Each side numbers the tasks that it opens (a *slot*) and the requests that it makes. A task is open once both
-//! sides have sent [`Frame::Open`] for it. Evidence goes ahead of the first frame that names its pieces.
+//! sides have sent [`Message::Open`] for it. Evidence goes ahead of the first frame that names its pieces.
 
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ pub const SLOTS_MAX: usize = 4096;
 /// The most requests that one side may have outstanding on a lane.
 pub const REQUESTS_MAX: usize = 64;
 
-/// A task's number on a lane, chosen by the side that sent [`Frame::Open`]; all its frames use its own.
+/// A task's number on a lane, chosen by the side that sent [`Message::Open`]; all its frames use its own.
 pub type Slot = u32;
 
 /// A run of pieces.

@@ -8,6 +8,12 @@ use tempfile::TempDir;
 
 pub(crate) const SEED: u64 = 7;
 
+/// Shows what the library logs, as `RUST_LOG` says, in tests that are run with `--nocapture`.
+pub(crate) fn log() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
 /// A scheduler with a seed on one node, and peers that joined with its token.
 pub(crate) struct Network {
     pub(crate) origin: Origin,
@@ -37,6 +43,7 @@ impl Network {
     }
 
     pub(crate) async fn over(peers: usize, with_seed: bool, listen: Address) -> Self {
+        log();
         let dir = tempfile::tempdir().unwrap();
         let origin = Origin::start().await.unwrap();
         let first = Node::builder()

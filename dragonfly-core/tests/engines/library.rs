@@ -9,6 +9,7 @@ const LENGTH: u64 = 2 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_line_fetches() {
+    crate::harness::log();
     let dir = tempfile::tempdir().unwrap();
     let origin = Origin::start().await.unwrap();
     origin.set("/file", Resource::seeded(3, LENGTH));

@@ -15,8 +15,10 @@ async fn each_byte_leaves_the_origin_once() {
     assert!(receipts.iter().all(|receipt| receipt.bytes_from_peers == LENGTH && receipt.bytes_from_origin == 0));
     // Every request but the first carries a condition: it resumes one known version.
     let requests = network.requests("/file");
-    let unconditional = requests.iter().filter(|request| request.header("if-range").is_none()
-        && request.header("if-match").is_none()).count();
+    let unconditional = requests
+        .iter()
+        .filter(|request| request.header("if-range").is_none() && request.header("if-match").is_none())
+        .count();
     assert_eq!(unconditional, 1, "{requests:?}");
     network.stop().await;
 }

@@ -64,8 +64,7 @@ async fn a_node_comes_back_as_who_it_was() {
     first.peer.shutdown().await.unwrap();
     first.node.shutdown().await.unwrap();
     drop(first);
-    let again =
-        Node::builder().data_dir(network.dir.path().join("peer-0")).listen(loopback()).start().await.unwrap();
+    let again = Node::builder().data_dir(network.dir.path().join("peer-0")).listen(loopback()).start().await.unwrap();
     assert_eq!(again.peer_id(), id);
     assert_eq!(again.claims().roles, Roles::PEER);
     again.shutdown().await.unwrap();

@@ -64,10 +64,8 @@ async fn main() -> anyhow::Result<()> {
 
     let started = Instant::now();
     let outputs: Vec<PathBuf> = (0..args.peers).map(|number| dir.path().join(format!("output-{number}"))).collect();
-    let downloads = peers
-        .iter()
-        .zip(&outputs)
-        .map(|((peer, _), output)| peer.fetch(Request::new(url.clone()).output(output)));
+    let downloads =
+        peers.iter().zip(&outputs).map(|((peer, _), output)| peer.fetch(Request::new(url.clone()).output(output)));
     let receipts: Vec<Receipt> = futures::future::try_join_all(downloads).await?;
     let elapsed = started.elapsed();
 

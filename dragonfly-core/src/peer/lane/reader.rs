@@ -42,9 +42,10 @@ pub(super) async fn run(lane: &Lane, mut input: impl AsyncRead + Unpin) -> Resul
 async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
     match message {
         Message::Open { slot, task, generation, length, piece_length, wanted } => {
-            let found = lane.registry.find(task, generation).filter(|content| {
-                (content.layout.length(), content.layout.piece_length()) == (length, piece_length)
-            });
+            let found = lane
+                .registry
+                .find(task, generation)
+                .filter(|content| (content.layout.length(), content.layout.piece_length()) == (length, piece_length));
             match found {
                 None => lane.tell(LaneEvent::OpenedUnknown { task, generation }).await,
                 Some(content) => {

@@ -57,8 +57,7 @@ pub(super) async fn run(
     output: impl AsyncWrite + Unpin,
     mut commands: mpsc::Receiver<LaneCommand>,
 ) -> Result<(), LaneError> {
-    let mut writer =
-        Writer { lane, output, buffer: BytesMut::new(), shown: HashMap::new(), serving: VecDeque::new() };
+    let mut writer = Writer { lane, output, buffer: BytesMut::new(), shown: HashMap::new(), serving: VecDeque::new() };
     loop {
         // Messages go ahead of blocks: they are small, and others wait for them.
         let command = if writer.serving.is_empty() {
@@ -98,10 +97,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     async fn obey(&mut self, command: LaneCommand) -> Result<(), LaneError> {
         match command {
             LaneCommand::Open { content, wanted } => {
-                let shown = Shown {
-                    pieces: HaveMap::empty(content.layout.pieces()),
-                    items: HashSet::new(),
-                };
+                let shown = Shown { pieces: HaveMap::empty(content.layout.pieces()), items: HashSet::new() };
                 self.shown.insert(content.key, shown);
                 self.message(Message::Open {
                     slot: content.key.0,
@@ -137,7 +133,9 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             }
             LaneCommand::Lost { key, runs } => self.message(Message::Lost { slot: key.0, runs })?,
             LaneCommand::Seal { content } => self.show(&content, &[])?,
-            LaneCommand::Request { content, request, first, count } => self.request(&content, request, first, count).await?,
+            LaneCommand::Request { content, request, first, count } => {
+                self.request(&content, request, first, count).await?
+            }
             LaneCommand::Cancel { request } => {
                 {
                     let mut shared = self.lane.shared();
@@ -151,7 +149,15 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             LaneCommand::Serve { content, request, piece, skip } => {
                 let length = content.layout.length_of(piece).unwrap_or(0) as u32;
                 let offset = skip.min(length);
-                self.serving.push_back(Serving { content, request, piece, offset, length, sent: 0, chunk: Bytes::new() });
+                self.serving.push_back(Serving {
+                    content,
+                    request,
+                    piece,
+                    offset,
+                    length,
+                    sent: 0,
+                    chunk: Bytes::new(),
+                });
             }
             LaneCommand::StopServing { request } => self.serving.retain(|serving| serving.request != request),
         }
@@ -187,15 +193,11 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         let values: Option<Vec<_>> = (first..first.saturating_add(count)).map(|piece| content.value(piece)).collect();
         let Some(values) = values else {
             // The value was forgotten since: the core asks elsewhere.
-            let input = Input::Rejected {
-                host: self.lane.host,
-                request: RequestId(request),
-                reason: RejectReason::Conflict,
-            };
+            let input =
+                Input::Rejected { host: self.lane.host, request: RequestId(request), reason: RejectReason::Conflict };
             return self.lane.tell(LaneEvent::Input(input)).await;
         };
-        let message =
-            Message::Request { slot: content.key.0, request, first, skip: 0, values: values.concat() };
+        let message = Message::Request { slot: content.key.0, request, first, skip: 0, values: values.concat() };
         self.lane.shared().pending.insert(request, Pending::new(Arc::clone(content), first, values));
         self.message(message)
     }
