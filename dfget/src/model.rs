@@ -214,10 +214,6 @@ pub struct TaskBody {
     pub length: u64,
     /// Bytes held and proven.
     pub bytes_held: u64,
-    /// Pieces in all.
-    pub pieces: u32,
-    /// Pieces held.
-    pub pieces_held: u32,
     /// Whether every byte is held.
     pub complete: bool,
     /// Whether it is kept from eviction.
@@ -234,8 +230,6 @@ impl From<&TaskInfo> for TaskBody {
             label: info.label.clone(),
             length: info.length,
             bytes_held: info.bytes_held,
-            pieces: info.pieces,
-            pieces_held: info.pieces_held,
             complete: info.complete,
             pinned: info.pinned,
             neighbours: info.neighbours,

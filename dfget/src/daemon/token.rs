@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use dragonfly_core::ErrorKind;
-use dragonfly_core::trust::Membership;
+use dragonfly_core::trust::{Identity, Membership};
 use http::Method;
 use serde::{Deserialize, Serialize};
 
@@ -67,11 +68,15 @@ fn noted_api(data_dir: &Path) -> Option<PathBuf> {
 /// A token of the stored membership. It carries the addresses that are given, since nothing listens.
 fn offline(data_dir: &Path, request: &TokenRequest) -> Result<String, Failure> {
     let options = crate::api::token_options(request)?;
-    let membership = Membership::load(data_dir)?.ok_or_else(|| {
+    let failed = |e: &dyn std::fmt::Display| Failure::new(ErrorKind::Config, e.to_string());
+    let identity = Identity::load_or_create(data_dir).map_err(|e| failed(&e))?;
+    let membership = Membership::load(data_dir, &identity).map_err(|e| failed(&e))?.ok_or_else(|| {
         Failure::new(ErrorKind::Config, format!("{} holds no membership: start the daemon once", data_dir.display()))
     })?;
     if options.addresses.is_empty() {
         eprintln!("dfdaemon: warning: no daemon runs there, so the token has no address: give --address, or start it");
     }
-    Ok(membership.token(options)?.to_text())
+    let since = |at: SystemTime| at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let token = membership.token(options.roles, options.not_after.map(since), options.addresses);
+    Ok(token.map_err(|e| failed(&e))?.to_text())
 }

@@ -287,10 +287,12 @@ pub struct TokenOptions {
     pub roles: Roles,
     /// When it ends, and every credential made with it.
     pub not_after: Option<SystemTime>,
+    /// Where its bearers find the network, at most 16 addresses (default: this node's own).
+    pub addresses: Vec<Address>,
 }
 
 impl Default for TokenOptions {
     fn default() -> Self {
-        Self { roles: Roles::PEER, not_after: None }
+        Self { roles: Roles::PEER, not_after: None, addresses: Vec::new() }
     }
 }

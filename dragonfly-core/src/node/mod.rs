@@ -100,7 +100,10 @@ impl Node {
     /// More roles are asked for than this node has.
     pub fn token(&self, options: TokenOptions) -> Result<Token> {
         let not_after = options.not_after.map(|at| at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()));
-        let mut addresses = self.listeners();
+        let mut addresses = options.addresses;
+        if addresses.is_empty() {
+            addresses = self.listeners();
+        }
         if addresses.is_empty() {
             addresses = self.0.coordinators.concat();
         }

@@ -77,6 +77,13 @@ impl Content {
         })
     }
 
+    /// Marks that all of it has just come from the origin.
+    pub(crate) fn taken_in(mut self) -> Self {
+        self.bytes_from_origin = AtomicU64::new(self.layout.length());
+        self.bytes_held = 0;
+        self
+    }
+
     /// What proves the pieces. Held for a verification of one item at most, never across an await.
     pub(crate) fn evidence(&self) -> MutexGuard<'_, EvidenceVerifier> {
         self.evidence.lock().unwrap_or_else(|poisoned| poisoned.into_inner())

@@ -65,6 +65,7 @@ impl Scope {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "moved once, from the caller to the engine")]
 pub(super) enum Command {
     /// The content is not what it should be: forget it.
     Discard {
@@ -145,10 +146,16 @@ pub(super) enum LaneEvent {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "moved through one bounded queue; boxes would cost more")]
 pub(super) enum Event {
     Activated {
         task: TaskId,
         outcome: Result<Arc<Content>>,
+    },
+    /// Content that was held whole was attested.
+    Attested {
+        lease: LeaseId,
+        content: Arc<Content>,
     },
     Authority {
         id: AuthorityId,

@@ -396,6 +396,26 @@ impl Signer {
     }
 }
 
+/// Signs for pieces that are held already, under the grant in `bundle`.
+pub(super) async fn attest_held(node: &Node, content: &Arc<Content>, pieces: Range<PieceIndex>, bundle: GrantBundle) {
+    let mut attester = Attester::new(&bundle.grant);
+    let mut items = vec![Evidence::Grant(bundle)];
+    let held: Vec<PieceIndex> = pieces.filter(|piece| content.entry.value(*piece).is_some()).collect();
+    for batch in held.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(ATTESTED_PIECES_MAX)) {
+        let values: Vec<PieceHash> = batch.iter().filter_map(|piece| content.entry.value(*piece)).collect();
+        items.extend(attester.attest(node.identity(), batch[0], &values).map(Evidence::Attestation));
+    }
+    {
+        let mut evidence = content.evidence();
+        for item in &items {
+            if let Err(error) = evidence.accept(item, now_unix()) {
+                tracing::warn!(task = ?content.task, %error, "this host's own attestation does not hold");
+            }
+        }
+    }
+    keep_evidence(node, content, items).await;
+}
+
 /// An error of this host's own while it worked for an origin's content.
 fn local_error(error: impl Into<String>) -> SourceError {
     SourceError::new(SourceErrorKind::Local, error)

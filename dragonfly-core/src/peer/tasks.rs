@@ -44,6 +44,8 @@ pub(super) struct Task {
     pub(super) bodies: Bodies,
     /// Grants that came before the content was open.
     pub(super) grants: Vec<Granted>,
+    /// Content that is held whole and waits to be attested.
+    pub(super) unattested: Option<Arc<Content>>,
     /// Neighbours that were named before the content was open.
     pub(super) named: Vec<Neighbour>,
     /// The order of use, for letting go of the oldest.
@@ -74,6 +76,7 @@ impl Actor {
             described: None,
             bodies: Bodies::default(),
             grants: Vec::new(),
+            unattested: None,
             named: Vec::new(),
             used,
         });
@@ -243,7 +246,7 @@ impl Actor {
         });
     }
 
-    /// A generation was opened: it takes part in the swarm from now on.
+    /// A generation was opened.
     pub(super) fn activated(&mut self, id: TaskId, outcome: Result<Arc<Content>>) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let content = match outcome {
@@ -260,6 +263,20 @@ impl Actor {
             return;
         }
         task.activating = None;
+        let proven = content.layout.pieces() == 0 || content.evidence().value(0).is_some();
+        if content.is_complete() && !proven && !task.grants.is_empty() {
+            // It was taken in whole before it had a name: nobody can be shown it until it is attested.
+            task.unattested = Some(content);
+            for granted in std::mem::take(&mut task.grants) {
+                self.granted(granted);
+            }
+            return;
+        }
+        self.enter(id, content);
+    }
+
+    /// A generation takes part in the swarm from now on.
+    pub(super) fn enter(&mut self, id: TaskId, content: Arc<Content>) {
         self.deactivate(id);
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let key = content.key;
@@ -271,7 +288,7 @@ impl Actor {
             may_lease: task.access.is_some(),
             leases_max: LEASES_PER_TASK_MAX,
             // Complete before anyone asked: each piece is given away once before any is given twice.
-            injector: have.is_complete() && self.node.acts_as_seed(),
+            injector: have.is_complete() && (self.node.acts_as_seed() || content.bytes_held == 0),
         };
         let named = std::mem::take(&mut task.named);
         let grants = std::mem::take(&mut task.grants);
@@ -412,6 +429,7 @@ fn open(
         spec: info.spec,
         fixed: info.fixed,
     };
+    let fresh = spooled.is_some();
     let entry = match spooled {
         Some(Spooled { spool, values }) => spool.finish(&entry_key, &described, &values)?,
         None => node.store().open(&entry_key, &described)?,
@@ -431,5 +449,6 @@ fn open(
     if let Some(seal) = &current.seal {
         let _ = evidence.accept(&Evidence::Seal(seal.clone()), now);
     }
-    Ok(Content::new(key, current.task, current.generation, entry, evidence)?)
+    let content = Content::new(key, current.task, current.generation, entry, evidence)?;
+    Ok(if fresh { content.taken_in() } else { content })
 }

@@ -97,6 +97,7 @@ pub(crate) struct Coordinator {
     _stop: DropGuard,
 }
 
+#[allow(clippy::large_enum_variant, reason = "moved through one bounded queue; boxes would cost more")]
 enum Event {
     Down { session: u64, peer: PeerId },
     Message { session: u64, peer: PeerId, message: ToCoordinator },

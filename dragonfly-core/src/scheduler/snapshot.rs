@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::core::Core;
 use super::ranges::RangeSet;
 use super::task::Task;
@@ -12,7 +14,7 @@ use crate::wire::PeerId;
 use crate::wire::control::LeaseId;
 
 /// What a [`Core`] knows at one moment.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The hosts that are up, by peer.
@@ -22,7 +24,7 @@ pub struct Snapshot {
 }
 
 /// A host that is up.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct HostSnapshot {
     /// Who.
@@ -38,7 +40,7 @@ pub struct HostSnapshot {
 }
 
 /// A task.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct TaskSnapshot {
     /// Which.
@@ -66,7 +68,7 @@ pub struct TaskSnapshot {
 }
 
 /// A lease on pieces.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LeaseSnapshot {
     /// Its name.

@@ -208,7 +208,7 @@ pub enum ToMember {
 }
 
 /// Names a lease. `epoch` grows with every grant for a task; the higher one wins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, serde::Serialize, Encode, Decode)]
 pub struct LeaseId {
     /// The grantor's number.
     #[n(0)]

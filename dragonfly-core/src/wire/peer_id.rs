@@ -61,6 +61,12 @@ impl FromStr for PeerId {
     }
 }
 
+impl serde::Serialize for PeerId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl<C> minicbor::Encode<C> for PeerId {
     fn encode<W: minicbor::encode::Write>(
         &self,

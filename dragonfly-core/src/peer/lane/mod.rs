@@ -48,10 +48,12 @@ pub(super) enum LaneCommand {
 
 /// The contents that take part in the swarm, for lanes to find by name. Changed by the engine alone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Registry(Arc<Mutex<HashMap<(TaskId, Generation), Arc<Content>>>>);
+pub(super) struct Registry(Arc<Mutex<Contents>>);
+
+type Contents = HashMap<(TaskId, Generation), Arc<Content>>;
 
 impl Registry {
-    fn table(&self) -> MutexGuard<'_, HashMap<(TaskId, Generation), Arc<Content>>> {
+    fn table(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 

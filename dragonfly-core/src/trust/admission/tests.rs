@@ -48,8 +48,13 @@ async fn members_admit_each_other_and_learn_the_others_claims() {
     let founder = found();
     let member = join(&founder, Roles::PEER, Some(NOW + 1));
     let [dialer, listener] = between(&member, &founder).await;
-    assert_eq!(dialer.unwrap(), Admitted { claims: founder.claims().clone(), versions: VERSIONS.to_vec() });
-    assert_eq!(listener.unwrap(), Admitted { claims: member.claims().clone(), versions: VERSIONS.to_vec() });
+    let credential = founder.credential_bytes().to_vec();
+    assert_eq!(dialer.unwrap(), Admitted { claims: founder.claims().clone(), credential, versions: VERSIONS.to_vec() });
+    let credential = member.credential_bytes().to_vec();
+    assert_eq!(
+        listener.unwrap(),
+        Admitted { claims: member.claims().clone(), credential, versions: VERSIONS.to_vec() }
+    );
 }
 
 #[tokio::test]
