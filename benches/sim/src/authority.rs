@@ -89,6 +89,11 @@ impl Authority {
         for members in self.members.values_mut() {
             members.retain(|member| *member != host);
         }
+        self.free(lost);
+    }
+
+    /// Lets pieces be leased again that nobody holds any more, of tasks that can be leased.
+    pub(crate) fn free(&mut self, lost: &[(TaskKey, u32)]) {
         for (task, piece) in lost {
             if let Some(free) = self.free.get_mut(task) {
                 free.insert(*piece);

@@ -69,6 +69,8 @@ enum Event {
 pub struct World {
     /// Where content comes from.
     pub origin: Origin,
+    /// Whether actions go into [`World::trace`]; it costs more than the cores do.
+    pub is_traced: bool,
     /// Checks run after every so many events (0: never).
     pub check_every: u64,
     now: Time,
@@ -90,6 +92,7 @@ impl World {
     pub fn new(seed: u64, origin_rate: u64) -> Self {
         Self {
             origin: Origin::new(origin_rate),
+            is_traced: true,
             check_every: 1,
             now: Time::ZERO,
             events: Queue::default(),
@@ -161,27 +164,39 @@ impl World {
             self.drop_lane(a, b);
         }
         self.origin.fetches.retain(|fetch| fetch.host != host.0);
-        let lost: Vec<(TaskKey, u32)> = self
-            .layouts
+        let lost: Vec<(TaskKey, u32)> = self.hosts[host.0 as usize]
+            .held
             .iter()
-            .flat_map(|(task, layout)| (0..layout.pieces()).map(|piece| (*task, piece)))
-            .filter(|(task, piece)| {
-                let holds = |host: &Host| host.held.get(task).is_some_and(|held| held.contains(*piece));
-                holds(&self.hosts[host.0 as usize]) && !self.hosts.iter().any(|host| host.is_alive && holds(host))
-            })
+            .flat_map(|(task, held)| held.iter().map(|piece| (*task, piece)))
+            .filter(|(task, piece)| !self.can_be_had(*task, *piece))
             .collect();
         self.authority.lose(host, &lost);
     }
 
-    /// Removes held pieces from a host's store.
+    /// Whether a living host holds a piece and sends it as it is.
+    fn can_be_had(&self, task: TaskKey, piece: u32) -> bool {
+        let serves = |host: &&Host| host.is_alive && !host.options.is_mute && !host.options.is_corrupt;
+        self.hosts.iter().filter(serves).any(|host| host.held.get(&task).is_some_and(|held| held.contains(piece)))
+    }
+
+    /// Removes held pieces from a host's store. What nobody else can serve may be leased again, as far as the task
+    /// can be leased.
     pub fn evict(&mut self, host: HostKey, task: TaskKey, pieces: std::ops::Range<u32>) {
-        if let Some(held) = self.hosts[host.0 as usize].held.get_mut(&task) {
-            pieces.clone().for_each(|piece| {
-                held.remove(piece);
+        let evictee = &mut self.hosts[host.0 as usize];
+        let Some(held) = evictee.held.get_mut(&task) else { return };
+        for piece in pieces.clone() {
+            if held.remove(piece) {
                 self.evicted.insert((host, task, piece), self.now);
-            });
+                evictee.done.remove(&task);
+            }
         }
-        self.hosts[host.0 as usize].done.remove(&task);
+        let lost: Vec<(TaskKey, u32)> = pieces
+            .clone()
+            .filter(|piece| self.evicted.get(&(host, task, *piece)) == Some(&self.now))
+            .filter(|piece| !self.can_be_had(task, *piece))
+            .map(|piece| (task, piece))
+            .collect();
+        self.authority.free(&lost);
         self.input(host.0, Input::Evicted { task, pieces });
     }
 
@@ -342,7 +357,9 @@ impl World {
         }
         host.core.handle(self.now, input);
         while let Some(action) = self.hosts[to as usize].core.poll() {
-            self.note(to, &action);
+            if self.is_traced {
+                self.note(to, &action);
+            }
             self.act(to, action);
         }
         let host = &mut self.hosts[to as usize];

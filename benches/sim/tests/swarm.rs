@@ -6,6 +6,8 @@ use std::time::Duration;
 use dragonfly_core::swarm::{Config, HostKey, TaskKey};
 use dragonfly_core::task::Layout;
 use dragonfly_sim::{HostOptions, Link, World};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 
 const TASK: TaskKey = TaskKey(0);
 const MIB: u64 = 1 << 20;
@@ -163,4 +165,49 @@ fn an_urgent_task_goes_first_and_equal_ones_share() {
     let at = |task| world.done_at(peer, task).expect("done").0.as_secs_f64();
     assert!(at(tasks[2]) < 0.6 * at(tasks[0]), "{} {}", at(tasks[2]), at(tasks[0]));
     assert!((at(tasks[0]) / at(tasks[1]) - 1.0).abs() < 0.1, "{} {}", at(tasks[0]), at(tasks[1]));
+}
+
+/// Draws a swarm with slow, mute, lying, leasing and dying hosts, and requires that the others finish.
+fn run_drawn(seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let count = random.random_range(3..10);
+    let is_cold = random.random_bool(0.4);
+    let first = if is_cold { HostOptions { may_lease: true, ..PEER } } else { SEED };
+    let mut hosts = vec![first];
+    for _ in 1..count {
+        let rate = RATE / random.random_range(1..8);
+        let latency = Duration::from_millis(random.random_range(1..40));
+        hosts.push(HostOptions {
+            link: Link { up: rate, down: rate * 2, latency },
+            may_lease: is_cold && random.random_bool(0.7),
+            is_mute: random.random_bool(0.15),
+            is_corrupt: random.random_bool(0.1),
+            ..PEER
+        });
+    }
+    // A liar or a mute that fetches from the origin may be the only holder of a piece: that is the coordinator's
+    // to notice, and this one does not.
+    hosts.iter_mut().filter(|host| host.is_mute || host.is_corrupt).for_each(|host| host.may_lease = false);
+    let length = random.random_range(1..12 * MIB);
+    println!("seed {seed}, {length} bytes, cold {is_cold}, {hosts:?}");
+    let (mut world, keys) = world(seed, length, &hosts);
+    world.check_every = 8;
+    for _ in 0..random.random_range(0..3) {
+        world.run(Duration::from_millis(random.random_range(50..1500)));
+        let victim = keys[random.random_range(1..keys.len())];
+        if random.random_bool(0.5) {
+            world.kill(victim);
+        } else {
+            let start = random.random_range(0..100);
+            world.evict(victim, TASK, start..start + 10);
+        }
+    }
+    finish(&mut world);
+}
+
+#[test]
+fn drawn_swarms_with_faults_finish() {
+    for seed in 0..400 {
+        run_drawn(seed);
+    }
 }

@@ -65,7 +65,7 @@ impl Swarm {
     /// deadline.
     pub(super) fn connect(&mut self, key: TaskKey) {
         let Some(task) = self.tasks.get(&key) else { return };
-        let injects = task.public.held() < task.pieces.have().held();
+        let injects = self.config.upload && task.public.held() < task.pieces.have().held();
         if !task.is_wanting() && !injects {
             return;
         }

@@ -217,7 +217,8 @@ impl Swarm {
         }
         let Some(task) = self.tasks.get(&key) else { return };
         // With children that cannot or will not take allotments, secrecy would only delay: liveness comes first.
-        let stuck = views.iter().all(|child| child.lapsed) && !task.members.is_empty();
+        let asks = task.members.values().any(|member| member.wanted && !member.theirs.is_full());
+        let stuck = asks && views.iter().all(|child| child.lapsed);
         if task.inject.committed.is_empty() && (task.inject.waiting.is_empty() || stuck) {
             self.show_all(key);
         }
@@ -288,7 +289,7 @@ impl Swarm {
         if !gone.is_empty() {
             self.restless.insert(key);
         }
-        !task.inject.committed.is_empty() || !task.inject.waiting.is_empty()
+        !task.inject.committed.is_empty()
     }
 
     /// How many held pieces are kept from the neighbours in general, because they are still to be injected.

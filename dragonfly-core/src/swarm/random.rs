@@ -19,6 +19,6 @@ impl Random {
 
     /// A number below `end`; 0 if `end` is 0.
     pub(super) const fn below(&mut self, end: u32) -> u32 {
-        ((self.next() >> 32) * end as u64 >> 32) as u32
+        (((self.next() >> 32) * end as u64) >> 32) as u32
     }
 }

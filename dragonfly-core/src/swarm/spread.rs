@@ -47,17 +47,14 @@ impl Swarm {
         self.timers.set_earlier(Timer::Have(key), at);
     }
 
-    /// Pieces are no longer held.
+    /// Pieces are no longer held. Every neighbour is told, for also one that was shown little may have been allotted
+    /// some of them.
     pub(super) fn hide(&mut self, key: TaskKey, pieces: &[PieceIndex]) {
         let Some(task) = self.tasks.get_mut(&key) else { return };
         let mut gone = HaveMap::empty(task.layout.pieces());
         for piece in pieces {
-            if task.public.remove(*piece) {
-                gone.insert(*piece);
-            }
-        }
-        if gone.held() == 0 {
-            return;
+            task.public.remove(*piece);
+            gone.insert(*piece);
         }
         task.fresh.retain(|piece| !gone.contains(*piece));
         let runs: Vec<_> = gone.runs().collect();

@@ -1,5 +1,5 @@
 //! Tests of the core as a whole: single scenes, and random inputs, which must neither panic nor unbalance its books.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
 
 use std::time::Duration;
 
@@ -341,8 +341,6 @@ fn input() -> impl Strategy<Value = Input> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn random_inputs_neither_panic_nor_unbalance_the_books(
         inputs in prop::collection::vec((0u64..700, input()), 1..250),
