@@ -84,6 +84,8 @@ pub struct World {
     lanes_made: u64,
     random: StdRng,
     trace: u64,
+    /// When the last piece left the origin.
+    origin_used: Time,
     evicted: BTreeMap<(HostKey, TaskKey, u32), Time>,
 }
 
@@ -105,6 +107,7 @@ impl World {
             lanes_made: 0,
             random: StdRng::seed_from_u64(seed),
             trace: 0xcbf2_9ce4_8422_2325,
+            origin_used: Time::ZERO,
             evicted: BTreeMap::new(),
         }
     }
@@ -167,7 +170,8 @@ impl World {
         let lost: Vec<(TaskKey, u32)> = self.hosts[host.0 as usize]
             .held
             .iter()
-            .flat_map(|(task, held)| held.iter().map(|piece| (*task, piece)))
+            // Also what it does not hold: it may have been on its way to it.
+            .flat_map(|(task, held)| (0..held.pieces()).map(|piece| (*task, piece)))
             .filter(|(task, piece)| !self.can_be_had(*task, *piece))
             .collect();
         self.authority.lose(host, &lost);
@@ -264,7 +268,7 @@ impl World {
 
     /// What each living host lacks and what it is doing about it, for the message of a failed test.
     pub fn why(&self) -> String {
-        let mut text = format!("at {:?}, {} events:", self.now.0, self.handled);
+        let mut text = format!("at {:?}, {} events, {}:", self.now.0, self.handled, self.authority.state());
         for (index, host) in self.hosts.iter().enumerate().filter(|(_, host)| host.is_alive) {
             for (task, held) in &host.held {
                 let neighbours: Vec<u32> = host.core.neighbours(*task).map(|host| host.0).collect();
@@ -389,6 +393,9 @@ impl World {
             Action::Abort { task, lease } => self.origin.abort(from, task, lease),
             Action::Allot { host, task, pieces } => self.tell(from, host, Input::Allotted { host: me, task, pieces }),
             Action::AskLease { task } => {
+                if self.now.since(self.origin_used) > NEWS {
+                    self.recover(task);
+                }
                 let answer = self.authority.ask(task, me);
                 self.later(CONTROL * 2, from, answer);
             }
@@ -418,7 +425,15 @@ impl World {
             Action::Reject { host, request, reason } => {
                 self.tell(from, host, Input::Rejected { host: me, request: RequestId(request), reason });
             }
-            Action::ReleaseLease { task, lease } => self.authority.end(task, lease, true),
+            Action::ReleaseLease { task, lease } => {
+                // What it was released for is held by somebody: that must not be granted again and again.
+                for piece in self.authority.pieces(task, lease) {
+                    if self.can_be_had(task, piece) {
+                        self.authority.fetched(task, lease, piece);
+                    }
+                }
+                self.authority.end(task, lease, true);
+            }
             Action::Request { host, task, request, first, count, skip } => {
                 self.hosts[from as usize].requests.insert(request);
                 let request = request.0;
@@ -433,6 +448,13 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Lets pieces be leased again that nobody can serve, though they were fetched once.
+    fn recover(&mut self, task: TaskKey) {
+        let pieces = 0..self.layouts[&task].pieces();
+        let lost: Vec<_> = pieces.filter(|piece| !self.can_be_had(task, *piece)).map(|piece| (task, piece)).collect();
+        self.authority.free(&lost);
     }
 
     fn later(&mut self, after: Duration, to: u32, input: Input) {
@@ -565,6 +587,7 @@ impl World {
         if let Some(mut fetch) = self.origin.fetches.pop_front() {
             let (task, lease, piece) = (fetch.task, fetch.lease, fetch.next);
             self.origin.bytes += self.layouts[&task].length_of(piece).unwrap_or(0);
+            self.origin_used = self.now;
             self.authority.fetched(task, lease, piece);
             self.later(CONTROL, fetch.host, Input::OriginStored { task, piece });
             fetch.next += 1;
