@@ -64,6 +64,11 @@ impl Authority {
         Input::LeaseGranted { task, lease, pieces: first..end }
     }
 
+    /// What is left to fetch under a lease.
+    pub(crate) fn pieces(&self, task: TaskKey, lease: LeaseKey) -> Vec<u32> {
+        self.leases.get(&(task, lease)).map_or_else(Vec::new, |(_, pieces)| pieces.iter().copied().collect())
+    }
+
     /// A piece was fetched.
     pub(crate) fn fetched(&mut self, task: TaskKey, lease: LeaseKey, piece: u32) {
         if let Some((_, pieces)) = self.leases.get_mut(&(task, lease)) {
@@ -80,6 +85,12 @@ impl Authority {
         }
     }
 
+    /// What can be leased and what is, for a message.
+    pub(crate) fn state(&self) -> String {
+        let free: Vec<_> = self.free.iter().map(|(task, free)| (task.0, free.len())).collect();
+        format!("free pieces by task {free:?}, {} leases out", self.leases.len())
+    }
+
     /// A host is lost: its leases are free again, and `lost` pieces that nobody else holds.
     pub(crate) fn lose(&mut self, host: HostKey, lost: &[(TaskKey, u32)]) {
         let gone: Vec<_> = self.leases.iter().filter(|(_, (holder, _))| *holder == host).map(|(key, _)| *key).collect();
@@ -89,6 +100,15 @@ impl Authority {
         for members in self.members.values_mut() {
             members.retain(|member| *member != host);
         }
+        self.free(lost);
+    }
+
+    /// Lets pieces be leased again that nobody holds any more, of tasks that can be leased.
+    pub(crate) fn free(&mut self, lost: &[(TaskKey, u32)]) {
+        let is_leased = |task: &TaskKey, piece: &u32| {
+            self.leases.iter().any(|((other, _), (_, pieces))| other == task && pieces.contains(piece))
+        };
+        let lost: Vec<_> = lost.iter().filter(|(task, piece)| !is_leased(task, piece)).collect();
         for (task, piece) in lost {
             if let Some(free) = self.free.get_mut(task) {
                 free.insert(*piece);

@@ -84,6 +84,8 @@ pub struct World {
     lanes_made: u64,
     random: StdRng,
     trace: u64,
+    /// When the last piece left the origin.
+    origin_used: Time,
     evicted: BTreeMap<(HostKey, TaskKey, u32), Time>,
 }
 
@@ -105,6 +107,7 @@ impl World {
             lanes_made: 0,
             random: StdRng::seed_from_u64(seed),
             trace: 0xcbf2_9ce4_8422_2325,
+            origin_used: Time::ZERO,
             evicted: BTreeMap::new(),
         }
     }
@@ -164,19 +167,24 @@ impl World {
             self.drop_lane(a, b);
         }
         self.origin.fetches.retain(|fetch| fetch.host != host.0);
-        let lost: Vec<(TaskKey, u32)> = self
-            .layouts
+        let lost: Vec<(TaskKey, u32)> = self.hosts[host.0 as usize]
+            .held
             .iter()
-            .flat_map(|(task, layout)| (0..layout.pieces()).map(|piece| (*task, piece)))
-            .filter(|(task, piece)| {
-                let holds = |host: &Host| host.held.get(task).is_some_and(|held| held.contains(*piece));
-                holds(&self.hosts[host.0 as usize]) && !self.hosts.iter().any(|host| host.is_alive && holds(host))
-            })
+            // Also what it does not hold: it may have been on its way to it.
+            .flat_map(|(task, held)| (0..held.pieces()).map(|piece| (*task, piece)))
+            .filter(|(task, piece)| !self.can_be_had(*task, *piece))
             .collect();
         self.authority.lose(host, &lost);
     }
 
-    /// Removes held pieces from a host's store.
+    /// Whether a living host holds a piece and sends it as it is.
+    fn can_be_had(&self, task: TaskKey, piece: u32) -> bool {
+        let serves = |host: &&Host| host.is_alive && !host.options.is_mute && !host.options.is_corrupt;
+        self.hosts.iter().filter(serves).any(|host| host.held.get(&task).is_some_and(|held| held.contains(piece)))
+    }
+
+    /// Removes held pieces from a host's store. What nobody else can serve may be leased again, as far as the task
+    /// can be leased.
     pub fn evict(&mut self, host: HostKey, task: TaskKey, pieces: std::ops::Range<u32>) {
         let evictee = &mut self.hosts[host.0 as usize];
         let Some(held) = evictee.held.get_mut(&task) else { return };
@@ -186,6 +194,13 @@ impl World {
                 evictee.done.remove(&task);
             }
         }
+        let lost: Vec<(TaskKey, u32)> = pieces
+            .clone()
+            .filter(|piece| self.evicted.get(&(host, task, *piece)) == Some(&self.now))
+            .filter(|piece| !self.can_be_had(task, *piece))
+            .map(|piece| (task, piece))
+            .collect();
+        self.authority.free(&lost);
         self.input(host.0, Input::Evicted { task, pieces });
     }
 
@@ -253,7 +268,7 @@ impl World {
 
     /// What each living host lacks and what it is doing about it, for the message of a failed test.
     pub fn why(&self) -> String {
-        let mut text = format!("at {:?}, {} events:", self.now.0, self.handled);
+        let mut text = format!("at {:?}, {} events, {}:", self.now.0, self.handled, self.authority.state());
         for (index, host) in self.hosts.iter().enumerate().filter(|(_, host)| host.is_alive) {
             for (task, held) in &host.held {
                 let neighbours: Vec<u32> = host.core.neighbours(*task).map(|host| host.0).collect();
@@ -378,6 +393,9 @@ impl World {
             Action::Abort { task, lease } => self.origin.abort(from, task, lease),
             Action::Allot { host, task, pieces } => self.tell(from, host, Input::Allotted { host: me, task, pieces }),
             Action::AskLease { task } => {
+                if self.now.since(self.origin_used) > NEWS {
+                    self.recover(task);
+                }
                 let answer = self.authority.ask(task, me);
                 self.later(CONTROL * 2, from, answer);
             }
@@ -407,7 +425,15 @@ impl World {
             Action::Reject { host, request, reason } => {
                 self.tell(from, host, Input::Rejected { host: me, request: RequestId(request), reason });
             }
-            Action::ReleaseLease { task, lease } => self.authority.end(task, lease, true),
+            Action::ReleaseLease { task, lease } => {
+                // What it was released for is held by somebody: that must not be granted again and again.
+                for piece in self.authority.pieces(task, lease) {
+                    if self.can_be_had(task, piece) {
+                        self.authority.fetched(task, lease, piece);
+                    }
+                }
+                self.authority.end(task, lease, true);
+            }
             Action::Request { host, task, request, first, count, skip } => {
                 self.hosts[from as usize].requests.insert(request);
                 let request = request.0;
@@ -422,6 +448,13 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Lets pieces be leased again that nobody can serve, though they were fetched once.
+    fn recover(&mut self, task: TaskKey) {
+        let pieces = 0..self.layouts[&task].pieces();
+        let lost: Vec<_> = pieces.filter(|piece| !self.can_be_had(task, *piece)).map(|piece| (task, piece)).collect();
+        self.authority.free(&lost);
     }
 
     fn later(&mut self, after: Duration, to: u32, input: Input) {
@@ -554,6 +587,7 @@ impl World {
         if let Some(mut fetch) = self.origin.fetches.pop_front() {
             let (task, lease, piece) = (fetch.task, fetch.lease, fetch.next);
             self.origin.bytes += self.layouts[&task].length_of(piece).unwrap_or(0);
+            self.origin_used = self.now;
             self.authority.fetched(task, lease, piece);
             self.later(CONTROL, fetch.host, Input::OriginStored { task, piece });
             fetch.next += 1;

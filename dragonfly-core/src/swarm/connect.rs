@@ -132,11 +132,11 @@ impl Swarm {
     /// Asks for neighbours if that is due and useful; when it is to be looked at again.
     fn ask_neighbours(&mut self, key: TaskKey, neighbours: usize) -> Option<super::Time> {
         let wanted = self.config.neighbours_wanted;
+        let lacking = self.tasks.get(&key).is_some_and(|task| self.is_lacking(task));
         let task = self.tasks.get_mut(&key).filter(|task| task.is_wanting() && task.authority)?;
         if task.ask_at > self.now {
             return Some(task.ask_at);
         }
-        let lacking = task.pieces.orphans() > 0;
         if lacking || neighbours < wanted {
             self.actions.push_back(Action::AskNeighbours { task: key, lacking });
             task.ask_at = self.now.after(task.ask_pause);

@@ -58,21 +58,16 @@ fn is_wanted(task: &Task) -> bool {
     let leases = &task.leases;
     let busy = leases.held.values().filter(|lease| 2 * lease.left > lease.pieces.len() as u32).count();
     let max = usize::from(task.options.leases_max);
-    task.authority
-        && task.options.may_lease
-        && task.is_wanting()
-        && task.pieces.orphans() > 0
-        && busy < max
-        && leases.held.len() <= max
+    task.authority && task.options.may_lease && task.is_wanting() && busy < max && leases.held.len() <= max
 }
 
 impl Swarm {
     /// Asks for a lease where one is wanted, and gives back those whose pieces came from elsewhere.
     pub(super) fn mind_leases(&mut self, key: TaskKey) {
-        let Some(task) = self.tasks.get_mut(&key) else { return };
-        if !is_wanted(task) {
+        if !self.tasks.get(&key).is_some_and(|task| is_wanted(task) && self.is_lacking(task)) {
             return;
         }
+        let Some(task) = self.tasks.get_mut(&key) else { return };
         match task.leases.ask {
             Ask::Never => return,
             Ask::Now => {}
@@ -85,6 +80,14 @@ impl Swarm {
         self.actions.push_back(Action::AskLease { task: key });
     }
 
+    /// Whether a piece is missing that no neighbour holds, or none that does as it says.
+    pub(super) fn is_lacking(&self, task: &Task) -> bool {
+        let missing = task.pieces.missing();
+        task.pieces.orphans() > 0
+            || missing.count() > 0
+                && !task.reliable(&self.hosts).any(|member| missing.common(&member.theirs, 0).next().is_some())
+    }
+
     pub(super) fn lease_granted(&mut self, key: TaskKey, lease: LeaseKey, pieces: Range<PieceIndex>) {
         let Some(task) = self.tasks.get_mut(&key) else {
             return self.actions.push_back(Action::ReleaseLease { task: key, lease });
@@ -93,9 +96,11 @@ impl Swarm {
             return;
         }
         task.leases.ask = Ask::Now;
-        // Whatever is held or can be had from a neighbour does not leave the origin again.
+        // Whatever is held or can be had from a neighbour does not leave the origin again. One that lets us down
+        // does not count, or its word would keep the piece from everybody.
+        let hosts = &self.hosts;
         let needed = |piece: &PieceIndex| {
-            task.pieces.holders(*piece) == 0
+            !task.reliable(hosts).any(|member| member.theirs.contains(*piece))
                 && matches!(task.pieces.state(*piece), Some(PieceState::Missing | PieceState::Requested))
         };
         let range = task.clip(&pieces);

@@ -375,6 +375,7 @@ impl Swarm {
         host.strikes = (host.strikes + 1).min(STRIKES_MAX);
         host.probation = host.probation.max(until);
         let until = host.probation;
+        self.restless.extend(&host.tasks);
         self.timers.set_earlier(Timer::Host(key), until);
     }
 

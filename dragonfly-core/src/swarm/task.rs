@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::bits::Bits;
+use super::host::Host;
 use super::inject::{Child, Inject};
 use super::lease::Leases;
 use super::pieces::Pieces;
@@ -86,6 +87,12 @@ impl Task {
     /// The class of its priority.
     pub(super) fn class(&self) -> usize {
         usize::from(self.options.priority).min(super::share::CLASSES - 1)
+    }
+
+    /// Neighbours whose pieces count and that have not let us down lately.
+    pub(super) fn reliable<'a>(&'a self, hosts: &'a BTreeMap<HostKey, Host>) -> impl Iterator<Item = &'a Member> + 'a {
+        let is_reliable = |host: &HostKey| hosts.get(host).is_some_and(|host| host.strikes == 0);
+        self.members.iter().filter(move |(host, member)| member.counted && is_reliable(host)).map(|(_, member)| member)
     }
 
     /// Bytes of a piece; 0 past the end.
