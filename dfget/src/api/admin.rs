@@ -26,7 +26,7 @@ pub(super) fn health() -> axum::Router<Arc<Context>> {
 }
 
 async fn metrics(State(context): State<Arc<Context>>) -> impl IntoResponse {
-    const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, TYPE)], context.node.metrics_text())
 }
 

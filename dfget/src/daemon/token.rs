@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dragonfly_core::ErrorKind;
 use dragonfly_core::trust::{Identity, Membership};
+use dragonfly_core::{Address, ErrorKind};
 use http::Method;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,10 @@ fn offline(data_dir: &Path, request: &TokenRequest) -> Result<String, Failure> {
         eprintln!("dfdaemon: warning: no daemon runs there, so the token has no address: give --address, or start it");
     }
     let since = |at: SystemTime| at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let token = membership.token(options.roles, options.not_after.map(since), options.addresses);
+    // An address without a peer is this host's own.
+    let me = identity.peer_id();
+    let own = |address: Address| if address.peer().is_some() { address } else { address.with_peer(me) };
+    let addresses = options.addresses.into_iter().map(own).collect();
+    let token = membership.token(options.roles, options.not_after.map(since), addresses);
     Ok(token.map_err(|e| failed(&e))?.to_text())
 }

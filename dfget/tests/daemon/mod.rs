@@ -75,7 +75,7 @@ async fn the_api_answers_and_refuses() {
 fn metrics_and_health_over_tcp_and_nothing_else() {
     let daemon = Daemon::with_role("peer").start();
     let address = daemon.ready().metrics.clone().unwrap();
-    assert!(get(&address, "/metrics").contains("# EOF"));
+    assert!(get(&address, "/metrics").contains("dragonfly_store_bytes 0"));
     assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
     assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"));
     assert!(get(&address, "/v1/status").starts_with("HTTP/1.1 404"));

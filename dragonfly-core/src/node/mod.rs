@@ -100,7 +100,10 @@ impl Node {
     /// More roles are asked for than this node has.
     pub fn token(&self, options: TokenOptions) -> Result<Token> {
         let not_after = options.not_after.map(|at| at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()));
-        let mut addresses = options.addresses;
+        // An address without a peer is this host's own.
+        let me = self.peer_id();
+        let own = |address: Address| if address.peer().is_some() { address } else { address.with_peer(me) };
+        let mut addresses: Vec<Address> = options.addresses.into_iter().map(own).collect();
         if addresses.is_empty() {
             addresses = self.listeners();
         }
