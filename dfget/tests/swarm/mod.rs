@@ -23,7 +23,7 @@ async fn eight_daemons_cost_the_origin_one_copy() {
     origin.set("/file", Resource::seeded(SEED, LENGTH));
     let url = origin.url("/file");
     let clients = tokio::task::spawn_blocking(move || {
-        let first = Daemon::with_role("scheduler,seed").args(["--allow-loopback-origins"]).start();
+        let first = Daemon::with_role("scheduler,seed").start();
         let daemons: Vec<Daemon> = (0..8).map(|_| Daemon::with_role("peer").join(&first).start()).collect();
         let digest = format!("sha256:{}", content::hex(&content::sha256(SEED, LENGTH)));
         let spawn = |daemon: &Daemon| {
