@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::trust::TokenError;
+use crate::wire::InvalidName;
 use crate::wire::control::{Failure, FailureKind};
 
 /// What went wrong, in terms that a program can act on. The same kinds exist in every language binding.
@@ -158,3 +160,15 @@ impl std::error::Error for Error {
 
 /// A result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<InvalidName> for Error {
+    fn from(error: InvalidName) -> Self {
+        Self::new(ErrorKind::InvalidInput, error.to_string())
+    }
+}
+
+impl From<TokenError> for Error {
+    fn from(error: TokenError) -> Self {
+        Self::new(ErrorKind::InvalidInput, format!("the join token: {error}"))
+    }
+}
