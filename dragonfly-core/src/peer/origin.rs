@@ -99,7 +99,7 @@ pub(super) async fn describe(
 ) -> Result<Description, SourceError> {
     let mut request = access.request(Some(0..DESCRIBE_BYTES));
     request.prior = prior;
-    let asked = request.clone();
+    let mut asked = request.clone();
     let content = match sources.open(request).await? {
         Opened::Unchanged { fresh } => {
             return Ok(Description {
@@ -131,6 +131,8 @@ pub(super) async fn describe(
     let piece_length = piece_length_for(length);
     // Whole pieces alone: the rest of a cut piece comes with another lease.
     let carried = carried.unwrap_or(0);
+    // An origin without ranges sends all of it, whatever was asked for.
+    asked.range = Some(0..carried.max(1));
     let taking = if carried >= length {
         length.div_ceil(piece_length) as u32
     } else if validator.is_some() {

@@ -31,6 +31,20 @@ async fn of_unknown_length() {
     }
 }
 
+/// The one response goes on beyond what the describing request asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_ranges_and_larger_than_the_first_request() {
+    const LENGTH: u64 = 9 << 20;
+    for resource in [Resource::seeded(SEED, LENGTH), Resource::seeded(SEED, LENGTH).no_etag().no_last_modified()] {
+        let network = Network::start(2, true).await;
+        let url = network.serve("/file", resource.no_ranges());
+        network.fetch_all(&url, LENGTH).await;
+        assert_eq!(network.origin.body_bytes("/file"), LENGTH);
+        assert_eq!(network.requests("/file").len(), 1);
+        network.stop().await;
+    }
+}
+
 /// Neither length nor validator: the generation is told by a nonce.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_validator() {
