@@ -1,5 +1,8 @@
 //! The main job with real processes: an origin that counts, a scheduler with a seed, peers, and their clients.
 
+mod killed;
+mod large;
+
 use std::fs;
 use std::process::Stdio;
 
@@ -46,28 +49,6 @@ async fn eight_daemons_cost_the_origin_one_copy() {
     clients.await.unwrap();
     assert_eq!(origin.body_bytes("/file"), LENGTH, "{:?}", origin.log());
     assert_eq!(metadata_requests(&origin), 1, "{:?}", origin.log());
-}
-
-/// A daemon that is killed keeps what it had proven; the next one goes on from there.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_daemon_goes_on_from_what_it_held() {
-    const LENGTH: u64 = 8 << 20;
-    let origin = Origin::start().await.unwrap();
-    origin.set("/file", Resource::seeded(SEED, LENGTH));
-    let url = origin.url("/file");
-    let work = tokio::task::spawn_blocking(move || {
-        let daemon = Daemon::with_role("peer").start();
-        let done = daemon.dfget([url.as_str(), "-O", "first"]);
-        assert!(done.is_code(0), "{done:?}");
-        let daemon = daemon.kill_and_restart();
-        let done = daemon.dfget([url.as_str(), "-O", "second"]);
-        assert!(done.is_code(0), "{done:?}\n{}", daemon.log());
-        let bytes = fs::read(daemon.dir().join("second")).unwrap();
-        assert_eq!(blake3::hash(&bytes).as_bytes(), &content::blake3(SEED, LENGTH));
-    });
-    work.await.unwrap();
-    // The index is written once a second: what it did not know yet is fetched again, and no more than that.
-    assert!((LENGTH..=2 * LENGTH).contains(&origin.body_bytes("/file")));
 }
 
 /// Without a daemon and a token `dfget` takes the bytes from the origin alone.

@@ -59,6 +59,8 @@ impl Metrics {
         family("tasks", "gauge", "Tasks that take part in the swarm.", self.tasks.value());
         family("store_bytes", "gauge", "Bytes that the store uses.", store.bytes);
         family("store_entries", "gauge", "Generations that the store holds pieces of.", store.entries as u64);
+        let help = "Generations with pieces that the index on disk does not know yet.";
+        family("store_unwritten_entries", "gauge", help, store.unwritten as u64);
         text
     }
 }

@@ -164,7 +164,6 @@ impl Actor {
             Event::Lane { host, lane, event } => self.lane(host, lane, event),
             Event::LeaseEnded { task, lease, end, outcome } => self.lease_ended(task, lease, end, outcome),
             Event::LeaseProgress { task, lease, end } => self.lease_progress(task, lease, end),
-            Event::Sealed { task } => self.sealed(task),
             Event::Spooling { task, lease } => self.spooling(task, lease),
             Event::StoreFailed { task, error } => self.store_failed(task, error),
         }

@@ -9,12 +9,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::actor::Actor;
 use super::content::{Content, State};
-use super::event::{Command, Event, NewWant, WantId, WantStatus};
+use super::event::{Command, Event, NewWant, Scope, WantId, WantStatus};
 use super::{Request, resolve};
 use crate::node::Node;
 use crate::scheduler::Coordinator;
 use crate::swarm::TaskKey;
-use crate::task::{Generation, PieceIndex, TaskId};
+use crate::task::{Generation, HaveMap, PieceIndex, TaskId};
+use crate::wire::control::Held;
 use crate::{Error, ErrorKind, Result};
 
 /// How many events may wait for the engine's task. Who sends more waits.
@@ -127,8 +128,10 @@ impl Engine {
         let id = WantId(self.0.wants.fetch_add(1, Ordering::Relaxed));
         let (status, watch) = watch::channel(WantStatus::Resolving);
         let task = resolved.info.task;
+        let stored = self.stored(task, &resolved.scope).await?;
         let want = NewWant {
             id,
+            stored,
             info: resolved.info,
             label: resolved.label,
             scope: resolved.scope,
@@ -140,6 +143,27 @@ impl Engine {
         };
         self.command(Command::Want(want)).await?;
         Ok(Want { engine: self.clone(), task, id, status: watch, seen: None })
+    }
+
+    /// The newest version of a task that the store has pieces of, as a coordinator is told of it: from an earlier
+    /// run, or from before the task was let go of.
+    async fn stored(&self, task: TaskId, scope: &Scope) -> Result<Option<Held>> {
+        let (store, network, tenant) = (Arc::clone(self.node().store()), self.node().network(), scope.tenant.clone());
+        let class = scope.class;
+        let find = move || {
+            let entries = store.find(&network, &tenant, &task);
+            let entry = entries.iter().find(|entry| entry.key().class == class)?;
+            let described = entry.described();
+            Some(Held {
+                generation: entry.key().generation,
+                length: described.layout.length(),
+                piece_length: described.layout.piece_length(),
+                validator: described.validator.clone(),
+                splittable: described.splittable,
+                eighths: eighths(&entry.have()),
+            })
+        };
+        self.node().io().run(find).await
     }
 
     /// Tells where a reader is: these pieces come first.
@@ -180,6 +204,11 @@ impl Engine {
         }
         self.0.stopped.cancelled().await;
     }
+}
+
+/// How much of a task is held, in the measure that coordinators use: 8 is all of it, and nothing less is.
+pub(super) fn eighths(have: &HaveMap) -> u8 {
+    (u64::from(have.held()) * 8).checked_div(u64::from(have.pieces())).unwrap_or(8) as u8
 }
 
 fn stopped() -> Error {

@@ -12,7 +12,7 @@ use crate::net::{Incoming, Stream};
 use crate::source::SourceError;
 use crate::swarm::{HostKey, Input, LeaseKey, TaskKey};
 use crate::task::{Generation, PieceIndex, TaskId};
-use crate::wire::control::{Failure, LeaseId, TaskInfo, ToMember};
+use crate::wire::control::{Failure, Held, LeaseId, TaskInfo, ToMember};
 use crate::{Error, Result};
 
 /// A coordinator that this host talks to: 0 is its own.
@@ -42,6 +42,8 @@ pub(super) struct NewWant {
     pub(super) label: String,
     pub(super) scope: Scope,
     pub(super) access: Option<OriginAccess>,
+    /// What the store has of the task, if it takes no part in the swarm yet.
+    pub(super) stored: Option<Held>,
     pub(super) age_max_ms: Option<u64>,
     pub(super) stale_ok: bool,
     pub(super) priority: u8,
@@ -135,6 +137,10 @@ pub(super) enum LaneEvent {
         task: TaskId,
         generation: Generation,
     },
+    /// The neighbour showed a seal that was not known here.
+    Sealed {
+        task: TaskKey,
+    },
     /// A piece could not be read; its request was refused.
     Unreadable {
         request: u32,
@@ -188,9 +194,6 @@ pub(super) enum Event {
         task: TaskId,
         lease: LeaseId,
         end: PieceIndex,
-    },
-    Sealed {
-        task: TaskKey,
     },
     /// The answer to a describe lease has no length: the holder takes all of it before it can be described.
     Spooling {

@@ -223,6 +223,11 @@ impl Actor {
             LaneEvent::Conflicting { request } => {
                 self.send(host, LaneCommand::Reject { request, reason: RejectReason::Conflict });
             }
+            LaneEvent::Sealed { task } => {
+                if let Some(content) = self.contents.get(&task).cloned() {
+                    self.show_seal(&content);
+                }
+            }
             LaneEvent::Unservable { request } => {
                 self.send(host, LaneCommand::Reject { request, reason: RejectReason::NotHeld });
             }

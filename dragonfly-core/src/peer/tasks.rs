@@ -7,6 +7,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::actor::Actor;
 use super::content::{Content, State};
+use super::engine::eighths;
 use super::event::{AuthorityId, Event, NewWant, Scope, WantId, WantStatus};
 use super::leases::Bodies;
 use super::origin::{OriginAccess, Spooled};
@@ -36,6 +37,8 @@ pub(super) struct Task {
     pub(super) authority: Option<AuthorityId>,
     /// The generation that takes part in the swarm.
     pub(super) current: Option<TaskKey>,
+    /// What the store had of the task when it was wanted first.
+    stored: Option<Held>,
     /// A generation that is being opened in the store.
     pub(super) activating: Option<Generation>,
     /// What its coordinator says of the content now.
@@ -72,6 +75,7 @@ impl Actor {
             wants: BTreeMap::new(),
             authority: None,
             current: None,
+            stored: want.stored,
             activating: None,
             described: None,
             bodies: Bodies::default(),
@@ -162,21 +166,18 @@ impl Actor {
         let content = task.current.and_then(|key| self.contents.get(&key));
         let held = content.map(|content| {
             let described = task.described.as_ref().filter(|d| d.generation == content.generation);
-            let have = content.entry.have();
-            let eighths =
-                if have.is_complete() { 8 } else { (u64::from(have.held()) * 8 / u64::from(have.pieces())) as u8 };
             Held {
                 generation: content.generation,
                 length: content.layout.length(),
                 piece_length: content.layout.piece_length(),
                 validator: described.and_then(|d| d.validator.clone()),
                 splittable: described.is_some_and(|d| d.splittable),
-                eighths: eighths.min(if have.is_complete() { 8 } else { 7 }),
+                eighths: eighths(&content.entry.have()),
             }
         });
         let join = Join {
             info: task.info.clone(),
-            held,
+            held: held.or_else(|| task.stored.clone()),
             wanted: !task.wants.is_empty(),
             may_lease: task.access.is_some(),
             // The strictest of those who want it.
@@ -383,23 +384,19 @@ impl Actor {
     /// Every piece of a generation is held.
     pub(super) fn completed(&mut self, key: TaskKey) {
         let Some(content) = self.contents.get(&key).cloned() else { return };
-        content.end(State::Complete);
-        if self.node.may_seal() && content.evidence().sealed_root().is_none() {
-            let node = self.node.clone();
-            self.spawn_event(async move {
-                super::seal::seal(&node, &content).await;
-                Event::Sealed { task: key }
-            });
+        if self.node.may_seal() && content.evidence().sealed_root().is_none() && super::seal::seal(&self.node, &content)
+        {
+            self.sealed(&content);
         }
+        content.end(State::Complete);
     }
 
     /// A seal was made: neighbours and the coordinator get it.
-    pub(super) fn sealed(&mut self, key: TaskKey) {
-        let Some(content) = self.contents.get(&key).cloned() else { return };
+    fn sealed(&mut self, content: &Arc<Content>) {
         let Some(seal) = content.evidence().seal().cloned() else { return };
         let (task, generation) = (content.task, content.generation);
         self.tell_of(task, ToCoordinator::Sealed { task, generation, seal });
-        self.show_seal(&content);
+        self.show_seal(content);
     }
 }
 

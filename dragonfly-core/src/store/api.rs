@@ -73,6 +73,8 @@ pub struct Usage {
     pub bytes: u64,
     /// Entries.
     pub entries: usize,
+    /// Entries with pieces that the index on disk does not know yet: a crash now would cost these pieces.
+    pub unwritten: usize,
     /// The budget in bytes, if there is one.
     pub quota: Option<u64>,
 }

@@ -109,6 +109,8 @@ pub(super) struct Catalogue {
     uses: AtomicU64,
     due: Mutex<BTreeMap<EntryId, Due>>,
     batch: Mutex<()>,
+    /// How many entries the batch that is being written has.
+    writing: AtomicUsize,
     /// Changes so far: what was made durable is all there is if this has not moved.
     changes: AtomicU64,
     /// Called at the first change after a clean mark was set.
@@ -130,6 +132,7 @@ impl Catalogue {
             uses: AtomicU64::new(0),
             due: Mutex::default(),
             batch: Mutex::new(()),
+            writing: AtomicUsize::new(0),
             changes: AtomicU64::new(0),
             clean: AtomicBool::new(false),
             unmark,
@@ -162,7 +165,7 @@ impl Catalogue {
     /// Lets go of every entry, whose references to the catalogue would otherwise keep it alive.
     pub(super) fn clear(&self) {
         std::mem::take(&mut *self.entries());
-        self.take_due();
+        self.due().clear();
     }
 
     pub(super) fn open(self: &Arc<Self>, key: &EntryKey, described: &Described) -> Result<Arc<HeldEntry>, StoreError> {
@@ -260,7 +263,12 @@ impl Catalogue {
     }
 
     pub(super) fn usage(&self) -> Usage {
-        Usage { bytes: self.bytes.load(Ordering::Acquire), entries: self.entries().len(), quota: self.policy.quota }
+        Usage {
+            bytes: self.bytes.load(Ordering::Acquire),
+            entries: self.entries().len(),
+            unwritten: self.unwritten(),
+            quota: self.policy.quota,
+        }
     }
 
     fn due(&self) -> MutexGuard<'_, BTreeMap<EntryId, Due>> {

@@ -124,6 +124,7 @@ fn task_of(lane: &Lane, slot: Slot) -> Option<Arc<Content>> {
 
 async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> Result<(), LaneError> {
     let mut fresh = Vec::new();
+    let mut sealed = false;
     {
         let mut evidence = content.evidence();
         for item in items {
@@ -133,7 +134,10 @@ async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> 
                     let (signer, piece) = (conflict.signer, conflict.piece);
                     tracing::warn!(%signer, piece, task = ?content.task, "a host contradicts itself: its word is void");
                 }
-                Ok(_) => fresh.push(item),
+                Ok(outcome) => {
+                    sealed |= matches!(outcome, Accepted::Sealed { .. });
+                    fresh.push(item);
+                }
                 Err(error @ EvidenceError::Statement(_)) => {
                     tracing::warn!(host = ?lane.host, task = ?content.task, %error, "forged evidence");
                     return Err(LaneError::Protocol("evidence that nobody signed"));
@@ -147,6 +151,10 @@ async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> 
     }
     if !fresh.is_empty() {
         keep_evidence(&lane.node, content, fresh).await;
+    }
+    if sealed {
+        // The neighbours may have no other way to it.
+        lane.tell(LaneEvent::Sealed { task: content.key }).await?;
     }
     Ok(())
 }

@@ -169,7 +169,12 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         let Some(shown) = self.shown.get_mut(&content.key) else { return Ok(()) };
         let pieces = runs.iter().filter_map(Run::range).flatten();
         let fresh: Vec<u32> = pieces.filter(|piece| shown.pieces.insert(*piece)).collect();
-        let mut items = content.evidence().evidence_for(fresh);
+        let mut items = {
+            let evidence = content.evidence();
+            let mut items = evidence.evidence_for(fresh);
+            items.extend(evidence.seal().cloned().map(Evidence::Seal));
+            items
+        };
         items.retain(|item| shown.items.insert(hash_of(item)));
         let slot = content.key.0;
         let mut batch = Vec::new();

@@ -31,8 +31,22 @@ impl Catalogue {
         }
     }
 
+    /// Takes what waits; it counts as unwritten until the batch is [settled](Self::settled).
     pub(super) fn take_due(&self) -> BTreeMap<EntryId, Due> {
-        std::mem::take(&mut *self.due())
+        let mut due = self.due();
+        let batch = std::mem::take(&mut *due);
+        self.writing.store(batch.len(), Ordering::Release);
+        batch
+    }
+
+    fn settled(&self) {
+        self.writing.store(0, Ordering::Release);
+    }
+
+    /// How many entries have something that the index does not know yet.
+    pub(super) fn unwritten(&self) -> usize {
+        let due = self.due();
+        due.len() + self.writing.load(Ordering::Acquire)
     }
 
     /// Puts back what could not be written.
@@ -67,7 +81,9 @@ impl Catalogue {
                 Err(_) => entry.changes_failed(changes),
             }
         }
-        result.inspect_err(|_| self.put_back(batch))
+        let result = result.inspect_err(|_| self.put_back(batch));
+        self.settled();
+        result
     }
 
     /// Writes the index at once if too much small content waits for it.
