@@ -31,6 +31,7 @@ pub(crate) struct Metrics {
     pub(crate) bytes_to_peers: Number,
     pub(crate) lanes: Number,
     pub(crate) pieces_refuted: Number,
+    pub(crate) pieces_repeated: Number,
     pub(crate) tasks: Number,
 }
 
@@ -55,6 +56,8 @@ impl Metrics {
         family("peer_sent_bytes_total", counter, "Bytes of pieces sent to peers.", self.bytes_to_peers.value());
         let help = "Pieces from peers that did not match their hash.";
         family("pieces_refuted_total", counter, help, self.pieces_refuted.value());
+        let help = "Pieces that came from a second peer although they were held by then.";
+        family("pieces_repeated_total", counter, help, self.pieces_repeated.value());
         family("lanes", "gauge", "Open lanes to other hosts.", self.lanes.value());
         family("tasks", "gauge", "Tasks that take part in the swarm.", self.tasks.value());
         family("store_bytes", "gauge", "Bytes that the store uses.", store.bytes);

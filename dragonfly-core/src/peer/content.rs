@@ -27,6 +27,23 @@ pub(crate) enum State {
     Superseded,
 }
 
+/// Bytes of a generation that came to this host since it takes part in the swarm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) from_origin: u64,
+    pub(crate) from_peers: u64,
+}
+
+impl Counts {
+    /// What came since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            from_origin: self.from_origin.saturating_sub(before.from_origin),
+            from_peers: self.from_peers.saturating_sub(before.from_peers),
+        }
+    }
+}
+
 /// A generation: where its bytes are, what proves them, and how far it is.
 pub(crate) struct Content {
     pub(crate) key: TaskKey,
@@ -147,13 +164,17 @@ impl Content {
         self.neighbours.store(neighbours as u64, Ordering::Relaxed);
     }
 
-    /// Bytes from the origin, bytes from peers, neighbours.
-    pub(crate) fn counts(&self) -> (u64, u64, u32) {
-        (
-            self.bytes_from_origin.load(Ordering::Relaxed),
-            self.bytes_from_peers.load(Ordering::Relaxed),
-            self.neighbours.load(Ordering::Relaxed) as u32,
-        )
+    /// What came so far.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            from_origin: self.bytes_from_origin.load(Ordering::Relaxed),
+            from_peers: self.bytes_from_peers.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Hosts with which its pieces are exchanged.
+    pub(crate) fn neighbours(&self) -> u32 {
+        self.neighbours.load(Ordering::Relaxed) as u32
     }
 }
 

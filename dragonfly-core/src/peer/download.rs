@@ -9,7 +9,7 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::content::{Content, State};
+use super::content::{Content, Counts, State};
 use super::engine::{Engine, Want};
 use super::follow::Follower;
 use super::{Event, Proof, Receipt, Request};
@@ -130,8 +130,8 @@ async fn run(engine: Engine, request: Request, events: broadcast::Sender<Event>)
     let started = Instant::now();
     let mut want = engine.want(&request).await?;
     for _ in 0..RESTARTS_MAX {
-        let content = want.content().await?;
-        if let Some(receipt) = complete(&engine, &mut want, &content, &request, &events, started).await? {
+        let (content, before) = want.content().await?;
+        if let Some(receipt) = complete(&engine, &mut want, (&content, before), &request, &events, started).await? {
             return Ok(receipt);
         }
     }
@@ -143,26 +143,25 @@ async fn run(engine: Engine, request: Request, events: broadcast::Sender<Event>)
 async fn complete(
     engine: &Engine,
     want: &mut Want,
-    content: &Arc<Content>,
+    (content, before): (&Arc<Content>, Counts),
     request: &Request,
     events: &broadcast::Sender<Event>,
     started: Instant,
 ) -> Result<Option<Receipt>> {
     let layout = content.layout;
     let _ = events.send(Event::Described { length: layout.length() });
-    let (origin_before, peers_before, _) = content.counts();
     let mut state = content.watch();
     let mut follower = Follower::start(engine, content, request).await?;
     loop {
         let now = state.borrow_and_update().clone();
         let held = follower.catch_up().await?;
-        let (from_origin, from_peers, neighbours) = content.counts();
+        let Counts { from_origin, from_peers } = content.counts().since(before);
         let _ = events.send(Event::Progress {
             bytes: held,
             length: layout.length(),
-            from_origin: from_origin - origin_before,
-            from_peers: from_peers - peers_before,
-            neighbours,
+            from_origin,
+            from_peers,
+            neighbours: content.neighbours(),
         });
         match now {
             State::Complete => break,
@@ -193,8 +192,7 @@ async fn complete(
         }
     };
     let output = follower.finish().await?;
-    let (from_origin, from_peers, _) = content.counts();
-    let (bytes_from_origin, bytes_from_peers) = (from_origin - origin_before, from_peers - peers_before);
+    let Counts { from_origin, from_peers } = content.counts().since(before);
     Ok(Some(Receipt {
         task: content.task,
         generation: content.generation,
@@ -202,9 +200,9 @@ async fn complete(
         blake3: root,
         digest: request.digest.clone(),
         proof,
-        bytes_from_origin,
-        bytes_from_peers,
-        bytes_held: layout.length().saturating_sub(bytes_from_origin + bytes_from_peers),
+        bytes_from_origin: from_origin,
+        bytes_from_peers: from_peers,
+        bytes_held: layout.length().saturating_sub(from_origin + from_peers),
         elapsed: started.elapsed(),
         output,
     }))
@@ -221,7 +219,7 @@ fn prove(engine: &Engine, content: &Content) -> Result<(Digest, Proof)> {
     {
         return Err(Error::new(ErrorKind::Network, "the pieces match their attestations but not the task's seal"));
     }
-    let fetched_here = content.counts().0 + content.bytes_held == content.layout.length() && content.bytes_held == 0;
+    let fetched_here = content.counts().from_origin == content.layout.length() && content.bytes_held == 0;
     let vouched = sealed_root.is_some() || fetched_here || engine.is_alone();
     let digest = Digest::new(Algorithm::Blake3, &root)
         .ok_or_else(|| Error::new(ErrorKind::Internal, "a BLAKE3 hash has 32 bytes"))?;

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::actor::Actor;
-use super::content::{Content, State};
+use super::content::{Content, Counts, State};
 use super::event::{Command, Event, NewWant, Scope, WantId, WantStatus};
 use super::{Request, resolve};
 use crate::node::Node;
@@ -81,7 +81,7 @@ impl Engine {
     pub(crate) async fn hold(&self, resolved: resolve::Resolved) -> Result<()> {
         let mut want = self.want_resolved(resolved, None, false, SEED_PRIORITY).await?;
         loop {
-            let content = want.content().await?;
+            let (content, _) = want.content().await?;
             let mut state = content.watch();
             loop {
                 let now = state.borrow_and_update().clone();
@@ -232,19 +232,20 @@ pub(super) struct Want {
 }
 
 impl Want {
-    /// The task's content now, once it is known; after that, the content that takes its place. Cancel-safe.
-    pub(super) async fn content(&mut self) -> Result<Arc<Content>> {
+    /// The task's content now, once it is known, with what had come before this want; after that, the content that
+    /// takes its place. Cancel-safe.
+    pub(super) async fn content(&mut self) -> Result<(Arc<Content>, Counts)> {
         loop {
             match self.status.borrow_and_update().clone() {
                 WantStatus::Failed(error) => return Err(error),
-                WantStatus::Content(content) if self.seen != Some(content.generation) => {
+                WantStatus::Content(content, before) if self.seen != Some(content.generation) => {
                     let ended = matches!(*content.watch().borrow(), State::Superseded);
                     if !ended {
                         self.seen = Some(content.generation);
-                        return Ok(content);
+                        return Ok((content, before));
                     }
                 }
-                WantStatus::Content(_) | WantStatus::Resolving => {}
+                WantStatus::Content(..) | WantStatus::Resolving => {}
             }
             self.status.changed().await.map_err(|_| stopped())?;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{oneshot, watch};
 
-use super::content::Content;
+use super::content::{Content, Counts};
 use super::lane::LaneNumber;
 use super::origin::{Description, OriginAccess};
 use crate::net::{Incoming, Stream};
@@ -28,8 +28,8 @@ pub(super) struct WantId(pub(super) u64);
 pub(super) enum WantStatus {
     /// It is not known yet which content the task has now.
     Resolving,
-    /// This content; how far it is, it says itself.
-    Content(Arc<Content>),
+    /// This content, and what of it had come before the caller asked; how far it is, it says itself.
+    Content(Arc<Content>, Counts),
     /// The task cannot be had.
     Failed(Error),
 }

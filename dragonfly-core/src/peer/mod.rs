@@ -107,7 +107,7 @@ impl Peer {
             let mut want = self.engine.want(&request).await?;
             // The download checks the whole.
             let download = self.fetch(request);
-            let content = want.content().await?;
+            let (content, _) = want.content().await?;
             Ok(Reader::new(self.engine.clone(), content, download, want))
         };
         match bound {

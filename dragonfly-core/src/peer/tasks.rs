@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 
 use super::actor::Actor;
-use super::content::{Content, State};
+use super::content::{Content, Counts, State};
 use super::engine::eighths;
 use super::event::{AuthorityId, Event, NewWant, Scope, WantId, WantStatus};
 use super::leases::Bodies;
@@ -60,6 +60,8 @@ pub(super) struct Wanted {
     stale_ok: bool,
     priority: u8,
     since: std::time::Instant,
+    /// What of the content had come before the caller asked, where there was content.
+    before: Option<(TaskKey, Counts)>,
     status: watch::Sender<WantStatus>,
 }
 
@@ -90,10 +92,12 @@ impl Actor {
             task.access = want.access;
         }
         let fixed = task.info.fixed;
-        let complete = task.current.and_then(|key| self.contents.get(&key)).filter(|content| content.is_complete());
+        let content = task.current.and_then(|key| self.contents.get(&key));
+        let before = content.map(|content| (content.key, content.counts()));
+        let complete = content.filter(|content| content.is_complete());
         if let Some(content) = complete.filter(|_| fixed) {
             // Content that cannot change needs nobody's word that it is current.
-            let _ = want.status.send(WantStatus::Content(Arc::clone(content)));
+            let _ = want.status.send(WantStatus::Content(Arc::clone(content), content.counts()));
         }
         task.wants.insert(
             want.id,
@@ -102,6 +106,7 @@ impl Actor {
                 stale_ok: want.stale_ok,
                 priority: want.priority,
                 since: std::time::Instant::now(),
+                before,
                 status: want.status,
             },
         );
@@ -320,7 +325,9 @@ impl Actor {
             let waited = want.since.elapsed().as_millis() as u64;
             let fresh = want.age_max_ms.is_none_or(|max| age <= max.saturating_add(waited)) || want.stale_ok;
             if fresh || task.info.fixed {
-                want.status.send_replace(WantStatus::Content(Arc::clone(content)));
+                let before = want.before.filter(|(key, _)| *key == content.key);
+                let before = before.map_or_else(Counts::default, |(_, counts)| counts);
+                want.status.send_replace(WantStatus::Content(Arc::clone(content), before));
             }
         }
     }

@@ -270,8 +270,12 @@ async fn store(lane: &Lane, content: Arc<Content>, piece: u32, bytes: BytesMut, 
         let outcome = node.io().run(move || entry.write_piece(piece, &bytes, &value)).await;
         drop(budget);
         let input = match outcome {
-            Ok(Ok(_)) => {
-                content.count_peers(length);
+            Ok(Ok(fresh)) => {
+                if fresh {
+                    content.count_peers(length);
+                } else {
+                    node.metrics().pieces_repeated.add(1);
+                }
                 node.metrics().bytes_from_peers.add(length);
                 Input::Stored { task, piece }
             }
