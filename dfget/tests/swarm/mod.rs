@@ -72,3 +72,28 @@ async fn standalone_takes_from_the_origin_alone() {
     work.await.unwrap();
     assert_eq!(origin.body_bytes("/file"), LENGTH);
 }
+
+/// A proxy that the environment names leads to origins that this host cannot resolve itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_from_the_environment_is_used() {
+    const LENGTH: u64 = 100_000;
+    let proxy = Origin::start().await.unwrap();
+    proxy.set("/file", Resource::seeded(SEED, LENGTH));
+    let at = proxy.url("");
+    let work = tokio::task::spawn_blocking(move || {
+        let dir = tempfile::tempdir().unwrap();
+        let fetch = |no_proxy: &str| {
+            let mut command = dfget(dir.path());
+            command.env("http_proxy", &at).env("no_proxy", no_proxy);
+            run(command.args(["--standalone", "-q", "-O", "output", "http://example.invalid/file"]))
+        };
+        let around = fetch("example.invalid");
+        assert!(around.is_code(1) && around.stderr.contains("example.invalid"), "{around:?}");
+        let through = fetch("");
+        assert!(through.is_code(0), "{through:?}");
+        assert_eq!(fs::read(dir.path().join("output")).unwrap(), content::bytes(SEED, 0, LENGTH as usize));
+    });
+    work.await.unwrap();
+    assert_eq!(proxy.body_bytes("/file"), LENGTH);
+    assert!(proxy.log().iter().all(|request| request.header("host") == Some("example.invalid")), "{:?}", proxy.log());
+}
