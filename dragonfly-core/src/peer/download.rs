@@ -65,6 +65,11 @@ impl Download {
         Self { outcome: outcome.boxed().shared(), events, cancel }
     }
 
+    /// How it ends, for whoever else waits for it.
+    pub(super) fn outcome(&self) -> impl Future<Output = Result<Receipt>> + Unpin + Send + 'static {
+        self.outcome.clone()
+    }
+
     /// Progress from now on. Bounded and lossy: a slow reader misses events, never the receipt. The stream ends
     /// with the download.
     pub fn events(&self) -> Events {

@@ -118,9 +118,11 @@ pub(super) enum LaneEvent {
     Cancelled {
         request: u32,
     },
+    /// The neighbour takes part no more; `void`: it did not know the task that was opened, and forgot the offer.
     Closed {
         task: TaskId,
         generation: Generation,
+        void: bool,
     },
     /// A request expects values that are not ours.
     Conflicting {

@@ -208,13 +208,19 @@ impl Actor {
                 let key = TaskKey(u32::MAX);
                 self.send(host, LaneCommand::Close { key, task, generation, opened: false });
             }
-            LaneEvent::Closed { task, generation } => {
+            LaneEvent::Closed { task, generation, void } => {
                 let key = self.registry.find(task, generation).map(|content| content.key);
                 let Some(key) = key else { return };
-                if let Some(lane) = self.hosts.lane(host) {
-                    lane.tasks.remove(&key);
-                }
+                let sides = self.hosts.lane(host).and_then(|lane| lane.tasks.remove(&key));
                 self.input(Input::TaskClosed { host, task: key });
+                // Its own offer may have crossed ours, which came too early: then ours is made again.
+                let theirs = sides.and_then(|sides| sides.theirs).filter(|_| void);
+                if let Some(wanted) = theirs {
+                    if let Some(lane) = self.hosts.lane(host) {
+                        lane.tasks.entry(key).or_default().theirs = Some(wanted);
+                    }
+                    self.open_task(host, key);
+                }
             }
             LaneEvent::Cancelled { request } => {
                 self.send(host, LaneCommand::StopServing { request });

@@ -67,6 +67,7 @@ impl Reader {
 
     fn read_chunk(&self) -> BoxFuture<'static, Result<Bytes>> {
         let (engine, content, position) = (self.engine.clone(), Arc::clone(&self.content), self.position);
+        let download = self.download.outcome();
         async move {
             let layout = content.layout;
             let piece = (position / layout.piece_length()) as u32;
@@ -74,7 +75,7 @@ impl Reader {
             if !content.entry.is_held(piece) {
                 let ahead = layout.pieces_of(position..position.saturating_add(WINDOW_BYTES));
                 engine.window(content.key, ahead).await;
-                held(&content, piece).await?;
+                held(&content, piece, download).await?;
             }
             let read = move || {
                 let mut bytes = vec![0; (end - position) as usize];
@@ -86,9 +87,14 @@ impl Reader {
     }
 }
 
-/// Waits until a piece is held. Cancel-safe.
-async fn held(content: &Content, piece: u32) -> Result<()> {
+/// Waits until a piece is held, or until the download that is to bring it has failed. Cancel-safe.
+async fn held(
+    content: &Content,
+    piece: u32,
+    mut download: impl Future<Output = Result<Receipt>> + Unpin,
+) -> Result<()> {
     let mut state = content.watch();
+    let mut ended = false;
     loop {
         let now = state.borrow_and_update().clone();
         if content.entry.is_held(piece) {
@@ -102,8 +108,13 @@ async fn held(content: &Content, piece: u32) -> Result<()> {
             }
             State::Complete | State::Running(_) => {}
         }
-        if state.changed().await.is_err() {
-            return Err(Error::new(ErrorKind::Cancelled, "the engine has stopped"));
+        tokio::select! {
+            changed = state.changed() => changed
+                .map_err(|_| Error::new(ErrorKind::Cancelled, "the engine has stopped"))?,
+            outcome = &mut download, if !ended => {
+                outcome?;
+                ended = true;
+            }
         }
     }
 }

@@ -35,3 +35,18 @@ async fn sizes(seed: bool) {
     }
     network.stop().await;
 }
+
+/// Offers of a task cross on the lanes in every order when many tasks start at once; none may be lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_small_ones_at_once() {
+    const FILES: u64 = 200;
+    let network = Network::start(3, true).await;
+    let urls = (0..FILES).map(|file| network.serve(&format!("/{file}"), Resource::seeded(SEED, 1000 + file)));
+    let urls: Vec<String> = urls.collect();
+    let fetches = urls.iter().zip(0..).map(|(url, file)| network.fetch_all(url, 1000 + file));
+    futures::future::join_all(fetches).await;
+    for file in 0..FILES {
+        assert_eq!(network.origin.body_bytes(&format!("/{file}")), 1000 + file, "/{file}");
+    }
+    network.stop().await;
+}

@@ -65,7 +65,7 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
             if let Some(slot) = slot {
                 lane.shared().theirs.remove(&slot);
             }
-            lane.tell(LaneEvent::Closed { task, generation }).await
+            lane.tell(LaneEvent::Closed { task, generation, void: slot.is_none() }).await
         }
         Message::Evidence { slot, items } => match task_of(lane, slot) {
             None => Ok(()),
