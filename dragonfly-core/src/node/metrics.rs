@@ -58,6 +58,12 @@ impl Metrics {
         family("lanes", "gauge", "Open lanes to other hosts.", self.lanes.value());
         family("tasks", "gauge", "Tasks that take part in the swarm.", self.tasks.value());
         family("store_bytes", "gauge", "Bytes that the store uses.", store.bytes);
+        family("store_evicted_bytes_total", counter, "Bytes that eviction freed.", store.evicted_bytes);
+        let help = "Generations that eviction removed.";
+        family("store_evicted_entries_total", counter, help, store.evicted_entries);
+        if let Some(quota) = store.quota {
+            family("store_quota_bytes", "gauge", "Bytes that the store may use.", quota);
+        }
         family("store_entries", "gauge", "Generations that the store holds pieces of.", store.entries as u64);
         text
     }

@@ -7,6 +7,7 @@
 
 mod admission;
 mod builder;
+mod descriptors;
 mod framed;
 mod io;
 mod metrics;
@@ -50,6 +51,15 @@ const ADDRESSES_MAX: usize = trust::ADDRESSES_MAX;
 /// connections and listeners close.
 #[derive(Clone)]
 pub struct Node(Arc<Inner>);
+
+/// A handle that does not keep the node alive.
+pub(crate) struct WeakNode(Weak<Inner>);
+
+impl WeakNode {
+    pub(crate) fn upgrade(&self) -> Option<Node> {
+        self.0.upgrade().map(Node)
+    }
+}
 
 struct Inner {
     runtime: Handle,
@@ -133,6 +143,11 @@ impl Node {
         self.0.host.clone().shutdown().await;
         let store = Arc::clone(&self.0.store);
         Ok(self.0.io.run(move || store.flush()).await??)
+    }
+
+    /// A handle that does not keep it alive.
+    pub(crate) fn downgrade(&self) -> WeakNode {
+        WeakNode(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn runtime(&self) -> &Handle {

@@ -9,7 +9,7 @@ use crate::Error;
 use crate::node::Node;
 use crate::store::{Entry, StoreError, UseGuard};
 use crate::swarm::TaskKey;
-use crate::task::{Generation, Layout, PieceHash, PieceIndex, TaskId, root_of};
+use crate::task::{Generation, HaveMap, Layout, PieceHash, PieceIndex, TaskId, root_of};
 use crate::trust::EvidenceVerifier;
 use crate::wire::codec;
 use crate::wire::statement::Evidence;
@@ -43,7 +43,7 @@ pub(crate) struct Content {
     /// How many items of evidence were kept with the entry.
     kept: AtomicU32,
     state: watch::Sender<State>,
-    /// What takes part in the swarm is neither evicted nor removed.
+    /// While it is downloaded or wanted it is neither evicted nor removed.
     guard: Mutex<Option<UseGuard>>,
 }
 
@@ -58,7 +58,7 @@ impl Content {
         let layout = entry.described().layout;
         let have = entry.have();
         let kept = entry.evidence().len() as u32;
-        let bytes_held = have.iter().filter_map(|piece| layout.length_of(piece)).sum();
+        let bytes_held = bytes_of(&layout, &have);
         let state = if have.is_complete() { State::Complete } else { State::Running(0) };
         Ok(Self {
             key,
@@ -126,9 +126,22 @@ impl Content {
         });
     }
 
-    /// Lets the store evict or remove it from now on: it takes part in the swarm no more.
-    pub(crate) fn retire(&self) {
+    /// Lets the store evict or remove it from now on: it is complete and nobody here wants it, or it takes part in
+    /// the swarm no more. What is being served has guards of its own.
+    pub(crate) fn rest(&self) {
         self.guard.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+    }
+
+    /// Keeps the store from evicting or removing it again.
+    ///
+    /// # Errors
+    /// It was removed meanwhile.
+    pub(crate) fn wake(&self) -> Result<(), StoreError> {
+        let mut guard = self.guard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if guard.is_none() {
+            *guard = Some(self.entry.use_guard()?);
+        }
+        Ok(())
     }
 
     pub(crate) fn is_complete(&self) -> bool {
@@ -147,6 +160,11 @@ impl Content {
         self.neighbours.store(neighbours as u64, Ordering::Relaxed);
     }
 
+    /// Bytes of it that are held now.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        bytes_of(&self.layout, &self.entry.have())
+    }
+
     /// Bytes from the origin, bytes from peers, neighbours.
     pub(crate) fn counts(&self) -> (u64, u64, u32) {
         (
@@ -155,6 +173,10 @@ impl Content {
             self.neighbours.load(Ordering::Relaxed) as u32,
         )
     }
+}
+
+fn bytes_of(layout: &Layout, have: &HaveMap) -> u64 {
+    have.iter().filter_map(|piece| layout.length_of(piece)).sum()
 }
 
 impl std::fmt::Debug for Content {

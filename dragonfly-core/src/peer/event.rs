@@ -171,6 +171,8 @@ pub(super) enum Event {
         host: HostKey,
         outcome: Result<Stream>,
     },
+    /// The store has held it since before the start.
+    Held(Box<super::announce::HeldTask>),
     IncomingLane(Incoming),
     Input(Input),
     Lane {
@@ -196,6 +198,11 @@ pub(super) enum Event {
     Spooling {
         task: TaskId,
         lease: LeaseId,
+    },
+    /// Content of unknown length could not be taken in.
+    SpoolFailed {
+        task: TaskId,
+        error: Error,
     },
     StoreFailed {
         task: TaskKey,

@@ -7,6 +7,8 @@ mod library;
 mod main_job;
 mod membership;
 mod origins;
+mod quota;
+mod restart;
 mod resume;
 mod sizes;
 mod stream;

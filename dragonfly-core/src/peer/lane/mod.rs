@@ -9,7 +9,7 @@ mod reader;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -52,7 +52,21 @@ pub(super) struct Registry(Arc<Mutex<Contents>>);
 
 type Contents = HashMap<(TaskId, Generation), Arc<Content>>;
 
+/// A registry that does not keep its contents alive.
+pub(super) struct WeakRegistry(Weak<Mutex<Contents>>);
+
+impl WeakRegistry {
+    /// Whether a generation takes part in the swarm.
+    pub(super) fn contains(&self, task: TaskId, generation: Generation) -> bool {
+        self.0.upgrade().is_some_and(|table| Registry(table).table().contains_key(&(task, generation)))
+    }
+}
+
 impl Registry {
+    pub(super) fn downgrade(&self) -> WeakRegistry {
+        WeakRegistry(Arc::downgrade(&self.0))
+    }
+
     fn table(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

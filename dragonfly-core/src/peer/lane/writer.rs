@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::{Lane, LaneCommand, LaneError, Pending};
 use crate::peer::content::Content;
 use crate::peer::event::LaneEvent;
+use crate::store::UseGuard;
 use crate::swarm::{Input, RequestId, TaskKey};
 use crate::task::HaveMap;
 use crate::wire::codec;
@@ -35,6 +36,8 @@ struct Serving {
     length: u32,
     sent: u32,
     chunk: Bytes,
+    /// What is being served is not evicted.
+    _guard: UseGuard,
 }
 
 /// What the neighbour has been shown of a task.
@@ -149,6 +152,11 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             LaneCommand::Serve { content, request, piece, skip } => {
                 let length = content.layout.length_of(piece).unwrap_or(0) as u32;
                 let offset = skip.min(length);
+                let Ok(guard) = content.entry.use_guard() else {
+                    // It was evicted a moment ago.
+                    self.message(Message::Reject { request, reason: RejectReason::NotHeld })?;
+                    return self.lane.tell(LaneEvent::Unreadable { request }).await;
+                };
                 self.serving.push_back(Serving {
                     content,
                     request,
@@ -157,6 +165,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                     length,
                     sent: 0,
                     chunk: Bytes::new(),
+                    _guard: guard,
                 });
             }
             LaneCommand::StopServing { request } => self.serving.retain(|serving| serving.request != request),
