@@ -130,8 +130,9 @@ async fn run(engine: Engine, request: Request, events: broadcast::Sender<Event>)
     let started = Instant::now();
     let mut want = engine.want(&request).await?;
     for _ in 0..RESTARTS_MAX {
-        let content = want.content().await?;
-        if let Some(receipt) = complete(&engine, &mut want, &content, &request, &events, started).await? {
+        let (content, before) = want.told().await?;
+        let given = Given { request: &request, events: &events, started };
+        if let Some(receipt) = complete(&engine, &mut want, &content, before, &given).await? {
             return Ok(receipt);
         }
     }
@@ -139,18 +140,23 @@ async fn run(engine: Engine, request: Request, events: broadcast::Sender<Event>)
         .temporary(true))
 }
 
+/// What a download was started with.
+struct Given<'a> {
+    request: &'a Request,
+    events: &'a broadcast::Sender<Event>,
+    started: Instant,
+}
+
 /// Follows one generation to its end; `None` if another took its place.
 async fn complete(
     engine: &Engine,
     want: &mut Want,
     content: &Arc<Content>,
-    request: &Request,
-    events: &broadcast::Sender<Event>,
-    started: Instant,
+    (origin_before, peers_before): (u64, u64),
+    &Given { request, events, started }: &Given<'_>,
 ) -> Result<Option<Receipt>> {
     let layout = content.layout;
     let _ = events.send(Event::Described { length: layout.length() });
-    let (origin_before, peers_before, _) = content.counts();
     let mut state = content.watch();
     let mut follower = Follower::start(engine, content, request).await?;
     loop {

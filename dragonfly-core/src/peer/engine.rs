@@ -9,12 +9,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::actor::Actor;
 use super::content::{Content, State};
-use super::event::{Command, Event, NewWant, WantId, WantStatus};
+use super::event::{Command, Event, NewWant, Scope, WantId, WantStatus};
+use super::tasks::eighths;
 use super::{Request, resolve};
 use crate::node::Node;
 use crate::scheduler::Coordinator;
 use crate::swarm::TaskKey;
 use crate::task::{Generation, PieceIndex, TaskId};
+use crate::wire::control::Held;
 use crate::{Error, ErrorKind, Result};
 
 /// How many events may wait for the engine's task. Who sends more waits.
@@ -127,8 +129,10 @@ impl Engine {
         let id = WantId(self.0.wants.fetch_add(1, Ordering::Relaxed));
         let (status, watch) = watch::channel(WantStatus::Resolving);
         let task = resolved.info.task;
+        let held = self.held_before(task, &resolved.scope).await?;
         let want = NewWant {
             id,
+            held,
             info: resolved.info,
             label: resolved.label,
             scope: resolved.scope,
@@ -140,6 +144,29 @@ impl Engine {
         };
         self.command(Command::Want(want)).await?;
         Ok(Want { engine: self.clone(), task, id, status: watch, seen: None })
+    }
+
+    /// The newest generation that the store holds pieces of: with its validator the origin can say that it is still
+    /// current, instead of sending its start again.
+    async fn held_before(&self, task: TaskId, scope: &Scope) -> Result<Option<Held>> {
+        let node = self.node();
+        let (store, network) = (Arc::clone(node.store()), node.network());
+        let scope = scope.clone();
+        let find = move || {
+            let found = store.find(&network, &scope.tenant, &task);
+            let newest = found.into_iter().find(|entry| entry.key().class == scope.class)?;
+            let (have, described) = (newest.have(), newest.described());
+            described.validator.as_ref()?;
+            Some(Held {
+                generation: newest.key().generation,
+                length: described.layout.length(),
+                piece_length: described.layout.piece_length(),
+                validator: described.validator.clone(),
+                splittable: described.splittable,
+                eighths: eighths(&have),
+            })
+        };
+        node.io().run(find).await
     }
 
     /// Tells where a reader is: these pieces come first.
@@ -205,17 +232,22 @@ pub(super) struct Want {
 impl Want {
     /// The task's content now, once it is known; after that, the content that takes its place. Cancel-safe.
     pub(super) async fn content(&mut self) -> Result<Arc<Content>> {
+        self.told().await.map(|(content, _)| content)
+    }
+
+    /// [`Want::content`], with the bytes from the origin and from peers that had come for it before. Cancel-safe.
+    pub(super) async fn told(&mut self) -> Result<(Arc<Content>, (u64, u64))> {
         loop {
             match self.status.borrow_and_update().clone() {
                 WantStatus::Failed(error) => return Err(error),
-                WantStatus::Content(content) if self.seen != Some(content.generation) => {
+                WantStatus::Content(content, before) if self.seen != Some(content.generation) => {
                     let ended = matches!(*content.watch().borrow(), State::Superseded);
                     if !ended {
                         self.seen = Some(content.generation);
-                        return Ok(content);
+                        return Ok((content, before));
                     }
                 }
-                WantStatus::Content(_) | WantStatus::Resolving => {}
+                WantStatus::Content(..) | WantStatus::Resolving => {}
             }
             self.status.changed().await.map_err(|_| stopped())?;
         }

@@ -12,7 +12,7 @@ use crate::net::{Incoming, Stream};
 use crate::source::SourceError;
 use crate::swarm::{HostKey, Input, LeaseKey, TaskKey};
 use crate::task::{Generation, PieceIndex, TaskId};
-use crate::wire::control::{Failure, LeaseId, TaskInfo, ToMember};
+use crate::wire::control::{Failure, Held, LeaseId, TaskInfo, ToMember};
 use crate::{Error, Result};
 
 /// A coordinator that this host talks to: 0 is its own.
@@ -28,8 +28,9 @@ pub(super) struct WantId(pub(super) u64);
 pub(super) enum WantStatus {
     /// It is not known yet which content the task has now.
     Resolving,
-    /// This content; how far it is, it says itself.
-    Content(Arc<Content>),
+    /// This content; how far it is, it says itself. The bytes from the origin and from peers that had come for it
+    /// before this caller was told of it.
+    Content(Arc<Content>, (u64, u64)),
     /// The task cannot be had.
     Failed(Error),
 }
@@ -42,6 +43,8 @@ pub(super) struct NewWant {
     pub(super) label: String,
     pub(super) scope: Scope,
     pub(super) access: Option<OriginAccess>,
+    /// What the store holds of it.
+    pub(super) held: Option<Held>,
     pub(super) age_max_ms: Option<u64>,
     pub(super) stale_ok: bool,
     pub(super) priority: u8,

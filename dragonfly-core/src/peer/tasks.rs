@@ -14,7 +14,7 @@ use super::origin::{OriginAccess, Spooled};
 use crate::node::now_unix;
 use crate::store::{Described, Entry, EntryKey};
 use crate::swarm::{Input, TaskKey, TaskOptions};
-use crate::task::{Generation, Layout, TaskId};
+use crate::task::{Generation, HaveMap, Layout, TaskId};
 use crate::trust::{Coordinators, EvidenceVerifier};
 use crate::wire::codec;
 use crate::wire::control::{Current, Failure, Granted, Held, Join, Neighbour, TaskInfo, ToCoordinator};
@@ -35,6 +35,8 @@ pub(super) struct Task {
     pub(super) access: Option<OriginAccess>,
     pub(super) wants: BTreeMap<WantId, Wanted>,
     pub(super) authority: Option<AuthorityId>,
+    /// What the store held of it when it was asked for, until a generation takes part.
+    pub(super) held: Option<Held>,
     /// The generation that takes part in the swarm.
     pub(super) current: Option<TaskKey>,
     /// A generation that is being opened in the store.
@@ -71,6 +73,7 @@ impl Task {
             access: None,
             wants: BTreeMap::new(),
             authority: None,
+            held: None,
             current: None,
             activating: None,
             described: None,
@@ -89,6 +92,7 @@ impl Actor {
         let used = want.id.0;
         let task = self.tasks.entry(id).or_insert_with(|| Task::new(want.info, want.label, want.scope, used));
         task.used = used;
+        task.held = want.held.filter(|_| task.current.is_none());
         if want.access.is_some() {
             // The newest request's credentials are the likeliest to be valid still.
             task.access = want.access;
@@ -103,7 +107,8 @@ impl Actor {
         let complete = task.current.and_then(|key| self.contents.get(&key)).filter(|content| content.is_complete());
         if let Some(content) = complete.filter(|_| fixed) {
             // Content that cannot change needs nobody's word that it is current.
-            let _ = want.status.send(WantStatus::Content(Arc::clone(content)));
+            let (origin, peers, _) = content.counts();
+            let _ = want.status.send(WantStatus::Content(Arc::clone(content), (origin, peers)));
         }
         task.wants.insert(
             want.id,
@@ -185,18 +190,16 @@ impl Actor {
         let content = task.current.and_then(|key| self.contents.get(&key));
         let held = content.map(|content| {
             let described = task.described.as_ref().filter(|d| d.generation == content.generation);
-            let have = content.entry.have();
-            let eighths =
-                if have.is_complete() { 8 } else { (u64::from(have.held()) * 8 / u64::from(have.pieces())) as u8 };
             Held {
                 generation: content.generation,
                 length: content.layout.length(),
                 piece_length: content.layout.piece_length(),
                 validator: described.and_then(|d| d.validator.clone()),
                 splittable: described.is_some_and(|d| d.splittable),
-                eighths: eighths.min(if have.is_complete() { 8 } else { 7 }),
+                eighths: eighths(&content.entry.have()),
             }
         });
+        let held = held.or_else(|| task.held.clone());
         let join = Join {
             info: task.info.clone(),
             held,
@@ -302,7 +305,7 @@ impl Actor {
         self.deactivate(id);
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let key = content.key;
-        task.current = Some(key);
+        (task.current, task.held) = (Some(key), None);
         let have = content.entry.have();
         let options = TaskOptions {
             priority: task.wants.values().map(|want| want.priority).min().unwrap_or(7),
@@ -341,7 +344,14 @@ impl Actor {
             let waited = want.since.elapsed().as_millis() as u64;
             let fresh = want.age_max_ms.is_none_or(|max| age <= max.saturating_add(waited)) || want.stale_ok;
             if fresh || task.info.fixed {
-                want.status.send_replace(WantStatus::Content(Arc::clone(content)));
+                want.status.send_modify(|status| {
+                    // What has come since it was told first has come for it, too.
+                    let told = matches!(&*status, WantStatus::Content(told, _) if told.key == content.key);
+                    if !told {
+                        let (origin, peers, _) = content.counts();
+                        *status = WantStatus::Content(Arc::clone(content), (origin, peers));
+                    }
+                });
             }
         }
     }
@@ -431,6 +441,11 @@ impl Actor {
         self.tell_of(task, ToCoordinator::Sealed { task, generation, seal });
         self.show_seal(&content);
     }
+}
+
+/// How much is held, in eighths of the pieces; 8 only when every one is.
+pub(super) fn eighths(have: &HaveMap) -> u8 {
+    if have.is_complete() { 8 } else { (u64::from(have.held()) * 8 / u64::from(have.pieces())).min(7) as u8 }
 }
 
 /// Opens a generation in the store, with what proves it. Runs on a disk thread.
