@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     pub(crate) bytes_from_peers: Number,
     pub(crate) bytes_to_peers: Number,
     pub(crate) lanes: Number,
+    pub(crate) neighbours_blamed: Number,
+    pub(crate) neighbours_stalled: Number,
     pub(crate) pieces_refuted: Number,
     pub(crate) tasks: Number,
 }
@@ -55,6 +57,10 @@ impl Metrics {
         family("peer_sent_bytes_total", counter, "Bytes of pieces sent to peers.", self.bytes_to_peers.value());
         let help = "Pieces from peers that did not match their hash.";
         family("pieces_refuted_total", counter, help, self.pieces_refuted.value());
+        let help = "Neighbours that were shunned for a time, for what only a broken or hostile one does.";
+        family("neighbours_blamed_total", counter, help, self.neighbours_blamed.value());
+        let help = "Times that a neighbour sent too little for too long of what it was asked for.";
+        family("neighbours_stalled_total", counter, help, self.neighbours_stalled.value());
         family("lanes", "gauge", "Open lanes to other hosts.", self.lanes.value());
         family("tasks", "gauge", "Tasks that take part in the swarm.", self.tasks.value());
         family("store_bytes", "gauge", "Bytes that the store uses.", store.bytes);

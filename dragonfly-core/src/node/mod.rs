@@ -24,7 +24,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 pub use builder::{NodeBuilder, TokenOptions};
-pub(crate) use framed::{CONTROL_PROTOCOL, ControlReader, LANE_PROTOCOL, write_control};
+pub(crate) use framed::{
+    CONTROL_PROTOCOL, ControlReader, FRAME_MAX, LANE_PROTOCOL, in_time, read_frame, write_control,
+};
 pub(crate) use io::IoPool;
 pub(crate) use metrics::Metrics;
 

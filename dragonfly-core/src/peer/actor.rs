@@ -203,6 +203,8 @@ impl Actor {
     fn command(&mut self, command: Command) {
         match command {
             Command::Discard { task, generation, done } => self.discard(task, generation, done),
+            Command::Blame { peers, why } => peers.into_iter().for_each(|peer| self.blame_peer(peer, &why)),
+            Command::Distrust { task, generation, done } => self.distrust(task, generation, done),
             Command::Neighbours { task, reply } => {
                 let key = self.tasks.get(&task).and_then(|task| task.current);
                 let count = key.map_or(0, |key| self.swarm.neighbours(key).count());

@@ -11,6 +11,7 @@ use crate::store::{Entry, StoreError, UseGuard};
 use crate::swarm::TaskKey;
 use crate::task::{Generation, HaveMap, Layout, PieceHash, PieceIndex, TaskId, root_of};
 use crate::trust::EvidenceVerifier;
+use crate::wire::PeerId;
 use crate::wire::codec;
 use crate::wire::statement::Evidence;
 
@@ -43,6 +44,8 @@ pub(crate) struct Content {
     /// How many items of evidence were kept with the entry.
     kept: AtomicU32,
     state: watch::Sender<State>,
+    /// What last kept it from going on.
+    trouble: Mutex<Option<String>>,
     /// While it is downloaded or wanted it is neither evicted nor removed.
     guard: Mutex<Option<UseGuard>>,
 }
@@ -74,6 +77,7 @@ impl Content {
             neighbours: AtomicU64::new(0),
             kept: AtomicU32::new(kept),
             state: watch::Sender::new(state),
+            trouble: Mutex::default(),
         })
     }
 
@@ -112,6 +116,16 @@ impl Content {
                 *count += 1;
             }
         });
+    }
+
+    /// Notes what keeps it from going on, for the message if nothing else helps.
+    pub(crate) fn set_trouble(&self, why: &str) {
+        *self.trouble.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(why.to_owned());
+    }
+
+    /// What last kept it from going on.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Ends it; the first end stands.
@@ -158,6 +172,17 @@ impl Content {
 
     pub(crate) fn set_neighbours(&self, neighbours: usize) {
         self.neighbours.store(neighbours as u64, Ordering::Relaxed);
+    }
+
+    /// Whether any of it came by way of others, whose word was taken for what it is.
+    pub(crate) fn from_others(&self) -> bool {
+        self.bytes_from_origin.load(Ordering::Relaxed) < self.layout.length()
+    }
+
+    /// Who attested which value of each piece.
+    pub(crate) fn attested(&self) -> Vec<Option<(PeerId, PieceHash)>> {
+        let evidence = self.evidence();
+        (0..self.layout.pieces()).map(|piece| evidence.value(piece)).collect()
     }
 
     /// Bytes of it that are held now.

@@ -1,5 +1,6 @@
 //! The handle of the Peer engine, and what callers ask of it.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -15,7 +16,8 @@ use super::{Request, resolve};
 use crate::node::Node;
 use crate::scheduler::Coordinator;
 use crate::swarm::TaskKey;
-use crate::task::{Generation, PieceIndex, TaskId};
+use crate::task::{Generation, PieceHash, PieceIndex, TaskId};
+use crate::wire::PeerId;
 use crate::wire::control::Held;
 use crate::{Error, ErrorKind, Result};
 
@@ -172,6 +174,29 @@ impl Engine {
     /// Tells where a reader is: these pieces come first.
     pub(super) async fn window(&self, task: TaskKey, pieces: Range<PieceIndex>) {
         let _ = self.command(Command::Window { task, pieces }).await;
+    }
+
+    /// Shuns those who attested other values than those of `content`, which has the caller's digest.
+    pub(super) async fn blame_liars(&self, content: &Content, attested: &[Option<(PeerId, PieceHash)>]) {
+        let differs = |(piece, told): (u32, &Option<(PeerId, PieceHash)>)| {
+            let (signer, value) = (*told)?;
+            (content.entry.value(piece) != Some(value)).then_some(signer)
+        };
+        let peers: BTreeSet<PeerId> = (0..).zip(attested).filter_map(differs).collect();
+        if !peers.is_empty() {
+            let why = format!("what it attested of {:?} is not what the origin sends", content.task);
+            let _ = self.command(Command::Blame { peers, why }).await;
+        }
+    }
+
+    /// Forgets content that others attested and that does not have the caller's digest. The task is this host's own
+    /// from now on: it takes the content from the origin itself.
+    pub(super) async fn distrust(&self, content: &Content) {
+        let (done, wait) = oneshot::channel();
+        let (task, generation) = (content.task, content.generation);
+        if self.command(Command::Distrust { task, generation, done }).await.is_ok() {
+            let _ = wait.await;
+        }
     }
 
     /// Forgets content that is not what it should be.

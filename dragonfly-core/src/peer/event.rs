@@ -76,6 +76,17 @@ pub(super) enum Command {
         generation: Generation,
         done: oneshot::Sender<()>,
     },
+    /// These hosts attested what is not so.
+    Blame {
+        peers: std::collections::BTreeSet<crate::wire::PeerId>,
+        why: String,
+    },
+    /// What others attested does not have the caller's digest: the task is taken from its origin by this host alone.
+    Distrust {
+        task: TaskId,
+        generation: Generation,
+        done: oneshot::Sender<()>,
+    },
     /// Neighbours of a task, for listings.
     Neighbours {
         task: TaskId,
@@ -127,7 +138,10 @@ pub(super) enum LaneEvent {
     Conflicting {
         request: u32,
     },
-    Down,
+    /// It ended; for what the neighbour is to blame, if it is.
+    Down {
+        blame: Option<String>,
+    },
     Input(Input),
     Opened {
         task: TaskKey,

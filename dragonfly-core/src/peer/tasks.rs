@@ -387,11 +387,25 @@ impl Actor {
         self.fail(id, error);
     }
 
+    /// Forgets what others attested and takes the task from its origin. Who is to blame, its signers or the caller's
+    /// digest, is known once the origin was asked.
+    pub(super) fn distrust(&mut self, id: TaskId, generation: Generation, done: oneshot::Sender<()>) {
+        let content = self.registry.find(id, generation);
+        if content.is_some() {
+            self.withdraw(id);
+        }
+        self.remove(content, done);
+    }
+
     pub(super) fn discard(&mut self, id: TaskId, generation: Generation, done: oneshot::Sender<()>) {
         let content = self.registry.find(id, generation);
         if content.is_some() {
             self.drop_task(id);
         }
+        self.remove(content, done);
+    }
+
+    fn remove(&self, content: Option<Arc<Content>>, done: oneshot::Sender<()>) {
         let node = self.node.clone();
         self.node.spawn(async move {
             if let Some(content) = content {

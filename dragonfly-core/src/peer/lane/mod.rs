@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::content::Content;
 use super::event::{Event, LaneEvent};
@@ -137,8 +138,21 @@ enum LaneError {
     Codec(#[from] crate::wire::codec::CodecError),
     #[error("the neighbour broke the protocol: {0}")]
     Protocol(&'static str),
+    #[error("the neighbour took nothing of what it asked for, for {:?}", crate::node::FRAME_MAX)]
+    NotTaken,
     #[error("the engine has stopped")]
     Stopped,
+}
+
+impl LaneError {
+    /// Whether only a neighbour that means harm, or is broken, makes a lane end so.
+    fn is_to_blame(&self) -> bool {
+        match self {
+            Self::Codec(_) | Self::NotTaken | Self::Protocol(_) => true,
+            Self::Connection(error) => error.kind() == std::io::ErrorKind::TimedOut,
+            Self::Stopped => false,
+        }
+    }
 }
 
 impl Lane {
@@ -152,14 +166,15 @@ impl Lane {
     }
 }
 
-/// Runs a lane over `stream` until it fails, the neighbour breaks the protocol or the engine drops `commands`.
+/// Runs a lane over `stream` until it fails, the neighbour breaks the protocol, the engine drops `commands` (what
+/// was queued is sent first) or cancels `stop` (nothing more is sent).
 /// Its end is told as [`LaneEvent::Down`].
 pub(super) async fn run(
     node: Node,
     (host, number): (HostKey, LaneNumber),
     registry: Registry,
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
-    commands: mpsc::Receiver<LaneCommand>,
+    (commands, stop): (mpsc::Receiver<LaneCommand>, CancellationToken),
     events: mpsc::Sender<Event>,
 ) {
     let (input, output) = tokio::io::split(stream);
@@ -167,9 +182,11 @@ pub(super) async fn run(
     let ended = tokio::select! {
         ended = reader::run(&lane, input) => ended,
         ended = writer::run(&lane, output, commands) => ended,
+        () = stop.cancelled() => Ok(()),
     };
+    let blame = ended.as_ref().err().filter(|error| error.is_to_blame()).map(ToString::to_string);
     if let Err(error) = ended {
         tracing::debug!(?host, %error, "lane ended");
     }
-    let _ = lane.tell(LaneEvent::Down).await;
+    let _ = lane.tell(LaneEvent::Down { blame }).await;
 }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use super::{Lane, LaneCommand, LaneError, Pending};
+use crate::node::in_time;
 use crate::peer::content::Content;
 use crate::peer::event::LaneEvent;
 use crate::store::UseGuard;
@@ -85,11 +86,14 @@ pub(super) async fn run(
 
 impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     async fn flush(&mut self) -> Result<(), LaneError> {
-        if !self.buffer.is_empty() {
-            self.output.write_all_buf(&mut self.buffer).await?;
-        }
-        self.output.flush().await?;
-        Ok(())
+        in_time(async {
+            if !self.buffer.is_empty() {
+                self.output.write_all_buf(&mut self.buffer).await?;
+            }
+            self.output.flush().await
+        })
+        .await
+        .map_err(stalled)
     }
 
     fn message(&mut self, message: Message) -> Result<(), LaneError> {
@@ -228,8 +232,12 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         if !block.is_empty() {
             let header = codec::block_header(serving.request, serving.piece, serving.offset, block.len())?;
             self.buffer.extend_from_slice(&header);
-            self.output.write_all_buf(&mut self.buffer).await?;
-            self.output.write_all(&block).await?;
+            in_time(async {
+                self.output.write_all_buf(&mut self.buffer).await?;
+                self.output.write_all(&block).await
+            })
+            .await
+            .map_err(stalled)?;
             serving.offset += block.len() as u32;
             serving.sent += block.len() as u32;
             self.lane.node.metrics().bytes_to_peers.add(block.len() as u64);
@@ -243,6 +251,11 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         let input = Input::Sent { host: self.lane.host, request, piece, bytes: sent };
         self.lane.tell(LaneEvent::Input(input)).await
     }
+}
+
+/// Tells a neighbour that takes nothing from a connection that failed.
+fn stalled(error: std::io::Error) -> LaneError {
+    if error.kind() == std::io::ErrorKind::TimedOut { LaneError::NotTaken } else { LaneError::Connection(error) }
 }
 
 async fn read_chunk(lane: &Lane, serving: &Serving) -> Option<Bytes> {
