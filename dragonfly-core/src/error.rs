@@ -103,6 +103,14 @@ impl Error {
         self
     }
 
+    /// Says more after what it says already.
+    #[must_use]
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.context.push_str("; ");
+        self.context.push_str(more);
+        self
+    }
+
     /// Attaches the cause.
     #[must_use]
     pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {

@@ -439,6 +439,7 @@ impl World {
                 let request = request.0;
                 self.tell(from, host, Input::Requested { host: me, task, request, first, count, skip });
             }
+            Action::Stalled { .. } => {}
             Action::SendHave { host, task, runs, complete } => {
                 self.tell(from, host, Input::Have { host: me, task, runs, complete });
             }

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::admission::Members;
-use super::{BUDGET_UNIT, CONTROL_PROTOCOL, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, WRITE_BUDGET_BYTES};
+use super::{
+    BUDGET_UNIT, CONTROL_PROTOCOL, Directory, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, WRITE_BUDGET_BYTES,
+    WeakNode, descriptors,
+};
 use crate::net::{Host, HostConfig};
 use crate::source::{Guard, Registry, Source};
 use crate::store::{FileOptions, FileStore, MemoryOptions, MemoryStore, Store};
@@ -21,6 +24,18 @@ use crate::{Error, ErrorKind, Result};
 /// What the store may hold in memory where there is no data directory.
 const MEMORY_BYTES: u64 = 256 << 20;
 
+/// Eviction goes down to this part of the quota, so that it does not begin again with the next piece.
+const LOW_WATER: f64 = 0.8;
+
+/// Above this part of the quota eviction begins, so that writes seldom have to wait for it.
+const HIGH_WATER: f64 = 0.9;
+
+/// How often the store is looked over: what is written meanwhile makes its own room.
+const EVICTION_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Looking more often would only cost.
+const EVICTION_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
 /// How many neighbours are served at a time: below it uplinks idle, above it pieces come late to all.
 const UPLOAD_SLOTS: u16 = 8;
 
@@ -30,6 +45,9 @@ pub struct NodeBuilder {
     data_dir: Option<PathBuf>,
     memory_bytes: u64,
     quota_bytes: Option<u64>,
+    water_marks: (f64, f64),
+    ttl: Option<Duration>,
+    eviction_interval: Duration,
     listen: Vec<Address>,
     token: Option<Token>,
     origin_trust: OriginTrust,
@@ -47,6 +65,9 @@ impl Default for NodeBuilder {
             data_dir: None,
             memory_bytes: MEMORY_BYTES,
             quota_bytes: None,
+            water_marks: (LOW_WATER, HIGH_WATER),
+            ttl: None,
+            eviction_interval: EVICTION_INTERVAL,
             listen: Vec::new(),
             token: None,
             origin_trust: OriginTrust::Members,
@@ -77,6 +98,26 @@ impl NodeBuilder {
     /// How many bytes of content the data directory may hold (default: no bound but the disk's).
     pub fn quota_bytes(mut self, bytes: u64) -> Self {
         self.quota_bytes = Some(bytes);
+        self
+    }
+
+    /// The parts of the quota (or of the memory) at which eviction begins, and down to which it goes on (default:
+    /// 0.8 and 0.9). What is pinned, downloaded, read or being served stays whatever they say.
+    pub fn water_marks(mut self, low: f64, high: f64) -> Self {
+        self.water_marks = (low, high);
+        self
+    }
+
+    /// How long content that nobody uses stays (default: for ever).
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// How often the store is looked over for what is to be evicted (default: 30 s). A write that needs the room
+    /// does not wait for it.
+    pub fn eviction_interval(mut self, interval: Duration) -> Self {
+        self.eviction_interval = interval.max(EVICTION_INTERVAL_MIN);
         self
     }
 
@@ -156,14 +197,20 @@ impl NodeBuilder {
         };
         let io = IoPool::start()?;
         let (dir, token, origin_trust) = (self.data_dir.clone(), self.token.clone(), self.origin_trust);
-        let options = FileOptions { quota: self.quota_bytes, ..FileOptions::default() };
-        let memory_bytes = self.memory_bytes;
-        let (store, identity, membership) =
-            io.run(move || open(dir, token.as_ref(), origin_trust, options, memory_bytes)).await??;
+        let (low_water, high_water) = self.water_marks;
+        let policy = StorePolicy {
+            quota: self.quota_bytes,
+            memory_bytes: self.memory_bytes,
+            low_water,
+            high_water,
+            ttl: self.ttl,
+        };
+        let (store, identity, membership) = io.run(move || open(dir, token.as_ref(), origin_trust, &policy)).await??;
         let (identity, membership) = (Arc::new(identity), Arc::new(membership));
         let config = HostConfig {
             listen: self.listen.clone(),
             protocols: vec![CONTROL_PROTOCOL, LANE_PROTOCOL],
+            limits: descriptors::net_limits(),
             ..HostConfig::new(identity.secret(), Arc::new(Members(Arc::clone(&membership))))
         };
         let (host, mut incoming) = Host::start(config, &runtime)?;
@@ -181,11 +228,14 @@ impl NodeBuilder {
         // Schedulers first; members that were named where there are none; else whom the token names.
         let lists = [self.schedulers.as_slice(), self.bootstrap.as_slice(), membership.bootstrap()];
         let coordinators = lists.into_iter().map(|list| coordinators(list, me)).find(|list| !list.is_empty());
+        let seeds_only = membership.origin_trust() == OriginTrust::Seeds;
+        let may = !seeds_only || membership.claims().roles.contains(Roles::SCHEDULER);
+        let directory = Directory::new(me, seeds_only, may);
         let mut sources = Registry::builder().guard(self.guard);
         for source in self.sources {
             sources = sources.source(source);
         }
-        Ok(Node(Arc::new(Inner {
+        let node = Node(Arc::new(Inner {
             runtime,
             identity,
             membership,
@@ -201,10 +251,29 @@ impl NodeBuilder {
             lanes: tokio::sync::Mutex::new(lanes),
             write_budget: Arc::new(Semaphore::new(WRITE_BUDGET_BYTES / BUDGET_UNIT)),
             seed: AtomicBool::new(false),
+            schedules: AtomicBool::new(false),
+            directory: Mutex::new(directory),
+            started: Instant::now(),
             triggers: Mutex::new(None),
             shared: Mutex::new(HashMap::new()),
             numbers: AtomicU64::new(0),
-        })))
+        }));
+        node.spawn(evict(node.downgrade(), self.eviction_interval));
+        Ok(node)
+    }
+}
+
+/// Looks the store over for as long as the node lives.
+async fn evict(node: WeakNode, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(node) = node.upgrade() else { return };
+        let store = Arc::clone(node.store());
+        match node.io().run(move || store.evict(super::now_unix())).await {
+            Ok(0) => {}
+            Ok(bytes) => tracing::info!(bytes, "evicted what was used longest ago"),
+            Err(_) => return,
+        }
     }
 }
 
@@ -230,17 +299,26 @@ fn coordinators(list: &[Address], me: crate::wire::PeerId) -> Vec<Vec<Address>> 
     peers.into_iter().map(|(_, addresses)| addresses).collect()
 }
 
+/// When content goes from the store.
+struct StorePolicy {
+    quota: Option<u64>,
+    memory_bytes: u64,
+    low_water: f64,
+    high_water: f64,
+    ttl: Option<Duration>,
+}
+
 /// Everything that touches the disk at the start.
 fn open(
     dir: Option<PathBuf>,
     token: Option<&Token>,
     origin_trust: OriginTrust,
-    options: FileOptions,
-    memory_bytes: u64,
+    policy: &StorePolicy,
 ) -> Result<(Arc<dyn Store>, Identity, Membership)> {
     let Some(dir) = dir else {
         let identity = Identity::generate();
-        let options = MemoryOptions { quota: memory_bytes, ..MemoryOptions::default() };
+        let StorePolicy { memory_bytes: quota, low_water, high_water, ttl, .. } = *policy;
+        let options = MemoryOptions { quota, low_water, high_water, ttl, ..MemoryOptions::default() };
         let membership = match token {
             Some(token) => Membership::join(&identity, token),
             None => Membership::found(&identity, origin_trust),
@@ -248,6 +326,9 @@ fn open(
         return Ok((Arc::new(MemoryStore::new(options)?), identity, membership));
     };
     // The store's lock comes first: it tells a second process off before it can change anything.
+    let StorePolicy { quota, low_water, high_water, ttl, .. } = *policy;
+    let open_files_max = descriptors::for_content();
+    let options = FileOptions { quota, low_water, high_water, ttl, open_files_max, ..FileOptions::default() };
     let store = FileStore::open(&dir, options)?;
     let config = |e: crate::trust::FileError| Error::new(ErrorKind::Config, e.to_string()).caused_by(e);
     let identity = Identity::load_or_create(&dir).map_err(config)?;

@@ -1,7 +1,10 @@
 //! Control messages over a stream.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
 
 use crate::wire::codec::{self, CodecError, Decoded, FrameDecoder, Framed};
 
@@ -13,6 +16,9 @@ pub(crate) const LANE_PROTOCOL: &str = "/dragonfly/lane/1";
 
 /// How many bytes are read at a time.
 const READ_BYTES: usize = 16 << 10;
+
+/// How long a frame may be on its way, in or out, once it has begun: 64 KiB at a kilobyte a second.
+pub(crate) const FRAME_MAX: Duration = Duration::from_secs(60);
 
 /// Why a control stream failed.
 #[derive(Debug, thiserror::Error)]
@@ -28,22 +34,27 @@ pub(crate) struct ControlReader<R, T> {
     input: R,
     buffer: BytesMut,
     decoder: FrameDecoder<T>,
+    /// When the frame that is coming in began.
+    begun: Option<Instant>,
 }
 
 impl<R: AsyncRead + Unpin, T: Framed> ControlReader<R, T> {
     pub(crate) fn new(input: R) -> Self {
-        Self { input, buffer: BytesMut::new(), decoder: FrameDecoder::new() }
+        Self { input, buffer: BytesMut::new(), decoder: FrameDecoder::new(), begun: None }
     }
 
     /// The next message; `None` at the end of the stream. Cancel-safe: what was read stays in the reader.
     pub(crate) async fn next(&mut self) -> Result<Option<T>, ControlError> {
         loop {
             match self.decoder.next(&mut self.buffer)? {
-                Some(Decoded::Message(message)) => return Ok(Some(message)),
-                Some(Decoded::Ignored) => {}
+                Some(Decoded::Message(message)) => {
+                    self.begun = None;
+                    return Ok(Some(message));
+                }
+                Some(Decoded::Ignored) => self.begun = None,
                 None => {
                     self.buffer.reserve(READ_BYTES);
-                    if self.input.read_buf(&mut self.buffer).await? == 0 {
+                    if read_frame(&mut self.input, &mut self.buffer, &self.decoder, &mut self.begun).await? == 0 {
                         return Ok(None);
                     }
                 }
@@ -59,7 +70,46 @@ pub(crate) async fn write_control<W: AsyncWrite + Unpin, T: Framed>(
 ) -> Result<(), ControlError> {
     let mut buffer = BytesMut::new();
     codec::encode(message, &mut buffer)?;
-    output.write_all_buf(&mut buffer).await?;
-    output.flush().await?;
+    let sent = async {
+        output.write_all_buf(&mut buffer).await?;
+        output.flush().await
+    };
+    in_time(sent).await?;
     Ok(())
+}
+
+/// Reads what comes next of a frame: how much. Between frames it waits for as long as it takes; a frame that has
+/// begun must come within [`FRAME_MAX`]. Cancel-safe.
+pub(crate) async fn read_frame<T: Framed>(
+    input: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    decoder: &FrameDecoder<T>,
+    begun: &mut Option<Instant>,
+) -> std::io::Result<usize> {
+    if buffer.is_empty() && decoder.is_between() {
+        *begun = None;
+        return input.read_buf(buffer).await;
+    }
+    let begun = *begun.get_or_insert_with(Instant::now);
+    match tokio::time::timeout_at(begun + FRAME_MAX, input.read_buf(buffer)).await {
+        Ok(read) => read,
+        Err(_) => {
+            let text = format!("a frame did not come in whole within {FRAME_MAX:?}");
+            Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
+        }
+    }
+}
+
+/// Has what is sent be taken within [`FRAME_MAX`]: who asks and does not read holds nothing for longer.
+///
+/// # Errors
+/// [`std::io::ErrorKind::TimedOut`], or those of `sent`.
+pub(crate) async fn in_time<T>(sent: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+    match tokio::time::timeout(FRAME_MAX, sent).await {
+        Ok(sent) => sent,
+        Err(_) => {
+            let text = format!("the other end took nothing of what was sent for {FRAME_MAX:?}");
+            Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
+        }
+    }
 }

@@ -30,6 +30,9 @@ pub(crate) struct Metrics {
     pub(crate) bytes_from_peers: Number,
     pub(crate) bytes_to_peers: Number,
     pub(crate) lanes: Number,
+    pub(crate) members: Number,
+    pub(crate) neighbours_blamed: Number,
+    pub(crate) neighbours_stalled: Number,
     pub(crate) pieces_refuted: Number,
     pub(crate) pieces_repeated: Number,
     pub(crate) tasks: Number,
@@ -58,9 +61,20 @@ impl Metrics {
         family("pieces_refuted_total", counter, help, self.pieces_refuted.value());
         let help = "Pieces that came from a second peer although they were held by then.";
         family("pieces_repeated_total", counter, help, self.pieces_repeated.value());
+        let help = "Neighbours that were shunned for a time, for what only a broken or hostile one does.";
+        family("neighbours_blamed_total", counter, help, self.neighbours_blamed.value());
+        let help = "Times that a neighbour sent too little for too long of what it was asked for.";
+        family("neighbours_stalled_total", counter, help, self.neighbours_stalled.value());
         family("lanes", "gauge", "Open lanes to other hosts.", self.lanes.value());
+        family("members", "gauge", "Other members of the network that are known.", self.members.value());
         family("tasks", "gauge", "Tasks that take part in the swarm.", self.tasks.value());
         family("store_bytes", "gauge", "Bytes that the store uses.", store.bytes);
+        family("store_evicted_bytes_total", counter, "Bytes that eviction freed.", store.evicted_bytes);
+        let help = "Generations that eviction removed.";
+        family("store_evicted_entries_total", counter, help, store.evicted_entries);
+        if let Some(quota) = store.quota {
+            family("store_quota_bytes", "gauge", "Bytes that the store may use.", quota);
+        }
         family("store_entries", "gauge", "Generations that the store holds pieces of.", store.entries as u64);
         let help = "Generations with pieces that the index on disk does not know yet.";
         family("store_unwritten_entries", "gauge", help, store.unwritten as u64);

@@ -7,6 +7,8 @@
 
 mod admission;
 mod builder;
+mod descriptors;
+mod directory;
 mod framed;
 mod io;
 mod metrics;
@@ -16,14 +18,17 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 pub use builder::{NodeBuilder, TokenOptions};
-pub(crate) use framed::{CONTROL_PROTOCOL, ControlReader, LANE_PROTOCOL, write_control};
+pub(crate) use directory::Directory;
+pub(crate) use framed::{
+    CONTROL_PROTOCOL, ControlReader, FRAME_MAX, LANE_PROTOCOL, in_time, read_frame, write_control,
+};
 pub(crate) use io::IoPool;
 pub(crate) use metrics::Metrics;
 
@@ -31,7 +36,7 @@ use crate::net::{Host, Incoming};
 use crate::source::Registry;
 use crate::store::Store;
 use crate::trust::{self, Claims, Coordinators, Identity, Membership, OriginTrust, Roles, Token};
-use crate::wire::control::TaskInfo;
+use crate::wire::control::{Neighbour, TaskInfo};
 use crate::wire::statement::Signed;
 use crate::wire::{Address, PeerId};
 use crate::{Error, ErrorKind, Result};
@@ -51,6 +56,15 @@ const ADDRESSES_MAX: usize = trust::ADDRESSES_MAX;
 #[derive(Clone)]
 pub struct Node(Arc<Inner>);
 
+/// A handle that does not keep the node alive.
+pub(crate) struct WeakNode(Weak<Inner>);
+
+impl WeakNode {
+    pub(crate) fn upgrade(&self) -> Option<Node> {
+        self.0.upgrade().map(Node)
+    }
+}
+
 struct Inner {
     runtime: Handle,
     identity: Arc<Identity>,
@@ -67,6 +81,9 @@ struct Inner {
     lanes: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     write_budget: Arc<Semaphore>,
     seed: AtomicBool,
+    schedules: AtomicBool,
+    directory: Mutex<Directory>,
+    started: Instant,
     triggers: Mutex<Option<mpsc::Sender<TaskInfo>>>,
     shared: Mutex<HashMap<TypeId, Weak<dyn Any + Send + Sync>>>,
     numbers: AtomicU64,
@@ -121,6 +138,7 @@ impl Node {
 
     /// Its metrics in the Prometheus text format.
     pub fn metrics_text(&self) -> String {
+        self.0.metrics.members.set(self.directory(|directory, _| directory.len() as u64));
         self.0.metrics.text(self.0.store.usage())
     }
 
@@ -133,6 +151,11 @@ impl Node {
         self.0.host.clone().shutdown().await;
         let store = Arc::clone(&self.0.store);
         Ok(self.0.io.run(move || store.flush()).await??)
+    }
+
+    /// A handle that does not keep it alive.
+    pub(crate) fn downgrade(&self) -> WeakNode {
+        WeakNode(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -209,6 +232,20 @@ impl Node {
 
     pub(crate) fn may_seal(&self) -> bool {
         self.acts_as_seed() && self.claims().roles.contains(Roles::SEED)
+    }
+
+    /// Whether a scheduler runs on it.
+    pub(crate) fn schedules(&self) -> bool {
+        self.0.schedules.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_schedules(&self, schedules: bool) {
+        self.0.schedules.store(schedules, Ordering::Release);
+    }
+
+    /// The members that it knows, and the time by which they are kept.
+    pub(crate) fn directory<T>(&self, work: impl FnOnce(&mut Directory, Duration) -> T) -> T {
+        work(&mut lock(&self.0.directory), self.0.started.elapsed())
     }
 
     /// A scheduler wants this seed to take part in a task. More than it can take are dropped: the scheduler then
@@ -297,8 +334,21 @@ fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|_| now_unix())
 }
 
+/// Where a member may be dialled, by its own signed record; `None` if that does not hold.
+///
+/// Only where whoever named it sees it, or somebody could send ten thousand hosts to a stranger.
+pub(crate) fn addresses_of(member: &Neighbour) -> Option<Vec<Address>> {
+    let Some(record) = &member.record else { return Some(Vec::new()) };
+    let addresses = trust::open_record(record, member.peer)
+        .inspect_err(|error| tracing::debug!(peer = %member.peer, %error, "a member's record does not hold"))
+        .ok()?;
+    let seen = member.seen_ip.as_deref().and_then(ip_of_bytes);
+    let there = |address: &Address| seen.is_none() || address.ip().is_none_or(|ip| Some(ip) == seen);
+    Some(addresses.into_iter().filter(there).collect())
+}
+
 /// An IP address from its 4 or 16 bytes.
-pub(crate) fn ip_of_bytes(bytes: &[u8]) -> Option<IpAddr> {
+fn ip_of_bytes(bytes: &[u8]) -> Option<IpAddr> {
     if let Ok(four) = <[u8; 4]>::try_from(bytes) {
         return Some(four.into());
     }

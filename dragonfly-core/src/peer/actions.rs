@@ -41,14 +41,14 @@ impl Actor {
                 }
             }
             Action::Blame { host, task, piece } => {
-                let (peer, task) = (self.hosts.peer(host), self.task_of(task));
-                tracing::warn!(?peer, ?task, piece, "a neighbour sent bytes that do not match their hash");
+                let task = self.task_of(task);
+                self.blame(host, &format!("piece {piece} of {task:?} does not match its hash"));
             }
             Action::Cancel { host, request } => self.send(host, LaneCommand::Cancel { request: request.0 }),
             Action::Close { host } => self.close_lane(host),
             Action::Dial { host } => self.dial(host),
             Action::Done { task } => self.completed(task),
-            Action::Fetch { task, lease, .. } => self.fetch(task, lease),
+            Action::Fetch { task, lease, pieces } => self.fetch(task, lease, pieces),
             Action::Open { host, task } => self.open_task(host, task),
             Action::Ready { task, .. } => {
                 if let Some(content) = self.contents.get(&task) {
@@ -77,6 +77,17 @@ impl Actor {
             Action::SendLost { host, task, runs } => {
                 let runs = runs.into_iter().map(Into::into).collect();
                 self.send(host, LaneCommand::Lost { key: task, runs });
+            }
+            Action::Stalled { host, silent } => {
+                let peer = self.hosts.peer(host).map(|peer| peer.to_string()).unwrap_or_default();
+                tracing::info!(peer, ?silent, "a neighbour sends nothing of what it was asked for: others are asked");
+                self.node.metrics().neighbours_stalled.add(1);
+                let why = format!("the neighbour {peer} sent nothing of what it was asked for, for {silent:.0?}");
+                for content in self.contents.values().filter(|content| !content.is_complete()) {
+                    if self.swarm.neighbours(content.key).any(|other| other == host) {
+                        content.set_trouble(&why);
+                    }
+                }
             }
             Action::Serve { host, task, request, piece, skip } => {
                 if let Some(content) = self.contents.get(&task) {

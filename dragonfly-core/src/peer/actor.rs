@@ -7,11 +7,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::announce;
 use super::authorities::Authorities;
 use super::content::{Content, State};
 use super::event::{Command, Event};
@@ -22,7 +24,7 @@ use super::tasks::Task;
 use crate::node::Node;
 use crate::scheduler::Coordinator;
 use crate::swarm::{self, Input, LeaseKey, Swarm, TaskKey, Time};
-use crate::task::TaskId;
+use crate::task::{Generation, TaskId};
 
 /// How many queued events are taken before the core's actions are carried out.
 const BATCH_MAX: usize = 128;
@@ -39,7 +41,8 @@ pub(super) struct Actor {
     pub(super) authorities: Authorities,
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) leases: HashMap<(TaskKey, LeaseKey), Lease>,
-    pub(super) next_key: u32,
+    /// The number of the next generation that takes part.
+    pub(super) keys: Arc<AtomicU32>,
     started: Instant,
     stop: CancellationToken,
     /// Who waits for the end.
@@ -66,7 +69,7 @@ impl Actor {
             coordinator,
             leases: HashMap::new(),
             node,
-            next_key: 0,
+            keys: Arc::default(),
             started: Instant::now(),
             stop,
             ending: Vec::new(),
@@ -75,7 +78,9 @@ impl Actor {
 
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Event>) {
         let lanes = self.accept_lanes();
+        let mut evicted = self.watch_evictions();
         self.start_authorities();
+        self.announce_held();
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
             let deadline = self.swarm.next_deadline();
@@ -97,6 +102,7 @@ impl Actor {
                         self.handle(event);
                     }
                 }
+                Some((task, generation)) = evicted.recv() => self.evicted(task, generation),
                 () = due => self.input(Input::Deadline),
             }
             self.carry_out();
@@ -118,6 +124,28 @@ impl Actor {
                 }
             }
         })
+    }
+
+    /// What was held before the start is offered again, where there is anybody to offer it to.
+    fn announce_held(&self) {
+        if !self.node.is_alone() && self.node.upload_slots() > 0 {
+            self.node.spawn(announce::run(self.node.clone(), Arc::clone(&self.keys), self.events.clone()));
+        }
+    }
+
+    /// Has the store tell what it evicts of what takes part in the swarm. That bounds the queue: each of these goes
+    /// once.
+    fn watch_evictions(&self) -> mpsc::UnboundedReceiver<(TaskId, Generation)> {
+        let (sender, queue) = mpsc::unbounded_channel();
+        // Contents hold their entries, and these the store that is given this: it must not hold them in turn.
+        let registry = self.registry.downgrade();
+        self.node.store().on_evicted(Box::new(move |key| {
+            if registry.contains(key.task, key.generation) {
+                // An engine that has stopped serves nothing.
+                let _ = sender.send((key.task, key.generation));
+            }
+        }));
+        queue
     }
 
     /// Gives back what is held for others: leases, sessions, lanes.
@@ -159,12 +187,16 @@ impl Actor {
             Event::Command(command) => self.command(command),
             Event::Described { task, lease, outcome } => self.described(task, lease, outcome),
             Event::Dialled { host, outcome } => self.dialled(host, outcome),
+            Event::Held(held) => self.held(*held),
             Event::IncomingLane(incoming) => self.incoming_lane(incoming),
             Event::Input(input) => self.input(input),
             Event::Lane { host, lane, event } => self.lane(host, lane, event),
             Event::LeaseEnded { task, lease, end, outcome } => self.lease_ended(task, lease, end, outcome),
             Event::LeaseProgress { task, lease, end } => self.lease_progress(task, lease, end),
+            Event::Reassess => self.reassess(),
+            Event::SeekOver { task, number } => self.seek_over(task, number),
             Event::Spooling { task, lease } => self.spooling(task, lease),
+            Event::SpoolFailed { task, error } => self.spool_failed(task, &error),
             Event::StoreFailed { task, error } => self.store_failed(task, error),
         }
     }
@@ -172,6 +204,8 @@ impl Actor {
     fn command(&mut self, command: Command) {
         match command {
             Command::Discard { task, generation, done } => self.discard(task, generation, done),
+            Command::Blame { peers, why } => peers.into_iter().for_each(|peer| self.blame_peer(peer, &why)),
+            Command::Distrust { task, generation, done } => self.distrust(task, generation, done),
             Command::Neighbours { task, reply } => {
                 let key = self.tasks.get(&task).and_then(|task| task.current);
                 let count = key.map_or(0, |key| self.swarm.neighbours(key).count());

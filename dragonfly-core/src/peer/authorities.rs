@@ -1,139 +1,355 @@
 //! Which coordinator a task belongs to, and what this host says to it.
+//!
+//! A scheduler, where there is one: rendezvous hashing says which. Else the member that an *anchor* names: one of
+//! those that this host was told to meet at, so that all who want a task meet although they know different
+//! members. Else, with no anchor to be reached, the member that this host's own directory names.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::actor::Actor;
 use super::authority;
-use super::event::{AuthorityEvent, AuthorityId};
+use super::event::{AuthorityEvent, AuthorityId, Event};
+use crate::node::addresses_of;
 use crate::swarm::Input;
 use crate::task::{TaskId, rendezvous_score};
-use crate::wire::PeerId;
-use crate::wire::control::{ToCoordinator, ToMember};
+use crate::wire::control::{Neighbour, ToCoordinator, ToMember};
+use crate::wire::{Address, PeerId};
 
 /// This host's own coordinator.
 pub(super) const LOCAL: AuthorityId = AuthorityId(0);
 
+/// An anchor that is being reached is waited for so long before others are asked in its place.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// So long a member may take to say who coordinates a task.
+const SEEK_MAX: Duration = Duration::from_secs(3);
+
+/// Sessions with members that coordinate something for this host, beside those that it was told of.
+const FOUND_MAX: usize = 64;
+
+/// Tasks that are moved to another coordinator at a time, and the pause between: a coordinator that comes back, or
+/// takes over, is not stormed. Those that somebody waits for go first.
+const MOVED_AT_ONCE: usize = 64;
+const MOVE_PAUSE: Duration = Duration::from_millis(200);
+
 #[derive(Default)]
-pub(super) struct Authorities(BTreeMap<AuthorityId, Authority>);
+pub(super) struct Authorities {
+    all: BTreeMap<AuthorityId, Authority>,
+    last: u32,
+    questions: u64,
+    /// Whether a look at all tasks is due already.
+    reassessing: bool,
+}
 
 struct Authority {
+    /// Who it is; unknown for this host's own until it is up.
+    peer: Option<PeerId>,
+    kind: Kind,
     state: AuthorityState,
+    _stop: Option<DropGuard>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Named by an operator or a token.
+    Anchor,
+    /// Named by another member for some task.
+    Found,
+    Local,
 }
 
 enum AuthorityState {
-    /// The first attempt is under way, or a new one after a session ended.
-    Connecting,
+    /// An attempt is under way, since then.
+    Connecting(Instant),
     /// The last attempt failed.
     Unreachable,
     Up {
         commands: mpsc::Sender<ToCoordinator>,
-        peer: PeerId,
+        /// Whether it is a scheduler, once it has said so.
+        scheduler: Option<bool>,
     },
+}
+
+/// How the coordinator of a task is found where no scheduler has it.
+#[derive(Debug, Default)]
+pub(super) struct Meeting {
+    /// Who was asked, and the number of the question.
+    asked: Option<(AuthorityId, u64)>,
+    /// Who was named.
+    named: Option<AuthorityId>,
+    /// Who was named before and could not be reached.
+    lost: Option<PeerId>,
+}
+
+/// What to do about a task next.
+enum Next {
+    Join(AuthorityId),
+    Seek(AuthorityId),
+    Wait,
 }
 
 impl Authorities {
     fn is_up(&self, id: AuthorityId) -> bool {
-        self.0.get(&id).is_some_and(|authority| matches!(authority.state, AuthorityState::Up { .. }))
+        let state = self.all.get(&id).map(|authority| &authority.state);
+        matches!(state, Some(AuthorityState::Up { scheduler: Some(_), .. }))
     }
 
-    /// The coordinator for a task: of those that are up, the one that rendezvous hashing names; this host's own
-    /// once none of the others can be reached. `None`: not known yet.
-    fn of(&self, task: &TaskId) -> Option<AuthorityId> {
-        let remote = || self.0.iter().filter(|(id, _)| **id != LOCAL);
-        let best = remote().filter_map(|(id, authority)| match &authority.state {
-            AuthorityState::Up { peer, .. } => Some((rendezvous_score(task, peer.public_key()), *id)),
+    fn is_pending(&self, id: AuthorityId) -> bool {
+        self.all.get(&id).is_some_and(|authority| match authority.state {
+            AuthorityState::Connecting(since) => since.elapsed() < PATIENCE,
+            AuthorityState::Up { scheduler, .. } => scheduler.is_none(),
+            AuthorityState::Unreachable => false,
+        })
+    }
+
+    /// The one of these authorities that are up that suits the task best.
+    fn best(&self, task: &TaskId, which: impl Fn(&Authority, bool) -> bool) -> Option<AuthorityId> {
+        let up = self.all.iter().filter_map(|(id, authority)| match (&authority.state, authority.peer) {
+            (AuthorityState::Up { scheduler: Some(scheduler), .. }, Some(peer)) if which(authority, *scheduler) => {
+                Some((rendezvous_score(task, peer.public_key()), *id))
+            }
             _ => None,
         });
-        if let Some((_, id)) = best.max() {
-            return Some(id);
+        up.max().map(|(_, id)| id)
+    }
+
+    fn next(&self, task: &TaskId, meeting: &Meeting) -> Next {
+        if let Some(scheduler) = self.best(task, |_, scheduler| scheduler) {
+            return Next::Join(scheduler);
         }
-        let waiting = remote().any(|(_, authority)| matches!(authority.state, AuthorityState::Connecting));
-        (!waiting && self.is_up(LOCAL)).then_some(LOCAL)
+        let anchors = || self.all.iter().filter(|(_, authority)| authority.kind == Kind::Anchor);
+        if anchors().any(|(id, _)| self.is_pending(*id)) || !self.is_up(LOCAL) {
+            return Next::Wait;
+        }
+        match meeting.named {
+            Some(named) if self.is_up(named) => return Next::Join(named),
+            Some(named) if self.is_pending(named) => return Next::Wait,
+            _ => {}
+        }
+        if meeting.asked.is_some() {
+            return Next::Wait;
+        }
+        Next::Seek(self.best(task, |authority, _| authority.kind == Kind::Anchor).unwrap_or(LOCAL))
+    }
+
+    fn by_peer(&self, peer: PeerId) -> Option<AuthorityId> {
+        self.all.iter().find(|(_, authority)| authority.peer == Some(peer)).map(|(id, _)| *id)
     }
 }
 
 impl Actor {
     pub(super) fn start_authorities(&mut self) {
-        let connecting = || Authority { state: AuthorityState::Connecting };
         let stream = self.coordinator.local_session();
-        self.authorities.0.insert(LOCAL, connecting());
         let seed = self.node.acts_as_seed();
+        let state = AuthorityState::Connecting(Instant::now());
+        let peer = Some(self.node.peer_id());
+        self.authorities.all.insert(LOCAL, Authority { peer, kind: Kind::Local, state, _stop: None });
         self.node.spawn(authority::keep_local(self.node.clone(), LOCAL, stream, seed, self.events.clone()));
-        for (addresses, number) in self.node.coordinators().into_iter().zip(1..) {
-            let id = AuthorityId(number);
-            self.authorities.0.insert(id, connecting());
-            self.node.spawn(authority::keep(self.node.clone(), id, addresses, seed, self.events.clone()));
+        for addresses in self.node.coordinators() {
+            self.start_authority(addresses, Kind::Anchor);
         }
+        self.reassess_after(PATIENCE);
+    }
+
+    fn start_authority(&mut self, addresses: Vec<Address>, kind: Kind) -> AuthorityId {
+        self.authorities.last += 1;
+        let id = AuthorityId(self.authorities.last);
+        let stop = CancellationToken::new();
+        let peer = addresses.iter().find_map(Address::peer);
+        let keep = authority::keep(
+            self.node.clone(),
+            id,
+            addresses,
+            self.node.acts_as_seed(),
+            self.events.clone(),
+            stop.clone(),
+        );
+        self.node.spawn(keep);
+        let state = AuthorityState::Connecting(Instant::now());
+        self.authorities.all.insert(id, Authority { peer, kind, state, _stop: Some(stop.drop_guard()) });
+        id
     }
 
     pub(super) fn authority(&mut self, id: AuthorityId, event: AuthorityEvent) {
+        let Some(authority) = self.authorities.all.get_mut(&id) else { return };
         match event {
             AuthorityEvent::Message(message) => self.message(id, *message),
             AuthorityEvent::Up { commands, peer } => {
-                if let Some(authority) = self.authorities.0.get_mut(&id) {
-                    authority.state = AuthorityState::Up { commands, peer };
-                }
-                self.reassign(None);
+                (authority.peer, authority.state) = (Some(peer), AuthorityState::Up { commands, scheduler: None });
+                self.node.directory(|directory, _| directory.reached(peer));
             }
             AuthorityEvent::Down => {
-                if let Some(authority) = self.authorities.0.get_mut(&id) {
-                    authority.state = AuthorityState::Connecting;
-                }
-                let keys: Vec<_> = self.tasks.values().filter(|task| task.authority == Some(id)).collect();
-                let keys: Vec<_> = keys.into_iter().filter_map(|task| task.current).collect();
-                for task in keys {
-                    self.input(Input::AuthorityDown { task });
-                }
-                for task in self.tasks.values_mut().filter(|task| task.authority == Some(id)) {
-                    task.authority = None;
-                }
-                self.reassign(None);
+                authority.state = AuthorityState::Connecting(Instant::now());
+                self.lose(id);
+                self.reassess_after(PATIENCE);
             }
             AuthorityEvent::Unreachable(error) => {
-                if let Some(authority) = self.authorities.0.get_mut(&id) {
-                    authority.state = AuthorityState::Unreachable;
-                }
+                authority.state = AuthorityState::Unreachable;
                 tracing::debug!(?id, %error, "coordinator unreachable");
-                self.reassign(None);
+                let found = authority.kind == Kind::Found;
+                if let Some(peer) = authority.peer {
+                    self.node.directory(|directory, now| directory.unreachable(now, peer));
+                }
+                self.lose(id);
+                if found {
+                    self.authorities.all.remove(&id);
+                }
             }
         }
     }
 
-    /// Joins tasks at the coordinator that is theirs now: all of them, or one.
-    pub(super) fn reassign(&mut self, only: Option<TaskId>) {
-        let ids: Vec<TaskId> = match only {
-            Some(task) => vec![task],
-            None => self.tasks.keys().copied().collect(),
+    /// The tasks of a coordinator that is gone look for another.
+    fn lose(&mut self, id: AuthorityId) {
+        let peer = self.authorities.all.get(&id).and_then(|authority| authority.peer);
+        let connecting = self.authorities.is_pending(id);
+        let mut current = Vec::new();
+        for task in self.tasks.values_mut() {
+            if task.authority == Some(id) {
+                task.authority = None;
+                current.extend(task.current);
+            }
+            if task.meeting.asked.is_some_and(|(asked, _)| asked == id) {
+                task.meeting.asked = None;
+            }
+            if task.meeting.named == Some(id) && !connecting {
+                (task.meeting.named, task.meeting.lost) = (None, peer);
+            }
+        }
+        for task in current {
+            self.input(Input::AuthorityDown { task });
+        }
+        self.reassess();
+    }
+
+    fn reassess_after(&self, pause: Duration) {
+        self.spawn_event(async move {
+            tokio::time::sleep(pause).await;
+            Event::Reassess
+        });
+    }
+
+    /// Looks which tasks belong elsewhere now, some at a time, those that somebody waits for first.
+    pub(super) fn reassess(&mut self) {
+        let mut ids: Vec<(bool, TaskId)> = self.tasks.iter().map(|(id, task)| (task.wants.is_empty(), *id)).collect();
+        ids.sort_unstable();
+        let mut moved = 0;
+        for (_, id) in ids {
+            if moved >= MOVED_AT_ONCE {
+                if !std::mem::replace(&mut self.authorities.reassessing, true) {
+                    self.reassess_after(MOVE_PAUSE);
+                }
+                return;
+            }
+            moved += usize::from(self.reassign(id));
+        }
+        self.authorities.reassessing = false;
+        self.drop_idle_authorities();
+    }
+
+    /// Takes the next step of a task towards the coordinator that is its own now; whether there was one to take.
+    pub(super) fn reassign(&mut self, id: TaskId) -> bool {
+        let Some(task) = self.tasks.get(&id) else { return false };
+        let next = match task.scope.is_local() {
+            true if self.authorities.is_up(LOCAL) => Next::Join(LOCAL),
+            true => Next::Wait,
+            false => self.authorities.next(&id, &task.meeting),
         };
-        for id in ids {
-            let Some(task) = self.tasks.get(&id) else { continue };
-            let target = if task.scope.is_local() { Some(LOCAL) } else { self.authorities.of(&id) };
-            let Some(target) = target.filter(|target| self.authorities.is_up(*target)) else { continue };
-            if task.authority == Some(target) {
-                continue;
+        match next {
+            Next::Wait => false,
+            Next::Join(target) if task.authority == Some(target) => false,
+            Next::Join(target) => {
+                if let Some(old) = task.authority {
+                    self.tell(old, ToCoordinator::Leave(id));
+                }
+                self.join(id, target);
+                true
             }
-            // A complete task stays where it is: moving it brings nobody anything.
-            let settled = task.authority.is_some() && task.wants.is_empty();
-            if settled {
-                continue;
+            // Whoever coordinates it already goes on doing so.
+            Next::Seek(_) if task.authority.is_some_and(|known| self.authorities.is_up(known)) => false,
+            Next::Seek(target) => {
+                self.seek(id, target);
+                true
             }
-            if let Some(old) = task.authority {
-                self.tell(old, ToCoordinator::Leave(id));
-            }
-            self.join(id, target);
+        }
+    }
+
+    fn seek(&mut self, id: TaskId, target: AuthorityId) {
+        self.authorities.questions += 1;
+        let number = self.authorities.questions;
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.meeting.asked = Some((target, number));
+        let lost = task.meeting.lost;
+        self.tell(target, ToCoordinator::Seek { task: id, lost });
+        self.spawn_event(async move {
+            tokio::time::sleep(SEEK_MAX).await;
+            Event::SeekOver { task: id, number }
+        });
+    }
+
+    /// Who was asked does not answer: this host's own directory has to do.
+    pub(super) fn seek_over(&mut self, id: TaskId, number: u64) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if task.meeting.asked.is_none_or(|(_, asked)| asked != number) {
+            return;
+        }
+        task.meeting.asked = None;
+        tracing::debug!(task = %task.label, "nobody said who coordinates it");
+        self.seek(id, LOCAL);
+    }
+
+    /// A member says who coordinates a task.
+    fn named(&mut self, from: AuthorityId, id: TaskId, to: &Neighbour) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if task.meeting.asked.is_none_or(|(asked, _)| asked != from) {
+            return;
+        }
+        task.meeting.asked = None;
+        let known = self.authorities.by_peer(to.peer);
+        let id_of = match known {
+            Some(known) => Some(known),
+            None => self.meet(to),
+        };
+        // Too many sessions, or nowhere to find it: this host does without others.
+        let named = id_of.unwrap_or(LOCAL);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.meeting.named = Some(named);
+        }
+        self.reassign(id);
+    }
+
+    /// Opens a session with a member.
+    fn meet(&mut self, member: &Neighbour) -> Option<AuthorityId> {
+        self.drop_idle_authorities();
+        let found = self.authorities.all.values().filter(|authority| authority.kind == Kind::Found).count();
+        let addresses = addresses_of(member).filter(|addresses| !addresses.is_empty() && found < FOUND_MAX)?;
+        let addresses = addresses.into_iter().map(|address| address.with_peer(member.peer)).collect();
+        Some(self.start_authority(addresses, Kind::Found))
+    }
+
+    /// Ends the sessions with members that coordinate nothing for this host any more.
+    fn drop_idle_authorities(&mut self) {
+        let needed = |id: &AuthorityId| {
+            self.tasks.values().any(|task| task.authority == Some(*id) || task.meeting.named == Some(*id))
+        };
+        let found = self.authorities.all.iter().filter(|(_, authority)| authority.kind == Kind::Found);
+        let idle: Vec<AuthorityId> = found.map(|(id, _)| *id).filter(|id| !needed(id)).collect();
+        for id in idle {
+            self.authorities.all.remove(&id);
         }
     }
 
     /// Sends a message; a coordinator that lags behind loses its session and is taken up anew.
     pub(super) fn tell(&mut self, id: AuthorityId, message: ToCoordinator) {
-        let Some(authority) = self.authorities.0.get_mut(&id) else { return };
-        if let AuthorityState::Up { commands, peer } = &authority.state
+        let Some(authority) = self.authorities.all.get_mut(&id) else { return };
+        if let AuthorityState::Up { commands, .. } = &authority.state
             && let Err(mpsc::error::TrySendError::Full(_)) = commands.try_send(message)
         {
-            tracing::warn!(coordinator = %peer, "a coordinator does not keep up: its session is closed");
-            authority.state = AuthorityState::Connecting;
+            tracing::warn!(coordinator = ?authority.peer, "a coordinator does not keep up: its session is closed");
+            authority.state = AuthorityState::Connecting(Instant::now());
         }
     }
 
@@ -151,10 +367,9 @@ impl Actor {
             ToMember::Failed { task, .. }
             | ToMember::Neighbours { task, .. }
             | ToMember::NoLease { task, .. }
-            | ToMember::Redirect { task, .. }
             | ToMember::Revoked { task, .. } => Some(*task),
             ToMember::Granted(granted) => Some(granted.task),
-            ToMember::Trigger(_) | ToMember::Welcome { .. } => None,
+            ToMember::Members(_) | ToMember::Redirect { .. } | ToMember::Trigger(_) | ToMember::Welcome { .. } => None,
         };
         if let Some(task) = of_task
             && self.tasks.get(&task).and_then(|task| task.authority) != Some(id)
@@ -162,19 +377,29 @@ impl Actor {
             return;
         }
         match message {
-            ToMember::Welcome { .. } => {}
+            ToMember::Welcome { scheduler: says, .. } => {
+                let authority = self.authorities.all.get_mut(&id);
+                if let Some(AuthorityState::Up { scheduler, .. }) = authority.map(|authority| &mut authority.state)
+                    && scheduler.replace(says) != Some(says)
+                {
+                    self.reassess();
+                }
+            }
             ToMember::Current(current) => self.current(current),
             ToMember::Failed { task, failure } => self.task_failed(task, &failure),
             ToMember::Granted(granted) => self.granted(granted),
+            ToMember::Members(members) => {
+                let sound: Vec<_> = members.into_iter().filter(|member| addresses_of(member).is_some()).collect();
+                self.node.directory(|directory, _| sound.into_iter().for_each(|member| directory.named(member)));
+            }
             ToMember::Neighbours { task, hosts } => self.neighbours(task, hosts),
             ToMember::NoLease { task, retry_ms } => {
-                let retry = retry_ms.map(|ms| std::time::Duration::from_millis(ms.into()));
+                let retry = retry_ms.map(|ms| Duration::from_millis(ms.into()));
                 if let Some(key) = self.tasks.get(&task).and_then(|task| task.current) {
                     self.input(Input::LeaseNone { task: key, retry });
                 }
             }
-            // Coordinators are configured here; who coordinates is not yet learnt from others.
-            ToMember::Redirect { .. } => {}
+            ToMember::Redirect { task, to } => self.named(id, task, &to),
             ToMember::Revoked { task, lease } => self.revoked(task, lease),
             ToMember::Trigger(info) => self.triggered(info),
         }

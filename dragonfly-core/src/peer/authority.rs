@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::event::{AuthorityEvent, AuthorityId, Event};
 use crate::node::{ControlReader, Node, write_control};
@@ -35,7 +36,13 @@ pub(super) async fn keep(
     addresses: Vec<Address>,
     seed: bool,
     events: mpsc::Sender<Event>,
+    stop: CancellationToken,
 ) {
+    // In whatever it is when it is no longer needed: the stream closes with it.
+    let _ = stop.run_until_cancelled(keep_up(node, id, addresses, seed, events)).await;
+}
+
+async fn keep_up(node: Node, id: AuthorityId, addresses: Vec<Address>, seed: bool, events: mpsc::Sender<Event>) {
     let mut backoff = BACKOFF.0;
     loop {
         let session = connect(&node, &addresses).await;
@@ -124,7 +131,7 @@ async fn run(
                     }
                 };
                 silent = Instant::now() + interval * SILENT_INTERVALS_MAX;
-                if let ToMember::Welcome { interval_ms } = message {
+                if let ToMember::Welcome { interval_ms, .. } = message {
                     let asked = Duration::from_millis(u64::from(interval_ms));
                     interval = asked.clamp(INTERVAL_BOUNDS.0, INTERVAL_BOUNDS.1);
                     silent = Instant::now() + interval * SILENT_INTERVALS_MAX;

@@ -9,8 +9,9 @@ use crate::Error;
 use crate::node::Node;
 use crate::store::{Entry, StoreError, UseGuard};
 use crate::swarm::TaskKey;
-use crate::task::{Generation, Layout, PieceHash, PieceIndex, TaskId, root_of};
+use crate::task::{Generation, HaveMap, Layout, PieceHash, PieceIndex, TaskId, root_of};
 use crate::trust::EvidenceVerifier;
+use crate::wire::PeerId;
 use crate::wire::codec;
 use crate::wire::statement::Evidence;
 
@@ -60,7 +61,9 @@ pub(crate) struct Content {
     /// How many items of evidence were kept with the entry.
     kept: AtomicU32,
     state: watch::Sender<State>,
-    /// What takes part in the swarm is neither evicted nor removed.
+    /// What last kept it from going on.
+    trouble: Mutex<Option<String>>,
+    /// While it is downloaded or wanted it is neither evicted nor removed.
     guard: Mutex<Option<UseGuard>>,
 }
 
@@ -75,7 +78,7 @@ impl Content {
         let layout = entry.described().layout;
         let have = entry.have();
         let kept = entry.evidence().len() as u32;
-        let bytes_held = have.iter().filter_map(|piece| layout.length_of(piece)).sum();
+        let bytes_held = bytes_of(&layout, &have);
         let state = if have.is_complete() { State::Complete } else { State::Running(0) };
         Ok(Self {
             key,
@@ -91,6 +94,7 @@ impl Content {
             neighbours: AtomicU64::new(0),
             kept: AtomicU32::new(kept),
             state: watch::Sender::new(state),
+            trouble: Mutex::default(),
         })
     }
 
@@ -131,6 +135,16 @@ impl Content {
         });
     }
 
+    /// Notes what keeps it from going on, for the message if nothing else helps.
+    pub(crate) fn set_trouble(&self, why: &str) {
+        *self.trouble.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(why.to_owned());
+    }
+
+    /// What last kept it from going on.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
     /// Ends it; the first end stands.
     pub(crate) fn end(&self, end: State) {
         self.state.send_if_modified(|state| {
@@ -143,9 +157,22 @@ impl Content {
         });
     }
 
-    /// Lets the store evict or remove it from now on: it takes part in the swarm no more.
-    pub(crate) fn retire(&self) {
+    /// Lets the store evict or remove it from now on: it is complete and nobody here wants it, or it takes part in
+    /// the swarm no more. What is being served has guards of its own.
+    pub(crate) fn rest(&self) {
         self.guard.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+    }
+
+    /// Keeps the store from evicting or removing it again.
+    ///
+    /// # Errors
+    /// It was removed meanwhile.
+    pub(crate) fn wake(&self) -> Result<(), StoreError> {
+        let mut guard = self.guard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if guard.is_none() {
+            *guard = Some(self.entry.use_guard()?);
+        }
+        Ok(())
     }
 
     pub(crate) fn is_complete(&self) -> bool {
@@ -176,6 +203,26 @@ impl Content {
     pub(crate) fn neighbours(&self) -> u32 {
         self.neighbours.load(Ordering::Relaxed) as u32
     }
+
+    /// Whether any of it came by way of others, whose word was taken for what it is.
+    pub(crate) fn from_others(&self) -> bool {
+        self.bytes_from_origin.load(Ordering::Relaxed) < self.layout.length()
+    }
+
+    /// Who attested which value of each piece.
+    pub(crate) fn attested(&self) -> Vec<Option<(PeerId, PieceHash)>> {
+        let evidence = self.evidence();
+        (0..self.layout.pieces()).map(|piece| evidence.value(piece)).collect()
+    }
+
+    /// Bytes of it that are held now.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        bytes_of(&self.layout, &self.entry.have())
+    }
+}
+
+fn bytes_of(layout: &Layout, have: &HaveMap) -> u64 {
+    have.iter().filter_map(|piece| layout.length_of(piece)).sum()
 }
 
 impl std::fmt::Debug for Content {

@@ -13,7 +13,8 @@ use super::content::{Content, Counts, State};
 use super::engine::{Engine, Want};
 use super::follow::Follower;
 use super::{Event, Proof, Receipt, Request};
-use crate::task::{Algorithm, Digest};
+use crate::task::{Algorithm, Digest, PieceHash};
+use crate::wire::PeerId;
 use crate::{Error, ErrorKind, Result};
 
 /// How many progress events wait for a slow reader before the oldest are dropped.
@@ -25,6 +26,9 @@ const RESTARTS_MAX: u32 = 8;
 /// Without a new piece for so long, a download fails. Longer than every bound beneath it, each of which would
 /// have found another way by then.
 const STALLED_MAX: Duration = Duration::from_secs(120);
+
+/// The reason where no origin and no neighbour failed.
+const NO_WAY: &str = "no neighbour has what is missing, and nobody was allowed to ask the origin";
 
 /// A download under way. It is a future of its [`Receipt`]; [`Download::events`] shows progress meanwhile.
 ///
@@ -134,9 +138,10 @@ impl std::fmt::Debug for Events {
 async fn run(engine: Engine, request: Request, events: broadcast::Sender<Event>) -> Result<Receipt> {
     let started = Instant::now();
     let mut want = engine.want(&request).await?;
+    let mut given = Given { request: &request, events: &events, started, attested: None };
     for _ in 0..RESTARTS_MAX {
         let (content, before) = want.content().await?;
-        if let Some(receipt) = complete(&engine, &mut want, (&content, before), &request, &events, started).await? {
+        if let Some(receipt) = complete(&engine, &mut want, (&content, before), &mut given).await? {
             return Ok(receipt);
         }
     }
@@ -144,14 +149,21 @@ async fn run(engine: Engine, request: Request, events: broadcast::Sender<Event>)
         .temporary(true))
 }
 
+/// What a download was started with.
+struct Given<'a> {
+    request: &'a Request,
+    events: &'a broadcast::Sender<Event>,
+    started: Instant,
+    /// What others attested of content that did not have the caller's digest, once that was so.
+    attested: Option<Vec<Option<(PeerId, PieceHash)>>>,
+}
+
 /// Follows one generation to its end; `None` if another took its place.
 async fn complete(
     engine: &Engine,
     want: &mut Want,
     (content, before): (&Arc<Content>, Counts),
-    request: &Request,
-    events: &broadcast::Sender<Event>,
-    started: Instant,
+    Given { request, events, started, attested }: &mut Given<'_>,
 ) -> Result<Option<Receipt>> {
     let layout = content.layout;
     let _ = events.send(Event::Described { length: layout.length() });
@@ -179,7 +191,9 @@ async fn complete(
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(Error::new(ErrorKind::Cancelled, "the engine has stopped")),
                 Err(_) => {
-                    let context = format!("no new piece for {STALLED_MAX:?}, {held} of {} bytes held", layout.length());
+                    let why = content.trouble().unwrap_or_else(|| NO_WAY.to_owned());
+                    let length = layout.length();
+                    let context = format!("no new piece for {STALLED_MAX:?}, {held} of {length} bytes held; last: {why}");
                     return Err(Error::new(ErrorKind::Timeout, context).temporary(true));
                 }
             },
@@ -192,10 +206,20 @@ async fn complete(
     let proof = match proof {
         Ok(proof) => proof,
         Err(error) => {
+            // Others had a hand in it: who attested what is wrong may have lied. The origin alone can tell.
+            if content.from_others() && request.back_to_source && attested.is_none() {
+                tracing::info!(task = ?content.task, error = %error, "what others attested is taken from the origin anew");
+                *attested = Some(content.attested());
+                engine.distrust(content).await;
+                return Ok(None);
+            }
             engine.discard(content).await;
             return Err(error);
         }
     };
+    if let Some(attested) = attested {
+        engine.blame_liars(content, attested).await;
+    }
     let output = follower.finish().await?;
     let Counts { from_origin, from_peers } = content.counts().since(before);
     Ok(Some(Receipt {

@@ -1,5 +1,6 @@
 //! The handle of the Peer engine, and what callers ask of it.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -10,11 +11,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::actor::Actor;
 use super::content::{Content, Counts, State};
 use super::event::{Command, Event, NewWant, Scope, WantId, WantStatus};
+use super::tasks::eighths;
 use super::{Request, resolve};
 use crate::node::Node;
 use crate::scheduler::Coordinator;
 use crate::swarm::TaskKey;
-use crate::task::{Generation, HaveMap, PieceIndex, TaskId};
+use crate::task::{Generation, PieceHash, PieceIndex, TaskId};
+use crate::wire::PeerId;
 use crate::wire::control::Held;
 use crate::{Error, ErrorKind, Result};
 
@@ -128,10 +131,10 @@ impl Engine {
         let id = WantId(self.0.wants.fetch_add(1, Ordering::Relaxed));
         let (status, watch) = watch::channel(WantStatus::Resolving);
         let task = resolved.info.task;
-        let stored = self.stored(task, &resolved.scope).await?;
+        let held = self.held_before(task, &resolved.scope).await?;
         let want = NewWant {
             id,
-            stored,
+            held,
             info: resolved.info,
             label: resolved.label,
             scope: resolved.scope,
@@ -145,30 +148,56 @@ impl Engine {
         Ok(Want { engine: self.clone(), task, id, status: watch, seen: None })
     }
 
-    /// The newest version of a task that the store has pieces of, as a coordinator is told of it: from an earlier
-    /// run, or from before the task was let go of.
-    async fn stored(&self, task: TaskId, scope: &Scope) -> Result<Option<Held>> {
-        let (store, network, tenant) = (Arc::clone(self.node().store()), self.node().network(), scope.tenant.clone());
-        let class = scope.class;
+    /// The newest generation that the store holds pieces of, from an earlier run or from before the task was let go
+    /// of: with its validator the origin can say that it is still current, instead of sending its start again.
+    async fn held_before(&self, task: TaskId, scope: &Scope) -> Result<Option<Held>> {
+        let node = self.node();
+        let (store, network) = (Arc::clone(node.store()), node.network());
+        let scope = scope.clone();
         let find = move || {
-            let entries = store.find(&network, &tenant, &task);
-            let entry = entries.iter().find(|entry| entry.key().class == class)?;
-            let described = entry.described();
+            let found = store.find(&network, &scope.tenant, &task);
+            let newest = found.into_iter().find(|entry| entry.key().class == scope.class)?;
+            let (have, described) = (newest.have(), newest.described());
+            // Without a validator nobody can say that it is current, unless it cannot change.
+            (described.fixed || described.validator.is_some()).then_some(())?;
             Some(Held {
-                generation: entry.key().generation,
+                generation: newest.key().generation,
                 length: described.layout.length(),
                 piece_length: described.layout.piece_length(),
                 validator: described.validator.clone(),
                 splittable: described.splittable,
-                eighths: eighths(&entry.have()),
+                eighths: eighths(&have),
             })
         };
-        self.node().io().run(find).await
+        node.io().run(find).await
     }
 
     /// Tells where a reader is: these pieces come first.
     pub(super) async fn window(&self, task: TaskKey, pieces: Range<PieceIndex>) {
         let _ = self.command(Command::Window { task, pieces }).await;
+    }
+
+    /// Shuns those who attested other values than those of `content`, which has the caller's digest.
+    pub(super) async fn blame_liars(&self, content: &Content, attested: &[Option<(PeerId, PieceHash)>]) {
+        let differs = |(piece, told): (u32, &Option<(PeerId, PieceHash)>)| {
+            let (signer, value) = (*told)?;
+            (content.entry.value(piece) != Some(value)).then_some(signer)
+        };
+        let peers: BTreeSet<PeerId> = (0..).zip(attested).filter_map(differs).collect();
+        if !peers.is_empty() {
+            let why = format!("what it attested of {:?} is not what the origin sends", content.task);
+            let _ = self.command(Command::Blame { peers, why }).await;
+        }
+    }
+
+    /// Forgets content that others attested and that does not have the caller's digest. The task is this host's own
+    /// from now on: it takes the content from the origin itself.
+    pub(super) async fn distrust(&self, content: &Content) {
+        let (done, wait) = oneshot::channel();
+        let (task, generation) = (content.task, content.generation);
+        if self.command(Command::Distrust { task, generation, done }).await.is_ok() {
+            let _ = wait.await;
+        }
     }
 
     /// Forgets content that is not what it should be.
@@ -204,11 +233,6 @@ impl Engine {
         }
         self.0.stopped.cancelled().await;
     }
-}
-
-/// How much of a task is held, in the measure that coordinators use: 8 is all of it, and nothing less is.
-pub(super) fn eighths(have: &HaveMap) -> u8 {
-    (u64::from(have.held()) * 8).checked_div(u64::from(have.pieces())).unwrap_or(8) as u8
 }
 
 fn stopped() -> Error {

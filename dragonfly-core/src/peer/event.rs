@@ -42,8 +42,8 @@ pub(super) struct NewWant {
     pub(super) label: String,
     pub(super) scope: Scope,
     pub(super) access: Option<OriginAccess>,
-    /// What the store has of the task, if it takes no part in the swarm yet.
-    pub(super) stored: Option<Held>,
+    /// What the store holds of it.
+    pub(super) held: Option<Held>,
     pub(super) age_max_ms: Option<u64>,
     pub(super) stale_ok: bool,
     pub(super) priority: u8,
@@ -71,6 +71,17 @@ impl Scope {
 pub(super) enum Command {
     /// The content is not what it should be: forget it.
     Discard {
+        task: TaskId,
+        generation: Generation,
+        done: oneshot::Sender<()>,
+    },
+    /// These hosts attested what is not so.
+    Blame {
+        peers: std::collections::BTreeSet<crate::wire::PeerId>,
+        why: String,
+    },
+    /// What others attested does not have the caller's digest: the task is taken from its origin by this host alone.
+    Distrust {
         task: TaskId,
         generation: Generation,
         done: oneshot::Sender<()>,
@@ -128,7 +139,10 @@ pub(super) enum LaneEvent {
     Conflicting {
         request: u32,
     },
-    Down,
+    /// It ended; for what the neighbour is to blame, if it is.
+    Down {
+        blame: Option<String>,
+    },
     Input(Input),
     Opened {
         task: TaskKey,
@@ -179,6 +193,8 @@ pub(super) enum Event {
         host: HostKey,
         outcome: Result<Stream>,
     },
+    /// The store has held it since before the start.
+    Held(Box<super::announce::HeldTask>),
     IncomingLane(Incoming),
     Input(Input),
     Lane {
@@ -197,10 +213,22 @@ pub(super) enum Event {
         lease: LeaseId,
         end: PieceIndex,
     },
+    /// Time to look again at which coordinator each task belongs to.
+    Reassess,
+    /// A question for the coordinator of a task has waited for long enough.
+    SeekOver {
+        task: TaskId,
+        number: u64,
+    },
     /// The answer to a describe lease has no length: the holder takes all of it before it can be described.
     Spooling {
         task: TaskId,
         lease: LeaseId,
+    },
+    /// Content of unknown length could not be taken in.
+    SpoolFailed {
+        task: TaskId,
+        error: Error,
     },
     StoreFailed {
         task: TaskKey,

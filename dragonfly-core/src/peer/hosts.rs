@@ -2,21 +2,31 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::actor::Actor;
 use super::content::Content;
 use super::event::{Event, LaneEvent};
 use super::lane::{self, COMMANDS_MAX, LaneCommand, LaneNumber};
 use crate::net::{Incoming, Stream};
-use crate::node::LANE_PROTOCOL;
+use crate::node::{LANE_PROTOCOL, addresses_of};
 use crate::swarm::{HostKey, Input, TaskKey};
-use crate::trust::open_record;
 use crate::wire::control::Neighbour;
 use crate::wire::lane::RejectReason;
 use crate::wire::{Address, PeerId};
 use crate::{Error, ErrorKind, Result};
+
+/// Hosts that are remembered, with addresses and blame: some megabytes. Beyond it those met longest ago go.
+pub(super) const HOSTS_MAX: usize = 16_384;
+
+/// A neighbour that was to blame is left alone for this long, doubled each time.
+const SHUNNED_MIN: Duration = Duration::from_secs(60);
+
+/// How often that doubles at most: 16 minutes.
+const STRIKES_MAX: u32 = 4;
 
 /// The hosts that this one has met, by number.
 #[derive(Default)]
@@ -24,12 +34,19 @@ pub(super) struct Hosts {
     by_peer: HashMap<PeerId, HostKey>,
     table: Vec<Host>,
     lanes: u64,
+    met: u64,
 }
 
 struct Host {
     peer: PeerId,
     addresses: Vec<Address>,
     lane: Option<OpenLane>,
+    /// It is neither dialled nor let in until then.
+    shunned: Option<Instant>,
+    /// How often it was to blame.
+    strikes: u32,
+    /// When it was met last, as a count.
+    met: u64,
 }
 
 struct OpenLane {
@@ -37,6 +54,8 @@ struct OpenLane {
     /// Whether this host opened it.
     ours: bool,
     commands: mpsc::Sender<LaneCommand>,
+    /// Ends it at once when it is replaced.
+    stop: CancellationToken,
     tasks: BTreeMap<TaskKey, Sides>,
 }
 
@@ -48,13 +67,48 @@ struct Sides {
     theirs: Option<bool>,
 }
 
+impl Host {
+    /// Whether it is to be left alone for now.
+    fn is_shunned(&self) -> bool {
+        self.shunned.is_some_and(|until| until > Instant::now())
+    }
+}
+
 impl Hosts {
     fn key(&mut self, peer: PeerId) -> HostKey {
-        let table = &mut self.table;
-        *self.by_peer.entry(peer).or_insert_with(|| {
-            table.push(Host { peer, addresses: Vec::new(), lane: None });
-            HostKey(table.len() as u32 - 1)
-        })
+        self.met += 1;
+        let met = self.met;
+        if let Some(key) = self.by_peer.get(&peer) {
+            if let Some(host) = self.table.get_mut(key.0 as usize) {
+                host.met = met;
+            }
+            return *key;
+        }
+        let host = Host { peer, addresses: Vec::new(), lane: None, shunned: None, strikes: 0, met };
+        let key = match self.free() {
+            Some(key) => {
+                self.by_peer.remove(&self.table[key].peer);
+                self.table[key] = host;
+                key
+            }
+            None => {
+                self.table.push(host);
+                self.table.len() - 1
+            }
+        };
+        let key = HostKey(key as u32);
+        self.by_peer.insert(peer, key);
+        key
+    }
+
+    /// A place in a full table: of the host without a lane that was met longest ago. What is still said of the one
+    /// that had it is said of a stranger then, which costs a dial at the most.
+    fn free(&self) -> Option<usize> {
+        if self.table.len() < HOSTS_MAX {
+            return None;
+        }
+        let idle = self.table.iter().enumerate().filter(|(_, host)| host.lane.is_none());
+        idle.min_by_key(|(_, host)| host.met).map(|(key, _)| key)
     }
 
     fn get(&mut self, host: HostKey) -> Option<&mut Host> {
@@ -80,24 +134,10 @@ impl Actor {
         if neighbour.peer == self.node.peer_id() {
             return None;
         }
-        let addresses = match &neighbour.record {
-            None => Vec::new(),
-            Some(record) => match open_record(record, neighbour.peer) {
-                Ok(addresses) => addresses,
-                Err(error) => {
-                    tracing::debug!(peer = %neighbour.peer, %error, "a neighbour's record does not hold");
-                    return None;
-                }
-            },
-        };
-        let seen = neighbour.seen_ip.as_deref().and_then(crate::node::ip_of_bytes);
+        let addresses = addresses_of(&neighbour)?;
         let host = self.hosts.key(neighbour.peer);
         if let Some(entry) = self.hosts.get(host) {
-            // Only where its coordinator sees it, or somebody could send ten thousand hosts to a stranger.
-            entry.addresses = addresses
-                .into_iter()
-                .filter(|address| seen.is_none() || address.ip().is_none_or(|ip| Some(ip) == seen))
-                .collect();
+            entry.addresses = addresses;
         }
         Some(host)
     }
@@ -106,6 +146,10 @@ impl Actor {
         let Some(host) = self.hosts.get(key) else { return };
         if host.lane.is_some() {
             self.input(Input::LaneUp { host: key });
+            return;
+        }
+        if host.is_shunned() {
+            self.input(Input::LaneDown { host: key });
             return;
         }
         let (peer, addresses, node) = (host.peer, host.addresses.clone(), self.node.clone());
@@ -125,8 +169,36 @@ impl Actor {
     }
 
     pub(super) fn incoming_lane(&mut self, incoming: Incoming) {
-        let host = self.hosts.key(incoming.peer);
-        self.start_lane(host, incoming.stream, false);
+        let key = self.hosts.key(incoming.peer);
+        if self.hosts.get(key).is_some_and(|host| host.is_shunned()) {
+            tracing::debug!(peer = %incoming.peer, "a lane of a peer that is shunned was refused");
+            return;
+        }
+        self.start_lane(key, incoming.stream, false);
+    }
+
+    /// [`Actor::blame`] by name.
+    pub(super) fn blame_peer(&mut self, peer: PeerId, why: &str) {
+        if peer != self.node.peer_id() {
+            let key = self.hosts.key(peer);
+            self.blame(key, why);
+        }
+    }
+
+    /// A neighbour did what only a broken or a hostile one does: its lane ends, and for a time it is neither
+    /// dialled nor let in. That stays on this host: it proves nothing to others.
+    pub(super) fn blame(&mut self, key: HostKey, why: &str) {
+        let Some(host) = self.hosts.get(key) else { return };
+        let shunned = SHUNNED_MIN * (1 << host.strikes.min(STRIKES_MAX));
+        host.strikes += 1;
+        host.shunned = Some(Instant::now() + shunned);
+        let peer = host.peer;
+        if let Some(lane) = host.lane.take() {
+            lane.stop.cancel();
+        }
+        tracing::warn!(%peer, why, ?shunned, "a neighbour is to blame: it is not asked for a time");
+        self.node.metrics().neighbours_blamed.add(1);
+        self.input(Input::LaneDown { host: key });
     }
 
     /// Runs a lane. If both hosts opened one at the same time, the one that the smaller id opened stays: both
@@ -139,7 +211,9 @@ impl Actor {
             Some(lane) if lane.ours != ours && !preferred => return,
             Some(_) => {
                 // A second one by the same side replaces the first: that one is broken, or its opener forgot it.
-                host.lane = None;
+                if let Some(lane) = host.lane.take() {
+                    lane.stop.cancel();
+                }
                 self.input(Input::LaneDown { host: key });
             }
             None => {}
@@ -147,11 +221,12 @@ impl Actor {
         self.hosts.lanes += 1;
         let number = LaneNumber(self.hosts.lanes);
         let (commands, queue) = mpsc::channel(COMMANDS_MAX);
+        let stop = CancellationToken::new();
         if let Some(host) = self.hosts.get(key) {
-            host.lane = Some(OpenLane { number, ours, commands, tasks: BTreeMap::new() });
+            host.lane = Some(OpenLane { number, ours, commands, stop: stop.clone(), tasks: BTreeMap::new() });
         }
         let (node, registry, events) = (self.node.clone(), self.registry.clone(), self.events.clone());
-        self.node.spawn(lane::run(node, (key, number), registry, stream, queue, events));
+        self.node.spawn(lane::run(node, (key, number), registry, stream, (queue, stop), events));
         self.input(Input::LaneUp { host: key });
     }
 
@@ -194,10 +269,11 @@ impl Actor {
         }
         match event {
             LaneEvent::Input(input) => self.input(input),
-            LaneEvent::Down => {
+            LaneEvent::Down { blame: None } => {
                 self.close_lane(host);
                 self.input(Input::LaneDown { host });
             }
+            LaneEvent::Down { blame: Some(why) } => self.blame(host, &why),
             LaneEvent::Opened { task, wanted } => {
                 if let Some(lane) = self.hosts.lane(host) {
                     lane.tasks.entry(task).or_default().theirs = Some(wanted);

@@ -155,7 +155,7 @@ impl Actor {
     }
 
     /// Keeps a task to this host from now on.
-    fn withdraw(&mut self, id: TaskId) {
+    pub(super) fn withdraw(&mut self, id: TaskId) {
         self.leave(id);
         self.deactivate(id);
         if let Some(task) = self.tasks.get_mut(&id) {
@@ -169,21 +169,24 @@ impl Actor {
         self.tell_of(task, ToCoordinator::LeaseFailed { task, lease, end, failure });
     }
 
-    /// The core wants a lease's range fetched.
-    pub(super) fn fetch(&mut self, key: TaskKey, lease: LeaseKey) {
+    /// The core wants `needed` of a lease's range fetched.
+    pub(super) fn fetch(&mut self, key: TaskKey, lease: LeaseKey, needed: Range<PieceIndex>) {
         let Some(content) = self.contents.get(&key).cloned() else { return };
         let Some(held) = self.leases.get(&(key, lease)) else { return };
         let Some(task) = self.tasks.get_mut(&content.task) else { return };
         let body = task.bodies.streams.remove(&lease.lease);
         let described = task.described.as_ref();
+        let splittable = described.is_some_and(|current| current.splittable);
+        // A response that is there already, and one that cannot be had in parts, start where the lease does.
+        let pieces = if body.is_none() && splittable { needed } else { held.pieces.clone() };
         let fetch = Fetch {
             node: self.node.clone(),
             sources: Arc::clone(self.node.sources()),
             access: task.access.clone(),
             validator: described.and_then(|current| current.validator.clone()),
-            splittable: described.is_some_and(|current| current.splittable),
+            splittable,
             lease,
-            pieces: held.pieces.clone(),
+            pieces,
             bundle: held.bundle.clone(),
             events: self.events.clone(),
             cancel: held.cancel.clone(),
@@ -230,7 +233,8 @@ impl Actor {
             // It was given up, and the coordinator told so, before it ended.
             return;
         }
-        let Some(task) = self.contents.get(&key).map(|content| content.task) else { return };
+        let Some(content) = self.contents.get(&key).cloned() else { return };
+        let task = content.task;
         match outcome {
             Ok(()) => {
                 self.tell_of(task, ToCoordinator::Done { task, lease: lease_id(lease) });
@@ -238,6 +242,7 @@ impl Actor {
             }
             Err(failure) => {
                 tracing::info!(?task, error = %failure.text, "a fetch from the origin failed");
+                content.set_trouble(&failure.text);
                 self.fail_lease(task, lease_id(lease), end, failure);
                 self.input(Input::OriginFailed { task: key, lease });
             }

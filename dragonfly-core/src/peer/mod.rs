@@ -7,6 +7,7 @@
 
 mod actions;
 mod actor;
+mod announce;
 mod authorities;
 mod authority;
 mod content;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::content::{Content, keep_evidence};
 use super::event::Event;
+use crate::Error;
 use crate::node::{Node, now_unix};
 use crate::source::{OpenRequest, Opened, OriginTrust, Registry, SourceError, SourceErrorKind};
 use crate::store::Spool;
@@ -187,7 +188,13 @@ async fn spool(
         };
         let outcome;
         (spool, outcome) = node.io().run(appended).await.map_err(|e| local_error(e.to_string()))?;
-        outcome.map_err(|e| local_error(e.to_string()))?;
+        if let Err(error) = outcome {
+            let failure = local_error(error.to_string());
+            let taken = format!("after {length} bytes of unknown length, none of which can be kept");
+            let error = Error::from(error).and(&taken);
+            let _ = events.send(Event::SpoolFailed { task, error }).await;
+            return Err(failure);
+        }
         if renewed.elapsed() >= PROGRESS_INTERVAL {
             renewed = Instant::now();
             let end = values.len() as u32;
@@ -288,7 +295,16 @@ impl Fetch {
             });
             while writes.len() >= WRITES_MAX || (piece + 1 == self.pieces.end && !writes.is_empty()) {
                 let Some((piece, value, length, written)) = writes.next().await else { break };
-                let fresh = written.map_err(|e| local(&e))?.map_err(|e| local(&e))?;
+                let fresh = match written.map_err(|e| local(&e))? {
+                    Ok(fresh) => fresh,
+                    Err(error) => {
+                        let failure = local(&error);
+                        // Who wants it here is told before the lease is given back.
+                        let failed = Event::StoreFailed { task: self.content.key, error: error.into() };
+                        let _ = self.events.send(failed).await;
+                        return Err(failure);
+                    }
+                };
                 if fresh {
                     self.content.count_origin(length);
                 }

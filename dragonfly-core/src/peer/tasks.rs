@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{oneshot, watch};
 
 use super::actor::Actor;
+use super::authorities::Meeting;
 use super::content::{Content, Counts, State};
-use super::engine::eighths;
 use super::event::{AuthorityId, Event, NewWant, Scope, WantId, WantStatus};
 use super::leases::Bodies;
 use super::origin::{OriginAccess, Spooled};
 use crate::node::now_unix;
-use crate::store::{Described, EntryKey};
+use crate::store::{Described, Entry, EntryKey};
 use crate::swarm::{Input, TaskKey, TaskOptions};
-use crate::task::{Generation, Layout, TaskId};
+use crate::task::{Generation, HaveMap, Layout, TaskId};
 use crate::trust::{Coordinators, EvidenceVerifier};
 use crate::wire::codec;
 use crate::wire::control::{Current, Failure, Granted, Held, Join, Neighbour, TaskInfo, ToCoordinator};
@@ -23,7 +24,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// How many tasks take part in the swarm at a time. Beyond it the ones that nobody wants stop being served; their
 /// content stays in the store.
-const TASKS_MAX: usize = 2048;
+pub(super) const TASKS_MAX: usize = 2048;
 
 /// How many ranges a holder may fetch from the origin at a time for one task.
 const LEASES_PER_TASK_MAX: u8 = 2;
@@ -35,10 +36,12 @@ pub(super) struct Task {
     pub(super) access: Option<OriginAccess>,
     pub(super) wants: BTreeMap<WantId, Wanted>,
     pub(super) authority: Option<AuthorityId>,
+    /// How its coordinator is found where no scheduler has it.
+    pub(super) meeting: Meeting,
+    /// What the store held of it when it was asked for, until a generation takes part.
+    pub(super) held: Option<Held>,
     /// The generation that takes part in the swarm.
     pub(super) current: Option<TaskKey>,
-    /// What the store had of the task when it was wanted first.
-    stored: Option<Held>,
     /// A generation that is being opened in the store.
     pub(super) activating: Option<Generation>,
     /// What its coordinator says of the content now.
@@ -65,19 +68,19 @@ pub(super) struct Wanted {
     status: watch::Sender<WantStatus>,
 }
 
-impl Actor {
-    pub(super) fn want(&mut self, want: NewWant) {
-        let id = want.info.task;
-        let used = want.id.0;
-        let task = self.tasks.entry(id).or_insert_with(|| Task {
-            info: want.info,
-            label: want.label,
-            scope: want.scope,
+impl Task {
+    /// A task that nobody wants yet. `used`: the order of its use.
+    pub(super) fn new(info: TaskInfo, label: String, scope: Scope, used: u64) -> Self {
+        Self {
+            info,
+            label,
+            scope,
             access: None,
             wants: BTreeMap::new(),
             authority: None,
+            meeting: Meeting::default(),
+            held: None,
             current: None,
-            stored: want.stored,
             activating: None,
             described: None,
             bodies: Bodies::default(),
@@ -85,13 +88,28 @@ impl Actor {
             unattested: None,
             named: Vec::new(),
             used,
-        });
+        }
+    }
+}
+
+impl Actor {
+    pub(super) fn want(&mut self, want: NewWant) {
+        let id = want.info.task;
+        let used = want.id.0;
+        let task = self.tasks.entry(id).or_insert_with(|| Task::new(want.info, want.label, want.scope, used));
         task.used = used;
+        task.held = want.held.filter(|_| task.current.is_none());
         if want.access.is_some() {
             // The newest request's credentials are the likeliest to be valid still.
             task.access = want.access;
         }
         let fixed = task.info.fixed;
+        // It may have been evicted while nobody wanted it.
+        let gone = task.current.and_then(|key| self.contents.get(&key)).is_some_and(|content| content.wake().is_err());
+        if gone {
+            self.deactivate(id);
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
         let content = task.current.and_then(|key| self.contents.get(&key));
         let before = content.map(|content| (content.key, content.counts()));
         let complete = content.filter(|content| content.is_complete());
@@ -112,7 +130,9 @@ impl Actor {
         );
         match task.authority {
             Some(authority) => self.join(id, authority),
-            None => self.reassign(Some(id)),
+            None => {
+                self.reassign(id);
+            }
         }
         self.let_go();
     }
@@ -123,10 +143,19 @@ impl Actor {
         if !task.wants.is_empty() {
             return;
         }
-        let complete =
-            task.current.and_then(|key| self.contents.get(&key)).is_some_and(|content| content.is_complete());
-        if !complete {
+        match task.current.and_then(|key| self.contents.get(&key)).filter(|content| content.is_complete()) {
+            // It is served on, for as long as the store has room for it.
+            Some(content) => content.rest(),
             // Nobody wants it any more: what is held stays in the store, the rest is not fetched.
+            None => self.drop_task(id),
+        }
+    }
+
+    /// The store has evicted what took part in the swarm.
+    pub(super) fn evicted(&mut self, id: TaskId, generation: Generation) {
+        let content = self.tasks.get(&id).and_then(|task| task.current).and_then(|key| self.contents.get(&key));
+        // Unless it came back meanwhile, under the same name.
+        if content.is_some_and(|content| content.generation == generation && content.entry.use_guard().is_err()) {
             self.drop_task(id);
         }
     }
@@ -159,7 +188,7 @@ impl Actor {
         if let Some(content) = self.contents.remove(&key) {
             self.registry.remove(&content);
             content.end(State::Superseded);
-            content.retire();
+            content.rest();
             self.close_on_lanes(&content);
         }
     }
@@ -180,9 +209,10 @@ impl Actor {
                 eighths: eighths(&content.entry.have()),
             }
         });
+        let held = held.or_else(|| task.held.clone());
         let join = Join {
             info: task.info.clone(),
-            held: held.or_else(|| task.stored.clone()),
+            held,
             wanted: !task.wants.is_empty(),
             may_lease: task.access.is_some(),
             // The strictest of those who want it.
@@ -233,8 +263,7 @@ impl Actor {
 
     /// Opens the generation that is current in the store.
     fn activate(&mut self, id: TaskId) {
-        let key = TaskKey(self.next_key);
-        self.next_key += 1;
+        let key = TaskKey(self.keys.fetch_add(1, Ordering::Relaxed));
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let Some(current) = task.described.clone() else { return };
         let spooled = task.bodies.take_spooled();
@@ -286,7 +315,7 @@ impl Actor {
         self.deactivate(id);
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let key = content.key;
-        task.current = Some(key);
+        (task.current, task.held) = (Some(key), None);
         let have = content.entry.have();
         let options = TaskOptions {
             priority: task.wants.values().map(|want| want.priority).min().unwrap_or(7),
@@ -351,11 +380,26 @@ impl Actor {
     }
 
     pub(super) fn store_failed(&mut self, key: TaskKey, error: Error) {
-        let id = self.contents.get(&key).map(|content| content.task);
+        let Some(content) = self.contents.get(&key) else { return };
         // A disk that is full does not get better by trying again: what is held stays, and the caller is told.
-        if let Some(id) = id {
-            self.fail(id, &error);
+        let (id, held, length) = (content.task, content.held_bytes(), content.layout.length());
+        let kept = format!("{held} of {length} bytes are kept: the same fetch goes on from there");
+        self.fail(id, &error.and(&kept));
+    }
+
+    /// Content of unknown length could not be taken in.
+    pub(super) fn spool_failed(&mut self, id: TaskId, error: &Error) {
+        self.fail(id, error);
+    }
+
+    /// Forgets what others attested and takes the task from its origin. Who is to blame, its signers or the caller's
+    /// digest, is known once the origin was asked.
+    pub(super) fn distrust(&mut self, id: TaskId, generation: Generation, done: oneshot::Sender<()>) {
+        let content = self.registry.find(id, generation);
+        if content.is_some() {
+            self.withdraw(id);
         }
+        self.remove(content, done);
     }
 
     pub(super) fn discard(&mut self, id: TaskId, generation: Generation, done: oneshot::Sender<()>) {
@@ -363,6 +407,10 @@ impl Actor {
         if content.is_some() {
             self.drop_task(id);
         }
+        self.remove(content, done);
+    }
+
+    fn remove(&self, content: Option<Arc<Content>>, done: oneshot::Sender<()>) {
         let node = self.node.clone();
         self.node.spawn(async move {
             if let Some(content) = content {
@@ -396,6 +444,9 @@ impl Actor {
             self.sealed(&content);
         }
         content.end(State::Complete);
+        if self.tasks.get(&content.task).is_some_and(|task| task.wants.is_empty()) {
+            content.rest();
+        }
     }
 
     /// A seal was made: neighbours and the coordinator get it.
@@ -405,6 +456,11 @@ impl Actor {
         self.tell_of(task, ToCoordinator::Sealed { task, generation, seal });
         self.show_seal(content);
     }
+}
+
+/// How much is held, in eighths of the pieces; 8 only when every one is.
+pub(super) fn eighths(have: &HaveMap) -> u8 {
+    if have.is_complete() { 8 } else { (u64::from(have.held()) * 8 / u64::from(have.pieces())).min(7) as u8 }
 }
 
 /// Opens a generation in the store, with what proves it. Runs on a disk thread.
@@ -438,9 +494,24 @@ fn open(
         Some(Spooled { spool, values }) => spool.finish(&entry_key, &described, &values)?,
         None => node.store().open(&entry_key, &described)?,
     };
+    let content = content_of(node, key, entry, current, &scope)?;
+    Ok(if fresh { content.taken_in() } else { content })
+}
+
+/// What is held of a generation, proven if it must be, with the evidence that was kept. Runs on a disk thread.
+pub(super) fn content_of(
+    node: &crate::node::Node,
+    key: TaskKey,
+    entry: Arc<dyn Entry>,
+    current: &Current,
+    scope: &Scope,
+) -> Result<Content> {
+    // From here on it is not evicted.
+    let _use = entry.use_guard()?;
     if entry.needs_proof() {
         entry.prove()?;
     }
+    let layout = entry.described().layout;
     let coordinators = if scope.is_local() { Coordinators::AnyMember } else { node.coordinators_policy() };
     let mut evidence = EvidenceVerifier::new(node.membership(), current.task, current.generation, layout, coordinators);
     let now = now_unix();
@@ -453,6 +524,5 @@ fn open(
     if let Some(seal) = &current.seal {
         let _ = evidence.accept(&Evidence::Seal(seal.clone()), now);
     }
-    let content = Content::new(key, current.task, current.generation, entry, evidence)?;
-    Ok(if fresh { content.taken_in() } else { content })
+    Ok(Content::new(key, current.task, current.generation, entry, evidence)?)
 }

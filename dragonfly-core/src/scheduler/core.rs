@@ -127,6 +127,12 @@ impl Core {
         }
     }
 
+    /// Whether anybody takes part in the task here now.
+    pub fn is_at_work(&self, tenant: &str, task: &TaskId) -> bool {
+        let found = self.ids.get(&(Arc::from(tenant), *task));
+        found.is_some_and(|&t| !self.tasks[t].members.is_empty())
+    }
+
     fn message(&mut self, from: PeerId, message: ToCoordinator) {
         let Some(&host) = self.peers.get(&from) else { return };
         self.hosts[host].last_seen = self.now;
@@ -147,6 +153,8 @@ impl Core {
             ToCoordinator::Progress { task, lease, end } => self.progress(host, &task, lease, end),
             ToCoordinator::Release { task, lease, end } => self.release(host, &task, lease, end),
             ToCoordinator::Report { task, generation, eighths } => self.report(host, &task, generation, eighths),
+            // Answered by the engine, which knows the members of the network.
+            ToCoordinator::Seek { .. } => {}
             ToCoordinator::Sealed { task, generation, seal } => self.sealed(host, &task, generation, seal),
         }
     }
@@ -198,7 +206,8 @@ impl Core {
             }
         }
         let interval_ms = millis_u32(self.config.interval);
-        self.send(host, ToMember::Welcome { interval_ms });
+        // Whether it is a scheduler is no business of the core's: who sends this says so.
+        self.send(host, ToMember::Welcome { interval_ms, scheduler: false });
     }
 
     fn maybe_silent(&mut self, host: HostIx, serial: u64) {

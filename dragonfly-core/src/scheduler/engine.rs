@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::meeting::News;
 use super::{Action, Config, Core, Input, Snapshot};
 use crate::node::{ControlReader, Node, now_unix, write_control};
 use crate::trust::statement::{open_seal, sign_grant};
@@ -83,6 +84,7 @@ impl SchedulerBuilder {
             let context = "this node's token does not carry the scheduler's role: ask for one that does";
             return Err(Error::new(ErrorKind::Config, context));
         }
+        self.node.set_schedules(true);
         Ok(Scheduler { coordinator: Coordinator::of(&self.node) })
     }
 }
@@ -105,11 +107,11 @@ enum Event {
     Up { session: Session, peer: PeerId },
 }
 
-struct Session {
+pub(super) struct Session {
     number: u64,
-    claims: Claims,
+    pub(super) claims: Claims,
     credential: Vec<u8>,
-    ip: Option<IpAddr>,
+    pub(super) ip: Option<IpAddr>,
     outbox: mpsc::Sender<ToMember>,
 }
 
@@ -219,12 +221,13 @@ async fn serve(
 }
 
 /// The task that owns the core.
-struct Actor {
-    node: Node,
-    core: Core,
-    sessions: HashMap<PeerId, Session>,
+pub(super) struct Actor {
+    pub(super) node: Node,
+    pub(super) core: Core,
+    pub(super) sessions: HashMap<PeerId, Session>,
     interval_ms: u32,
     started: Instant,
+    pub(super) news: News,
 }
 
 impl Actor {
@@ -234,13 +237,13 @@ impl Actor {
         let config = Config { network: node.network(), epoch_floor, ..Config::default() };
         let interval_ms = config.interval.as_millis() as u32;
         let core = Core::new(config, node.seed());
-        Self { node, core, interval_ms, sessions: HashMap::new(), started: Instant::now() }
+        Self { node, core, interval_ms, sessions: HashMap::new(), started: Instant::now(), news: News::default() }
     }
 
     async fn run(mut self, mut queue: mpsc::Receiver<Event>, stop: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
-            let deadline = self.core.next_deadline();
+            let deadline = [self.core.next_deadline(), self.news.due()].into_iter().flatten().min();
             let due = async {
                 match deadline {
                     None => std::future::pending().await,
@@ -258,7 +261,10 @@ impl Actor {
                         self.handle(event);
                     }
                 }
-                () = due => self.core.handle(self.started.elapsed(), Input::Deadline),
+                () = due => {
+                    self.core.handle(self.started.elapsed(), Input::Deadline);
+                    self.tell_news();
+                }
             }
             while let Some(action) = self.core.poll() {
                 self.act(action);
@@ -266,7 +272,7 @@ impl Actor {
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
@@ -297,6 +303,7 @@ impl Actor {
             Event::Down { session, peer } => {
                 if self.sessions.get(&peer).is_some_and(|known| known.number == session) {
                     self.sessions.remove(&peer);
+                    self.node.directory(|directory, _| directory.left(peer));
                     self.core.handle(now, Input::HostDown { peer });
                 }
             }
@@ -304,7 +311,12 @@ impl Actor {
                 if self.sessions.get(&peer).is_some_and(|known| known.number == session) {
                     if matches!(message, ToCoordinator::KeepAlive) {
                         // Answered, so that the member can tell a dead coordinator from a quiet one.
-                        self.send(peer, ToMember::Welcome { interval_ms: self.interval_ms });
+                        self.send(peer, ToMember::Welcome { interval_ms: self.interval_ms, scheduler: false });
+                    }
+                    match &message {
+                        ToCoordinator::Announce(announce) => self.arrived(peer, announce),
+                        ToCoordinator::Seek { task, lost } => self.sought(peer, *task, *lost),
+                        _ => {}
                     }
                     if self.is_sound(peer, &message) {
                         self.core.handle(now, Input::Message { from: peer, message });
@@ -357,8 +369,11 @@ impl Actor {
         self.send(to, ToMember::Granted(Granted { task: grant.task, lease, timeout_ms, work }));
     }
 
-    fn send(&mut self, to: PeerId, message: ToMember) {
+    pub(super) fn send(&mut self, to: PeerId, mut message: ToMember) {
         let Some(session) = self.sessions.get(&to) else { return };
+        if let ToMember::Welcome { scheduler, .. } = &mut message {
+            *scheduler = self.node.schedules();
+        }
         if let Err(mpsc::error::TrySendError::Full(_)) = session.outbox.try_send(message) {
             tracing::warn!(peer = %to, "a member does not keep up: its session is closed");
             self.sessions.remove(&to);

@@ -21,6 +21,7 @@ mod event;
 mod host;
 mod join;
 mod lease;
+mod meeting;
 mod neighbours;
 mod ranges;
 mod slab;

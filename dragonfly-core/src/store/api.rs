@@ -77,7 +77,15 @@ pub struct Usage {
     pub unwritten: usize,
     /// The budget in bytes, if there is one.
     pub quota: Option<u64>,
+    /// Entries evicted since it was opened.
+    pub evicted_entries: u64,
+    /// Their bytes.
+    pub evicted_bytes: u64,
 }
+
+/// Told of every entry that eviction removed, after it is gone. Called on whatever thread made room: it must not
+/// block, nor call the store.
+pub type EvictionObserver = Box<dyn Fn(&EntryKey) + Send + Sync>;
 
 /// A store of proven pieces.
 pub trait Store: Send + Sync + 'static {
@@ -108,10 +116,10 @@ pub trait Store: Send + Sync + 'static {
     /// Pins an entry, so that it is not evicted, or unpins it; whether there is one.
     fn set_pinned(&self, key: &EntryKey, pinned: bool) -> bool;
 
-    /// A place for content whose length is not known yet.
+    /// A place for content whose length is not known yet; at most 64 at a time.
     ///
     /// # Errors
-    /// The place cannot be made.
+    /// The place cannot be made, or [`StoreError::Full`] beyond the bound.
     fn spool(&self) -> Result<Box<dyn Spool>, StoreError>;
 
     /// How much is held.
@@ -120,6 +128,10 @@ pub trait Store: Send + Sync + 'static {
     /// Removes what has not been used for the time to live, and, above the high-water mark, the least recently
     /// used down to the low one. Pinned entries and those in use stay. Returns the bytes freed.
     fn evict(&self, now_unix: u64) -> u64;
+
+    /// Has `observer` told of what is evicted from now on, in place of the one before. Entries that are removed by
+    /// name are not evicted: who removes them knows.
+    fn on_evicted(&self, observer: EvictionObserver);
 
     /// Makes everything durable and marks the stop as clean, so that the next start need not prove anything again.
     /// A later change takes the mark away.

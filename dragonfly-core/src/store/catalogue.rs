@@ -6,18 +6,21 @@ mod due;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 use super::content::SlabCache;
 use super::entry::HeldEntry;
+use super::file::DirectoryLock;
 use super::files::{DataFiles, bury};
 use super::index::{Index, Run};
 use super::record::EntryId;
-use super::{Described, Entry as _, EntryInfo, EntryKey, StoreError, Usage};
+use super::{Described, Entry as _, EntryInfo, EntryKey, EvictionObserver, StoreError, Usage};
 use crate::task::{Class, Generation, TaskId};
 
 /// A tenant's name in bytes: it is part of every key.
@@ -64,9 +67,9 @@ pub(super) struct Disk {
     /// Bytes of small content that the index does not have yet.
     pub(super) fresh: AtomicUsize,
     /// Held for as long as anything uses the directory: no second process may.
-    pub(super) _lock: File,
+    pub(super) _lock: DirectoryLock,
     #[cfg(test)]
-    pub(super) fail_writes: std::sync::atomic::AtomicI32,
+    pub(super) faults: Option<Arc<super::faults::Faults>>,
 }
 
 impl Disk {
@@ -81,12 +84,22 @@ impl Disk {
         Ok(content)
     }
 
-    /// Fails as the file system would, where a test asked for it by the error's number.
-    #[cfg(test)]
-    pub(super) fn fault(&self, path: &std::path::Path) -> Result<(), StoreError> {
-        match self.fail_writes.load(Ordering::Acquire) {
-            0 => Ok(()),
-            code => Err(StoreError::io("write", path, std::io::Error::from_raw_os_error(code))),
+    /// Writes content to one of the store's files.
+    pub(super) fn write(&self, path: &Path, file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+        #[cfg(test)]
+        if let Some(faults) = &self.faults {
+            return faults.write(path, file, bytes, offset);
+        }
+        let _ = path;
+        file.write_all_at(bytes, offset)
+    }
+
+    /// A file of the store and its directory were made durable.
+    pub(super) fn synced(&self, path: &Path) {
+        let _ = path;
+        #[cfg(test)]
+        if let Some(faults) = &self.faults {
+            faults.synced(path);
         }
     }
 }
@@ -106,6 +119,11 @@ pub(super) struct Catalogue {
     policy: Policy,
     entries: Mutex<BTreeMap<EntryKey, Arc<HeldEntry>>>,
     bytes: AtomicU64,
+    evicted_entries: AtomicU64,
+    evicted_bytes: AtomicU64,
+    observer: RwLock<Option<EvictionObserver>>,
+    /// Spools that are open, each with a descriptor of its own.
+    pub(super) spools: AtomicUsize,
     uses: AtomicU64,
     due: Mutex<BTreeMap<EntryId, Due>>,
     batch: Mutex<()>,
@@ -129,6 +147,10 @@ impl Catalogue {
             policy,
             entries: Mutex::default(),
             bytes: AtomicU64::new(0),
+            evicted_entries: AtomicU64::new(0),
+            evicted_bytes: AtomicU64::new(0),
+            observer: RwLock::default(),
+            spools: AtomicUsize::new(0),
             uses: AtomicU64::new(0),
             due: Mutex::default(),
             batch: Mutex::new(()),
@@ -268,7 +290,13 @@ impl Catalogue {
             entries: self.entries().len(),
             unwritten: self.unwritten(),
             quota: self.policy.quota,
+            evicted_entries: self.evicted_entries.load(Ordering::Relaxed),
+            evicted_bytes: self.evicted_bytes.load(Ordering::Relaxed),
         }
+    }
+
+    pub(super) fn on_evicted(&self, observer: EvictionObserver) {
+        *self.observer.write().unwrap_or_else(PoisonError::into_inner) = Some(observer);
     }
 
     fn due(&self) -> MutexGuard<'_, BTreeMap<EntryId, Due>> {

@@ -23,6 +23,9 @@ const SLAB_CACHE_BYTES: usize = 32 << 20;
 /// Small content that may wait in memory to be written to the index; a writer beyond it writes the index itself.
 pub(super) const SLAB_FRESH_BYTES_MAX: usize = 16 << 20;
 
+/// Beyond this the index is not keeping up, and small content is refused.
+const SLAB_FRESH_BYTES_STUCK: usize = 2 * SLAB_FRESH_BYTES_MAX;
+
 /// The bytes of one entry.
 pub(super) enum Content {
     /// A sparse file of its own.
@@ -82,12 +85,16 @@ impl Content {
         match (self, medium) {
             (Self::File, Medium::Disk(disk)) => {
                 let path = disk.files.path(id);
-                #[cfg(test)]
-                disk.fault(&path)?;
                 let file = disk.files.file(id, Some(layout.length()))?;
-                file.write_all_at(bytes, layout.offset(index)).map_err(|e| StoreError::io("write", &path, e))
+                let written = disk.write(&path, &file, bytes, layout.offset(index));
+                written.map_err(|e| StoreError::io("write", &path, e))
             }
             (Self::Slab(fresh), Medium::Disk(disk)) => {
+                // An index that cannot be written (a full disk, say) must not fill the memory instead.
+                if disk.fresh.load(Ordering::Acquire) + bytes.len() > SLAB_FRESH_BYTES_STUCK {
+                    let what = "more small content than may wait for the index".to_owned();
+                    return Err(StoreError::Full { what, source: None });
+                }
                 set_fresh(disk, fresh, Some(Bytes::copy_from_slice(bytes)));
                 Ok(())
             }

@@ -16,10 +16,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::catalogue::{Catalogue, Disk, Medium, Policy};
-use super::files::DataFiles;
-use super::index::Index;
+use super::files::{DataFiles, OPEN_FILES_MAX};
+use super::index::{Index, IndexFile};
 use super::spool::FileSpool;
-use super::{Described, Entry, EntryInfo, EntryKey, Spool, Store, StoreError, Usage};
+use super::{Described, Entry, EntryInfo, EntryKey, EvictionObserver, Spool, Store, StoreError, Usage};
 use crate::task::TaskId;
 
 /// How often a flush starts again because something changed meanwhile, before it leaves the store unmarked.
@@ -38,8 +38,13 @@ pub struct FileOptions {
     pub ttl: Option<Duration>,
     /// How many entries there may be (default: 262 144; each takes about a kilobyte of memory).
     pub entries_max: usize,
+    /// How many data files are open at a time (default: 512). Those used longest ago are closed first. Content up to
+    /// 64 KiB has no file of its own.
+    pub open_files_max: usize,
     /// How long a change may wait to be written to the index (default: 1 s): what a kill loses.
     pub index_interval: Duration,
+    #[cfg(test)]
+    pub(crate) faults: Option<Arc<super::faults::Faults>>,
 }
 
 impl Default for FileOptions {
@@ -50,7 +55,10 @@ impl Default for FileOptions {
             low_water: 0.8,
             ttl: None,
             entries_max: 1 << 18,
+            open_files_max: OPEN_FILES_MAX,
             index_interval: Duration::from_secs(1),
+            #[cfg(test)]
+            faults: None,
         }
     }
 }
@@ -75,7 +83,8 @@ impl FileStore {
     /// [`StoreError::Invalid`] unless `0 <= low_water <= high_water <= 1`; the file system's.
     pub fn open(directory: impl AsRef<Path>, options: FileOptions) -> Result<Self, StoreError> {
         let directory = directory.as_ref().to_owned();
-        let FileOptions { quota, high_water, low_water, ttl, entries_max, index_interval } = options;
+        let FileOptions { quota, high_water, low_water, ttl, entries_max, open_files_max, index_interval, .. } =
+            options;
         let policy = Policy { quota, high_water, low_water, ttl, entries_max };
         policy.check()?;
         make_directory(&directory)?;
@@ -84,16 +93,25 @@ impl FileStore {
         for part in ["data", "spool"] {
             make_directory(&directory.join(part))?;
         }
-        let (index, run) = Index::open(&directory.join("index.redb"), clean)?;
+        let index_file = IndexFile {
+            path: directory.join("index.redb"),
+            #[cfg(test)]
+            faults: options.faults.clone(),
+        };
+        let (index, run) = Index::open(index_file, clean)?;
         let entries = index.entries()?;
+        #[allow(unused_mut, reason = "tests give it a disk that fails")]
+        let mut files = DataFiles::new(directory.join("data"), open_files_max);
+        #[cfg(test)]
+        files.faults.clone_from(&options.faults);
         let disk = Disk {
-            files: DataFiles::new(directory.join("data")),
+            files,
             index,
             cache: Default::default(),
             fresh: Default::default(),
             _lock: lock,
             #[cfg(test)]
-            fail_writes: Default::default(),
+            faults: options.faults,
         };
         let unmark = {
             let directory = directory.clone();
@@ -127,6 +145,12 @@ impl FileStore {
     /// The directory.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Writes the index at once.
+    #[cfg(test)]
+    pub(super) fn write_index(&self) -> Result<(), StoreError> {
+        self.catalogue.write_due()
     }
 
     /// Stops as a kill would: nothing more is written.
@@ -199,6 +223,10 @@ impl Store for FileStore {
         self.catalogue.evict(now_unix)
     }
 
+    fn on_evicted(&self, observer: EvictionObserver) {
+        self.catalogue.on_evicted(observer);
+    }
+
     fn flush(&self) -> Result<(), StoreError> {
         for _ in 0..FLUSH_ROUNDS_MAX {
             let changes = self.catalogue.change_count();
@@ -255,12 +283,23 @@ fn make_directory(directory: &Path) -> Result<(), StoreError> {
     made.map_err(|e| StoreError::io("create the directory", directory, e))
 }
 
-fn lock(directory: &Path) -> Result<File, StoreError> {
+/// The lock on a store's directory.
+pub(super) struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that was forked a moment ago has the descriptor, too, until it runs its
+        // program. An error means that the lock is gone already.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(directory: &Path) -> Result<DirectoryLock, StoreError> {
     let path = directory.join("lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(|e| StoreError::io("open", &path, e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirectoryLock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: directory.to_owned() }),
         Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path, error)),
     }

@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER;
 use super::StoreError;
 use super::record::EntryId;
 
-/// Data files open at a time: well below the usual limit of 1024 descriptors, which sockets share.
+/// Data files open at a time unless configured: half of the usual limit of 1024 descriptors, which sockets share.
 pub(super) const OPEN_FILES_MAX: usize = 512;
 
 /// Files that one start removes at most because no entry names them; the next start goes on.
@@ -20,7 +20,10 @@ const SWEEP_MAX: usize = 100_000;
 /// The directory of data files, one per generation that is not small.
 pub(super) struct DataFiles {
     directory: PathBuf,
+    max: usize,
     open: Mutex<OpenFiles>,
+    #[cfg(test)]
+    pub(super) faults: Option<Arc<super::faults::Faults>>,
 }
 
 #[derive(Default)]
@@ -32,8 +35,15 @@ struct OpenFiles {
 }
 
 impl DataFiles {
-    pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory, open: Mutex::default() }
+    /// At most `max` files, and at least one, are open at a time.
+    pub(super) fn new(directory: PathBuf, max: usize) -> Self {
+        Self {
+            directory,
+            max: max.max(1),
+            open: Mutex::default(),
+            #[cfg(test)]
+            faults: None,
+        }
     }
 
     /// Where the content of `id` is.
@@ -49,8 +59,15 @@ impl DataFiles {
         if let Some(file) = open.used(id) {
             return Ok(file);
         }
-        let file = Arc::new(open_data(&self.path(id), length)?);
-        open.keep(*id, file.clone());
+        let path = self.path(id);
+        #[cfg(test)]
+        let is_new = !path.exists();
+        let file = Arc::new(open_data(&path, length)?);
+        #[cfg(test)]
+        if let (Some(faults), true) = (&self.faults, is_new) {
+            faults.created(&path, length.unwrap_or(0));
+        }
+        open.keep(*id, file.clone(), self.max);
         Ok(file)
     }
 
@@ -60,7 +77,12 @@ impl DataFiles {
         make_parent(&path).map_err(|e| StoreError::io("create the directory of", &path, e))?;
         let mut open = self.lock();
         open.forget(id);
-        fs::rename(from, &path).map_err(|e| StoreError::io("move a spool to", &path, e))
+        fs::rename(from, &path).map_err(|e| StoreError::io("move a spool to", &path, e))?;
+        #[cfg(test)]
+        if let Some(faults) = &self.faults {
+            faults.renamed(from, &path);
+        }
+        Ok(())
     }
 
     /// Closes the file of `id` and frees its name, if there is one. What is returned is still to be removed: freeing
@@ -71,7 +93,13 @@ impl DataFiles {
         let mut open = self.lock();
         open.forget(id);
         match fs::rename(&path, &doomed) {
-            Ok(()) => Ok(Some(doomed)),
+            Ok(()) => {
+                #[cfg(test)]
+                if let Some(faults) = &self.faults {
+                    faults.renamed(&path, &doomed);
+                }
+                Ok(Some(doomed))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("free the name of", &path, error)),
         }
@@ -119,8 +147,8 @@ impl OpenFiles {
         Some(file.clone())
     }
 
-    fn keep(&mut self, id: EntryId, file: Arc<File>) {
-        while self.files.len() >= OPEN_FILES_MAX {
+    fn keep(&mut self, id: EntryId, file: Arc<File>, max: usize) {
+        while self.files.len() >= max {
             let Some((_, oldest)) = self.order.pop_first() else { break };
             self.files.remove(&oldest);
         }

@@ -1,7 +1,7 @@
 //! The index: one redb file with what is known of every entry, and the content of small ones.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -24,9 +24,16 @@ const CACHE_BYTES: usize = 16 << 20;
 /// is recovered by redb from its last commit.
 const CHECK_BYTES_MAX: u64 = 256 << 20;
 
+/// Where an index is.
+pub(super) struct IndexFile {
+    pub(super) path: PathBuf,
+    #[cfg(test)]
+    pub(super) faults: Option<std::sync::Arc<super::faults::Faults>>,
+}
+
 /// An open index.
 pub(super) struct Index {
-    path: PathBuf,
+    file: IndexFile,
     /// Empty only after a reopening failed. Read-locked to read and to write (redb does both at once), write-locked to reopen.
     database: RwLock<Option<Database>>,
 }
@@ -40,18 +47,19 @@ pub(super) struct Run {
 
 impl Index {
     /// Opens or makes the index, and counts a new run. A corrupt index is moved aside: the store starts empty.
-    pub(super) fn open(path: &Path, clean: bool) -> Result<(Self, Run), StoreError> {
-        let database = match open_checked(path, !clean) {
+    pub(super) fn open(file: IndexFile, clean: bool) -> Result<(Self, Run), StoreError> {
+        let path = file.path.as_path();
+        let database = match file.open(!clean) {
             Ok(database) => database,
             Err(error) if is_corrupt(&error) => {
                 let aside = path.with_extension("corrupt");
                 tracing::warn!(index = %path.display(), aside = %aside.display(), %error, "the store's index is corrupt: moved aside, the store starts empty");
                 std::fs::rename(path, &aside).map_err(|e| StoreError::io("move aside", path, e))?;
-                open_checked(path, false).map_err(|e| StoreError::index("create", path, e))?
+                file.open(false).map_err(|e| StoreError::index("create", path, e))?
             }
             Err(error) => return Err(StoreError::index("open", path, error)),
         };
-        let index = Self { path: path.to_owned(), database: RwLock::new(Some(database)) };
+        let index = Self { file, database: RwLock::new(Some(database)) };
         let run = index.count_run(clean)?;
         Ok((index, run))
     }
@@ -159,7 +167,7 @@ impl Index {
 
     /// Runs `f`. After an I/O error (a full disk, say) redb wants to be opened again: once per call that is tried.
     fn with<T>(&self, action: &'static str, f: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        let failed = |error| StoreError::index(action, &self.path, error);
+        let failed = |error| StoreError::index(action, &self.file.path, error);
         if let Some(database) = self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
             match f(database) {
                 Err(redb::Error::PreviousIo) => {}
@@ -169,14 +177,23 @@ impl Index {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // The old one has to let go of the file first.
         *database = None;
-        let reopened = open_checked(&self.path, false).map_err(|e| StoreError::index("reopen", &self.path, e))?;
+        let reopened = self.file.open(false).map_err(|e| StoreError::index("reopen", &self.file.path, e))?;
         f(database.insert(reopened)).map_err(failed)
     }
 }
 
-fn open_checked(path: &Path, check: bool) -> Result<Database, DatabaseError> {
-    let small = std::fs::metadata(path).is_ok_and(|file| file.len() <= CHECK_BYTES_MAX);
-    Database::builder().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check && small).create(path)
+impl IndexFile {
+    fn open(&self, check: bool) -> Result<Database, DatabaseError> {
+        let small = std::fs::metadata(&self.path).is_ok_and(|file| file.len() <= CHECK_BYTES_MAX);
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check && small);
+        #[cfg(test)]
+        if let Some(faults) = &self.faults {
+            let file = super::faults::FaultyIndex::open(faults, &self.path);
+            return builder.create_with_backend(file.map_err(StorageError::Io)?);
+        }
+        builder.create(&self.path)
+    }
 }
 
 fn is_corrupt(error: &DatabaseError) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::catalogue::{Catalogue, Medium, Policy};
 use super::index::Run;
 use super::spool::MemorySpool;
-use super::{Described, Entry, EntryInfo, EntryKey, Spool, Store, StoreError, Usage};
+use super::{Described, Entry, EntryInfo, EntryKey, EvictionObserver, Spool, Store, StoreError, Usage};
 use crate::task::TaskId;
 
 /// How a [`MemoryStore`] behaves.
@@ -78,7 +78,7 @@ impl Store for MemoryStore {
     }
 
     fn spool(&self) -> Result<Box<dyn Spool>, StoreError> {
-        Ok(Box::new(MemorySpool::new(self.0.clone())))
+        Ok(Box::new(MemorySpool::new(self.0.clone())?))
     }
 
     fn usage(&self) -> Usage {
@@ -87,6 +87,10 @@ impl Store for MemoryStore {
 
     fn evict(&self, now_unix: u64) -> u64 {
         self.0.evict(now_unix)
+    }
+
+    fn on_evicted(&self, observer: EvictionObserver) {
+        self.0.on_evicted(observer);
     }
 
     fn flush(&self) -> Result<(), StoreError> {

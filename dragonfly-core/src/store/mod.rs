@@ -15,6 +15,8 @@ mod content;
 mod entry;
 mod error;
 mod export;
+#[cfg(test)]
+mod faults;
 mod file;
 mod files;
 mod index;
@@ -24,7 +26,7 @@ mod spool;
 #[cfg(test)]
 mod tests;
 
-pub use api::{Described, Entry, EntryInfo, EntryKey, Spool, Store, Usage, UseGuard};
+pub use api::{Described, Entry, EntryInfo, EntryKey, EvictionObserver, Spool, Store, Usage, UseGuard};
 pub use error::StoreError;
 pub use export::{ExportOptions, Exported, Output};
 pub use file::{FileOptions, FileStore};

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 
@@ -13,17 +14,44 @@ use super::entry::HeldEntry;
 use super::{Described, Entry, EntryKey, Spool, StoreError};
 use crate::task::{Layout, PieceHash};
 
+/// Spools open at a time: each has a descriptor, and content of unknown length in it.
+const SPOOLS_MAX: usize = 64;
+
+/// A place among the open spools.
+struct Place(Arc<Catalogue>);
+
+impl Place {
+    fn take(catalogue: &Arc<Catalogue>) -> Result<Self, StoreError> {
+        let more = |open: usize| (open < SPOOLS_MAX).then_some(open + 1);
+        match catalogue.spools.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
+            Ok(_) => Ok(Self(Arc::clone(catalogue))),
+            Err(_) => {
+                let what = format!("more than {SPOOLS_MAX} contents of unknown length at a time");
+                Err(StoreError::Full { what, source: None })
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.spools.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// A spool in memory.
 pub(super) struct MemorySpool {
     catalogue: Arc<Catalogue>,
     content: BytesMut,
     /// Bytes of the budget that it has taken.
     charged: u64,
+    _place: Place,
 }
 
 impl MemorySpool {
-    pub(super) fn new(catalogue: Arc<Catalogue>) -> Self {
-        Self { catalogue, content: BytesMut::new(), charged: 0 }
+    pub(super) fn new(catalogue: Arc<Catalogue>) -> Result<Self, StoreError> {
+        let place = Place::take(&catalogue)?;
+        Ok(Self { catalogue, content: BytesMut::new(), charged: 0, _place: place })
     }
 }
 
@@ -81,14 +109,16 @@ pub(super) struct FileSpool {
     path: PathBuf,
     length: u64,
     charged: u64,
+    _place: Place,
 }
 
 impl FileSpool {
     /// `path` is a fresh name in the store's directory.
     pub(super) fn create(catalogue: Arc<Catalogue>, path: PathBuf) -> Result<Self, StoreError> {
+        let place = Place::take(&catalogue)?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
         let file = file.map_err(|e| StoreError::io("create", &path, e))?;
-        Ok(Self { catalogue, file, path, length: 0, charged: 0 })
+        Ok(Self { catalogue, file, path, length: 0, charged: 0, _place: place })
     }
 }
 
@@ -105,7 +135,11 @@ impl Spool for FileSpool {
         let length = bytes.len() as u64;
         self.catalogue.charge(length)?;
         // At our own offset: after a write that failed half-way the next one starts where this one did.
-        if let Err(error) = self.file.write_all_at(bytes, self.length) {
+        let written = match &self.catalogue.medium {
+            Medium::Disk(disk) => disk.write(&self.path, &self.file, bytes, self.length),
+            Medium::Memory => self.file.write_all_at(bytes, self.length),
+        };
+        if let Err(error) = written {
             self.catalogue.recharge(length, 0);
             return Err(StoreError::io("write", &self.path, error));
         }

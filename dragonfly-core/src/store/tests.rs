@@ -2,7 +2,9 @@
 //! One body of tests for both stores, and what only the one on disk can do.
 
 mod conformance;
+mod crash;
 mod disk;
+mod filesystems;
 mod model;
 mod output;
 
@@ -91,4 +93,13 @@ fn try_quiet(directory: &std::path::Path) -> Result<FileStore, StoreError> {
         directory,
         FileOptions { index_interval: std::time::Duration::from_secs(3600), ..FileOptions::default() },
     )
+}
+
+/// A store whose disk fails as `faults` says, and that only a call writes the index of.
+fn faulty(faults: &Arc<faults::Faults>) -> FileOptions {
+    FileOptions {
+        index_interval: std::time::Duration::from_secs(3600),
+        faults: Some(Arc::clone(faults)),
+        ..FileOptions::default()
+    }
 }

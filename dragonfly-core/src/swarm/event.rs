@@ -333,6 +333,13 @@ pub enum Action {
         /// The piece.
         piece: PieceIndex,
     },
+    /// A neighbour sent too little of what it was asked for, for too long: it is asked elsewhere. For the log.
+    Stalled {
+        /// The neighbour.
+        host: HostKey,
+        /// For how long.
+        silent: Duration,
+    },
     /// Withdraw a request.
     Cancel {
         /// The neighbour.

@@ -29,6 +29,8 @@ pub(super) struct Host {
     pub(super) round_trip: Option<Duration>,
     /// When it last sent something, or was first asked after a pause.
     pub(super) progress: Time,
+    /// Bytes that it sent since, too few to count.
+    pub(super) trickle: u64,
     /// It is asked for nothing until then.
     pub(super) probation: Time,
     /// How often it was put on probation, less what it delivered since.
@@ -54,6 +56,7 @@ impl Host {
             down: Rate::default(),
             round_trip: None,
             progress: Time::ZERO,
+            trickle: 0,
             probation: Time::ZERO,
             strikes: 0,
             uploads: VecDeque::new(),

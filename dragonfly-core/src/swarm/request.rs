@@ -21,6 +21,9 @@ const PROBATION: Duration = Duration::from_secs(5);
 /// A neighbour that was busy is asked again after this, doubled likewise.
 const BUSY: Duration = Duration::from_millis(250);
 
+/// Fewer bytes than this are no progress: who sends one now and then would keep its requests for ever.
+const PROGRESS_BYTES_MIN: u64 = 16 << 10;
+
 /// Probations double at most this often.
 const STRIKES_MAX: u32 = 4;
 
@@ -299,7 +302,10 @@ impl Swarm {
         let first = !std::mem::replace(&mut request.started, true);
         let (asked, task_key) = (request.asked, request.task);
         if let Some(host) = self.hosts.get_mut(&key) {
-            host.progress = now;
+            host.trickle += u64::from(bytes);
+            if host.trickle >= PROGRESS_BYTES_MIN {
+                (host.progress, host.trickle) = (now, 0);
+            }
             host.down.add(now, u64::from(bytes));
             if first {
                 let waited = now.since(asked);
@@ -387,6 +393,7 @@ impl Swarm {
             if host.requests.is_empty() {
                 self.hungry.insert(key);
             } else if self.now.since(host.progress) >= self.stall_bound(key) {
+                self.actions.push_back(Action::Stalled { host: key, silent: self.now.since(host.progress) });
                 self.drop_requests(key, None, true);
                 self.strike(key, PROBATION);
             }

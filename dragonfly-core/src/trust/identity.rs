@@ -37,6 +37,11 @@ impl Identity {
         Self { key: SigningKey::generate() }
     }
 
+    /// The identity whose Ed25519 secret key is `seed`, which the caller keeps, and has from a good random source.
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self { key: SigningKey::from_seed(Secret::from_bytes(seed)) }
+    }
+
     /// The identity in the file `identity` of `dir`; made, with mode 0600, where there is none.
     ///
     /// An identity belongs to one machine: if the file comes from another one (a copied disk), a new identity takes

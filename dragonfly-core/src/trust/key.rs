@@ -18,7 +18,7 @@ impl Secret {
         Self(random())
     }
 
-    #[cfg(test)]
+    /// These bits, from a source as good.
     pub(super) const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }

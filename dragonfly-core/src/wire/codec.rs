@@ -190,6 +190,11 @@ impl<T: Framed> FrameDecoder<T> {
         Ok(Some(message.map_or(Decoded::Ignored, Decoded::Message)))
     }
 
+    /// Whether it waits for a frame to begin: what is buffered, if anything, is the next one's.
+    pub const fn is_between(&self) -> bool {
+        self.header.is_none()
+    }
+
     /// How many bytes more than `buffered` must arrive before [`next`](Self::next) can return a frame; 0 if it can.
     /// At most the longest body: safe to reserve.
     pub fn wanted(&self, buffered: usize) -> usize {

@@ -6,8 +6,8 @@
 
 use minicbor::{Decode, Encode};
 
+use super::PeerId;
 use super::statement::{Grant, GrantBundle, SealBundle, Signed};
-use super::{Address, PeerId};
 use crate::task::{Generation, PieceIndex, TaskId, TaskSpec, Validator};
 
 /// The version of these messages.
@@ -130,6 +130,17 @@ pub enum ToCoordinator {
     /// Nothing else to say.
     #[n(12)]
     KeepAlive,
+    /// Asks who coordinates a task; answered with [`ToMember::Redirect`], which may name the one asked. Who is no
+    /// scheduler is asked before a task is joined, so that all who want it meet at one host.
+    #[n(13)]
+    Seek {
+        /// The task.
+        #[n(0)]
+        task: TaskId,
+        /// A host that was named before and cannot be reached.
+        #[n(1)]
+        lost: Option<PeerId>,
+    },
 }
 
 /// From a coordinator to a member.
@@ -142,6 +153,10 @@ pub enum ToMember {
         /// How often the member is to say something at least, in milliseconds.
         #[n(0)]
         interval_ms: u32,
+        /// Whether it is a scheduler, which coordinates every task that is joined there; else it is a member that
+        /// coordinates some, see [`ToCoordinator::Seek`].
+        #[n(1)]
+        scheduler: bool,
     },
     /// Which generation the task's URL means now.
     #[n(1)]
@@ -198,13 +213,14 @@ pub enum ToMember {
         /// The task.
         #[n(0)]
         task: TaskId,
-        /// The other host.
+        /// The other host, and where it may be reached.
         #[n(1)]
-        to: PeerId,
-        /// Where it may be reached, at most 8.
-        #[n(2)]
-        addresses: Vec<Address>,
+        to: Neighbour,
     },
+    /// Other members of the network, at most [`NEIGHBOURS_MAX`]: those that came lately, or, after
+    /// [`ToCoordinator::Announce`], some of those that are there.
+    #[n(9)]
+    Members(#[n(0)] Vec<Neighbour>),
 }
 
 /// Names a lease. `epoch` grows with every grant for a task; the higher one wins.

@@ -133,3 +133,34 @@ pub(crate) fn all_roles() -> TokenOptions {
     options.roles = Roles::ALL;
     options
 }
+
+/// How long tests wait for what has to come about.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Waits until `condition` yields something; it is looked at again and again.
+///
+/// # Panics
+/// It does not come about.
+pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(found) = condition().await {
+                return found;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("it never came about: {what}"))
+}
+
+/// The digest of seeded content.
+pub(crate) fn digest(seed: u64, length: u64) -> dragonfly_core::Digest {
+    dragonfly_core::Digest::new(dragonfly_core::task::Algorithm::Blake3, &content::blake3(seed, length)).unwrap()
+}
+
+/// The value of one number in a node's metrics.
+pub(crate) fn metric(node: &Node, name: &str) -> u64 {
+    let text = node.metrics_text();
+    let line = text.lines().find(|line| line.split(' ').next() == Some(name));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+}

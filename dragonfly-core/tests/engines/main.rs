@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod broken;
 mod harness;
 mod library;
 mod main_job;
 mod membership;
 mod origins;
+mod quota;
+mod restart;
 mod resume;
 mod sizes;
 mod stream;

@@ -12,8 +12,9 @@ async fn each_byte_leaves_the_origin_once() {
     let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
     let receipts = network.fetch_all(&url, LENGTH).await;
     assert_eq!(network.origin.body_bytes("/file"), LENGTH, "{:?}", network.origin.log());
-    let shares: Vec<_> = receipts.iter().map(|receipt| (receipt.bytes_from_peers, receipt.bytes_from_origin)).collect();
-    assert!(shares.iter().all(|share| *share == (LENGTH, 0)), "{shares:?}");
+    for receipt in &receipts {
+        assert_eq!((receipt.bytes_from_peers, receipt.bytes_from_origin), (LENGTH, 0), "{receipt:?}");
+    }
     // Every request but the first carries a condition: it resumes one known version.
     let requests = network.requests("/file");
     let unconditional = requests

@@ -9,11 +9,12 @@ mod reader;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::content::Content;
 use super::event::{Event, LaneEvent};
@@ -52,7 +53,21 @@ pub(super) struct Registry(Arc<Mutex<Contents>>);
 
 type Contents = HashMap<(TaskId, Generation), Arc<Content>>;
 
+/// A registry that does not keep its contents alive.
+pub(super) struct WeakRegistry(Weak<Mutex<Contents>>);
+
+impl WeakRegistry {
+    /// Whether a generation takes part in the swarm.
+    pub(super) fn contains(&self, task: TaskId, generation: Generation) -> bool {
+        self.0.upgrade().is_some_and(|table| Registry(table).table().contains_key(&(task, generation)))
+    }
+}
+
 impl Registry {
+    pub(super) fn downgrade(&self) -> WeakRegistry {
+        WeakRegistry(Arc::downgrade(&self.0))
+    }
+
     fn table(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -123,8 +138,21 @@ enum LaneError {
     Codec(#[from] crate::wire::codec::CodecError),
     #[error("the neighbour broke the protocol: {0}")]
     Protocol(&'static str),
+    #[error("the neighbour took nothing of what it asked for, for {:?}", crate::node::FRAME_MAX)]
+    NotTaken,
     #[error("the engine has stopped")]
     Stopped,
+}
+
+impl LaneError {
+    /// Whether only a neighbour that means harm, or is broken, makes a lane end so.
+    fn is_to_blame(&self) -> bool {
+        match self {
+            Self::Codec(_) | Self::NotTaken | Self::Protocol(_) => true,
+            Self::Connection(error) => error.kind() == std::io::ErrorKind::TimedOut,
+            Self::Stopped => false,
+        }
+    }
 }
 
 impl Lane {
@@ -138,14 +166,15 @@ impl Lane {
     }
 }
 
-/// Runs a lane over `stream` until it fails, the neighbour breaks the protocol or the engine drops `commands`.
+/// Runs a lane over `stream` until it fails, the neighbour breaks the protocol, the engine drops `commands` (what
+/// was queued is sent first) or cancels `stop` (nothing more is sent).
 /// Its end is told as [`LaneEvent::Down`].
 pub(super) async fn run(
     node: Node,
     (host, number): (HostKey, LaneNumber),
     registry: Registry,
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
-    commands: mpsc::Receiver<LaneCommand>,
+    (commands, stop): (mpsc::Receiver<LaneCommand>, CancellationToken),
     events: mpsc::Sender<Event>,
 ) {
     let (input, output) = tokio::io::split(stream);
@@ -153,9 +182,11 @@ pub(super) async fn run(
     let ended = tokio::select! {
         ended = reader::run(&lane, input) => ended,
         ended = writer::run(&lane, output, commands) => ended,
+        () = stop.cancelled() => Ok(()),
     };
+    let blame = ended.as_ref().err().filter(|error| error.is_to_blame()).map(ToString::to_string);
     if let Err(error) = ended {
         tracing::debug!(?host, %error, "lane ended");
     }
-    let _ = lane.tell(LaneEvent::Down).await;
+    let _ = lane.tell(LaneEvent::Down { blame }).await;
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::AsyncRead;
 
 use super::{Lane, LaneError, Pending};
-use crate::node::now_unix;
+use crate::node::{now_unix, read_frame};
 use crate::peer::content::{Content, keep_evidence};
 use crate::peer::event::{Event, LaneEvent};
 use crate::swarm::{Input, RequestId};
@@ -22,8 +22,10 @@ const READ_BYTES: usize = 128 << 10;
 pub(super) async fn run(lane: &Lane, mut input: impl AsyncRead + Unpin) -> Result<(), LaneError> {
     let mut decoder = FrameDecoder::<Frame>::new();
     let mut buffer = BytesMut::with_capacity(2 * READ_BYTES);
+    let mut begun = None;
     loop {
         while let Some(frame) = decoder.next(&mut buffer)? {
+            begun = None;
             match frame {
                 Decoded::Message(Frame::Block { request, piece, offset, bytes }) => {
                     block(lane, request, piece, offset, &bytes).await?;
@@ -33,7 +35,7 @@ pub(super) async fn run(lane: &Lane, mut input: impl AsyncRead + Unpin) -> Resul
             }
         }
         buffer.reserve(READ_BYTES);
-        if input.read_buf(&mut buffer).await? == 0 {
+        if read_frame(&mut input, &mut buffer, &decoder, &mut begun).await? == 0 {
             return Ok(());
         }
     }
@@ -139,7 +141,7 @@ async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> 
                     fresh.push(item);
                 }
                 Err(error @ EvidenceError::Statement(_)) => {
-                    tracing::warn!(host = ?lane.host, task = ?content.task, %error, "forged evidence");
+                    tracing::debug!(host = ?lane.host, task = ?content.task, %error, "forged evidence");
                     return Err(LaneError::Protocol("evidence that nobody signed"));
                 }
                 Err(error) => {
@@ -253,7 +255,7 @@ async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes
             Ok(())
         }
         Outcome::Refuted(content) => {
-            tracing::warn!(?host, task = ?content.task, piece, "a piece does not match its hash");
+            tracing::debug!(?host, task = ?content.task, piece, "a piece does not match its hash");
             lane.node.metrics().pieces_refuted.add(1);
             lane.input(Input::Refuted { host, request: id, piece }).await
         }

@@ -8,8 +8,10 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use super::{Lane, LaneCommand, LaneError, Pending};
+use crate::node::in_time;
 use crate::peer::content::Content;
 use crate::peer::event::LaneEvent;
+use crate::store::UseGuard;
 use crate::swarm::{Input, RequestId, TaskKey};
 use crate::task::HaveMap;
 use crate::wire::codec;
@@ -35,6 +37,8 @@ struct Serving {
     length: u32,
     sent: u32,
     chunk: Bytes,
+    /// What is being served is not evicted.
+    _guard: UseGuard,
 }
 
 /// What the neighbour has been shown of a task.
@@ -82,11 +86,14 @@ pub(super) async fn run(
 
 impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     async fn flush(&mut self) -> Result<(), LaneError> {
-        if !self.buffer.is_empty() {
-            self.output.write_all_buf(&mut self.buffer).await?;
-        }
-        self.output.flush().await?;
-        Ok(())
+        in_time(async {
+            if !self.buffer.is_empty() {
+                self.output.write_all_buf(&mut self.buffer).await?;
+            }
+            self.output.flush().await
+        })
+        .await
+        .map_err(stalled)
     }
 
     fn message(&mut self, message: Message) -> Result<(), LaneError> {
@@ -149,6 +156,11 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             LaneCommand::Serve { content, request, piece, skip } => {
                 let length = content.layout.length_of(piece).unwrap_or(0) as u32;
                 let offset = skip.min(length);
+                let Ok(guard) = content.entry.use_guard() else {
+                    // It was evicted a moment ago.
+                    self.message(Message::Reject { request, reason: RejectReason::NotHeld })?;
+                    return self.lane.tell(LaneEvent::Unreadable { request }).await;
+                };
                 self.serving.push_back(Serving {
                     content,
                     request,
@@ -157,6 +169,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                     length,
                     sent: 0,
                     chunk: Bytes::new(),
+                    _guard: guard,
                 });
             }
             LaneCommand::StopServing { request } => self.serving.retain(|serving| serving.request != request),
@@ -224,8 +237,12 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         if !block.is_empty() {
             let header = codec::block_header(serving.request, serving.piece, serving.offset, block.len())?;
             self.buffer.extend_from_slice(&header);
-            self.output.write_all_buf(&mut self.buffer).await?;
-            self.output.write_all(&block).await?;
+            in_time(async {
+                self.output.write_all_buf(&mut self.buffer).await?;
+                self.output.write_all(&block).await
+            })
+            .await
+            .map_err(stalled)?;
             serving.offset += block.len() as u32;
             serving.sent += block.len() as u32;
             self.lane.node.metrics().bytes_to_peers.add(block.len() as u64);
@@ -239,6 +256,11 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         let input = Input::Sent { host: self.lane.host, request, piece, bytes: sent };
         self.lane.tell(LaneEvent::Input(input)).await
     }
+}
+
+/// Tells a neighbour that takes nothing from a connection that failed.
+fn stalled(error: std::io::Error) -> LaneError {
+    if error.kind() == std::io::ErrorKind::TimedOut { LaneError::NotTaken } else { LaneError::Connection(error) }
 }
 
 async fn read_chunk(lane: &Lane, serving: &Serving) -> Option<Bytes> {

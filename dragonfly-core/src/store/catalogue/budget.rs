@@ -1,9 +1,9 @@
 //! The budget in bytes and in entries, and who has to go.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-use super::super::StoreError;
+use super::super::{Entry as _, StoreError};
 use super::{Catalogue, HeldEntry};
 
 impl Catalogue {
@@ -92,9 +92,16 @@ impl Catalogue {
         if entry.is_pinned() {
             return None;
         }
-        self.remove_entry(entry).unwrap_or_else(|error| {
+        let freed = self.remove_entry(entry).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot remove what was evicted");
             Some(0)
-        })
+        })?;
+        self.evicted_entries.fetch_add(1, Ordering::Relaxed);
+        self.evicted_bytes.fetch_add(freed, Ordering::Relaxed);
+        tracing::debug!(generation = ?entry.key().generation, freed, "evicted");
+        if let Some(observer) = self.observer.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            observer(entry.key());
+        }
+        Some(freed)
     }
 }

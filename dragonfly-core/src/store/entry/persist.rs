@@ -75,7 +75,11 @@ impl HeldEntry {
         file.sync_data().and_then(|()| File::open(directory)?.sync_all()).map_err(|error| {
             self.lock().unsynced = true;
             StoreError::io("make durable", &path, error)
-        })
+        })?;
+        if let Medium::Disk(disk) = &self.catalogue.medium {
+            disk.synced(&path);
+        }
+        Ok(())
     }
 
     /// Gives the content back; the entry has been ruled out of use. The bytes freed, and the file still to be buried.

@@ -38,9 +38,10 @@ fn everything_is_there_after_a_clean_stop() {
     partial.put_evidence(3, "signed".into()).unwrap();
     partial.set_seal("sealed".into()).unwrap();
     store.set_pinned(&key(99, 1), true);
-    let (usage, list) = (store.usage(), store.list(None, 100));
     drop(partial);
     store.flush().unwrap();
+    let (usage, list) = (store.usage(), store.list(None, 100));
+    assert_eq!(usage.unwritten, 0);
     drop(store);
 
     let store = quiet(directory.path());
@@ -197,15 +198,16 @@ fn a_corrupt_index_is_moved_aside() {
 #[test]
 fn a_full_disk_leaves_the_task_intact() {
     let directory = tempfile::tempdir().unwrap();
-    let store = quiet(directory.path());
+    let faults = Arc::new(faults::Faults::default());
+    let store = FileStore::open(directory.path(), faulty(&faults)).unwrap();
     let (entry, bytes) = (store.open(&key(1, 1), &described(200_000)).unwrap(), content(200_000, 1));
     write(&*entry, &bytes, 0).unwrap();
     for code in [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT] {
-        store.disk().fail_writes.store(code.raw_os_error(), std::sync::atomic::Ordering::Release);
+        faults.fail_content(code.raw_os_error(), 1000);
         assert!(matches!(write(&*entry, &bytes, 1), Err(StoreError::Full { source: Some(_), .. })));
     }
     assert_eq!((entry.have().held(), store.usage().bytes), (1, 65_536));
-    store.disk().fail_writes.store(0, std::sync::atomic::Ordering::Release);
+    faults.fail_content(0, 0);
     for index in 1..4 {
         assert!(write(&*entry, &bytes, index).unwrap());
     }

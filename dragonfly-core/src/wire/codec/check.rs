@@ -2,7 +2,6 @@
 
 use super::CodecError;
 use crate::task::{InvalidLayout, InvalidSpec, Layout, NAME_BYTES_MAX, TaskSpec, Validator};
-use crate::wire::Address;
 use crate::wire::control::{
     Announce, Answer, Current, Described, Failure, Granted, Held, Join, NEIGHBOURS_MAX, Neighbour, TaskInfo,
     ToCoordinator, ToMember, Work,
@@ -24,12 +23,6 @@ pub(super) const RUNS_MAX: usize = 1024;
 
 /// The most items of evidence of one frame: enough to fill it.
 pub(super) const EVIDENCE_MAX: usize = 256;
-
-/// The most addresses of a host: interfaces times transports of all but odd machines.
-pub(super) const ADDRESSES_MAX: usize = 16;
-
-/// The most bytes of an address: a relayed one with certificate hashes takes half of it.
-pub(super) const ADDRESS_BYTES_MAX: usize = 512;
 
 /// The most digests of one seal.
 pub(super) const DIGESTS_MAX: usize = 8;
@@ -125,7 +118,8 @@ impl Check for ToCoordinator {
             | Self::Release { .. }
             | Self::AskNeighbours { .. }
             | Self::Leave(_)
-            | Self::KeepAlive => Ok(()),
+            | Self::KeepAlive
+            | Self::Seek { .. } => Ok(()),
         }
     }
 }
@@ -138,21 +132,16 @@ impl Check for ToMember {
                 at_most("neighbours", hosts.len(), NEIGHBOURS_MAX)?;
                 hosts.check()
             }
+            Self::Members(members) => {
+                at_most("members", members.len(), NEIGHBOURS_MAX)?;
+                members.check()
+            }
             Self::Granted(granted) => granted.check(),
             Self::Failed { failure, .. } => failure.check(),
             Self::Trigger(info) => info.check(),
-            Self::Redirect { addresses, .. } => {
-                at_most("addresses", addresses.len(), ADDRESSES_MAX)?;
-                addresses.check()
-            }
+            Self::Redirect { to, .. } => to.check(),
             Self::Welcome { .. } | Self::NoLease { .. } | Self::Revoked { .. } => Ok(()),
         }
-    }
-}
-
-impl Check for Address {
-    fn check(&self) -> Result<(), OutOfBounds> {
-        at_most("address", self.to_libp2p().len(), ADDRESS_BYTES_MAX)
     }
 }
 

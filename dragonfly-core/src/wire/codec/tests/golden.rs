@@ -76,6 +76,7 @@ fn to_coordinator() -> Vec<ToCoordinator> {
         ToCoordinator::Sealed { task, generation, seal: seal_bundle() },
         ToCoordinator::Leave(task),
         ToCoordinator::KeepAlive,
+        ToCoordinator::Seek { task, lost: Some(PEER) },
     ]
 }
 
@@ -85,7 +86,7 @@ fn to_member() -> Vec<ToMember> {
         Neighbour { peer: PEER, record: Some(Signed(vec![9])), seen_ip: Some(vec![10, 0, 0, 7]), seed: true };
     let granted = |work| ToMember::Granted(Granted { task, lease, timeout_ms: 5_000, work });
     vec![
-        ToMember::Welcome { interval_ms: 10_000 },
+        ToMember::Welcome { interval_ms: 10_000, scheduler: true },
         ToMember::Current(Current {
             task,
             generation,
@@ -96,14 +97,15 @@ fn to_member() -> Vec<ToMember> {
             age_ms: 12,
             seal: Some(seal_bundle()),
         }),
-        ToMember::Neighbours { task, hosts: vec![neighbour] },
+        ToMember::Neighbours { task, hosts: vec![neighbour.clone()] },
         granted(Work::Describe { prior: None }),
         granted(Work::Pieces { bundle: grant_bundle(), grant: None }),
         ToMember::NoLease { task, retry_ms: Some(100) },
         ToMember::Revoked { task, lease },
         ToMember::Failed { task, failure: failure() },
         ToMember::Trigger(info()),
-        ToMember::Redirect { task, to: PEER, addresses: vec!["/ip4/10.0.0.7/tcp/4001".parse().unwrap()] },
+        ToMember::Redirect { task, to: neighbour.clone() },
+        ToMember::Members(vec![neighbour]),
     ]
 }
 

@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use super::super::check::*;
 use super::*;
 use crate::task::{Generation, SpecOptions, TaskId, TaskSpec, Validator};
+use crate::wire::PeerId;
 use crate::wire::control::{Announce, Failure, FailureKind, NEIGHBOURS_MAX, Neighbour, TaskInfo};
 use crate::wire::lane::{Message, REQUEST_PIECES_MAX, Run};
 use crate::wire::statement::{Attestation, Evidence, Grant, GrantBundle, Seal, Signed};
-use crate::wire::{Address, PeerId};
 
 const TASK: TaskId = TaskId::from_hash([1; 32]);
 const GENERATION: Generation = Generation::from_hash([2; 32]);
@@ -230,9 +230,7 @@ fn what_a_coordinator_is_told_is_bounded() {
 fn what_a_member_is_told_is_bounded() {
     let neighbour = |ip: usize| Neighbour { peer: PEER, record: None, seen_ip: Some(vec![0; ip]), seed: false };
     let hosts = |n| ToMember::Neighbours { task: TASK, hosts: vec![neighbour(4); n] };
-    let address: Address = "/ip4/1.2.3.4/tcp/5".parse().unwrap();
-    let redirect = |n| ToMember::Redirect { task: TASK, to: PEER, addresses: vec![address.clone(); n] };
-    let long: Address = format!("/dns/{}/tcp/5", "x".repeat(ADDRESS_BYTES_MAX)).parse().unwrap();
+    let members = |n| ToMember::Members(vec![neighbour(16); n]);
     let granted = |work| {
         let lease = crate::wire::control::LeaseId { number: 0, epoch: 0 };
         ToMember::Granted(crate::wire::control::Granted { task: TASK, lease, timeout_ms: 0, work })
@@ -242,14 +240,14 @@ fn what_a_member_is_told_is_bounded() {
     for message in [
         hosts(NEIGHBOURS_MAX + 1),
         ToMember::Neighbours { task: TASK, hosts: vec![neighbour(5)] },
-        redirect(ADDRESSES_MAX + 1),
-        ToMember::Redirect { task: TASK, to: PEER, addresses: vec![long] },
+        members(NEIGHBOURS_MAX + 1),
+        ToMember::Redirect { task: TASK, to: neighbour(5) },
         granted(crate::wire::control::Work::Describe { prior }),
         granted(crate::wire::control::Work::Pieces { bundle: bundle(CREDENTIAL_BYTES_MAX + 1), grant: None }),
     ] {
         refused(Kind::ToMember, message.clone(), message);
     }
-    round_trip(&[hosts(NEIGHBOURS_MAX), redirect(ADDRESSES_MAX)], 99);
+    round_trip(&[hosts(NEIGHBOURS_MAX), members(NEIGHBOURS_MAX)], 99);
 }
 
 #[test]

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::task::*;
+use crate::wire::PeerId;
 use crate::wire::control::*;
 use crate::wire::lane::{Frame, Message, RejectReason, Run};
 use crate::wire::statement::*;
-use crate::wire::{Address, PeerId};
 
 fn task() -> impl Strategy<Value = TaskId> {
     any::<[u8; 32]>().prop_map(TaskId::from_hash)
@@ -171,6 +171,7 @@ pub(super) fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
         }),
         task().prop_map(ToCoordinator::Leave),
         Just(ToCoordinator::KeepAlive),
+        (task(), of(peer())).prop_map(|(task, lost)| ToCoordinator::Seek { task, lost }),
     ]
 }
 
@@ -209,12 +210,9 @@ fn granted() -> impl Strategy<Value = Granted> {
 }
 
 pub(super) fn to_member() -> impl Strategy<Value = ToMember> {
-    let address = (any::<[u8; 4]>(), any::<u16>(), of(peer())).prop_map(|(ip, port, peer)| {
-        let address: Address = format!("/ip4/{}/tcp/{port}", std::net::Ipv4Addr::from(ip)).parse().unwrap();
-        peer.map_or(address.clone(), |peer| address.with_peer(peer))
-    });
     prop_oneof![
-        any::<u32>().prop_map(|interval_ms| ToMember::Welcome { interval_ms }),
+        (any::<u32>(), any::<bool>()).prop_map(|(interval_ms, scheduler)| ToMember::Welcome { interval_ms, scheduler }),
+        vec(neighbour(), 0..=NEIGHBOURS_MAX).prop_map(ToMember::Members),
         current().prop_map(ToMember::Current),
         (task(), vec(neighbour(), 0..=NEIGHBOURS_MAX)).prop_map(|(task, hosts)| ToMember::Neighbours { task, hosts }),
         granted().prop_map(ToMember::Granted),
@@ -222,11 +220,7 @@ pub(super) fn to_member() -> impl Strategy<Value = ToMember> {
         (task(), lease()).prop_map(|(task, lease)| ToMember::Revoked { task, lease }),
         (task(), failure()).prop_map(|(task, failure)| ToMember::Failed { task, failure }),
         info().prop_map(ToMember::Trigger),
-        (task(), peer(), vec(address, 0..=8)).prop_map(|(task, to, addresses)| ToMember::Redirect {
-            task,
-            to,
-            addresses
-        }),
+        (task(), neighbour()).prop_map(|(task, to)| ToMember::Redirect { task, to }),
     ]
 }
 

@@ -1,0 +1,255 @@
+//! Origins that break: every case ends right, or in one clear error, within its bound.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dragonfly_core::source::{Guard, HttpConfig, HttpSource};
+use dragonfly_core::{Error, ErrorKind, Node, Peer, Receipt, Request, Result};
+use dragonfly_testkit::{Origin, Resource, content};
+
+use crate::harness::{Network, SEED, digest, log};
+
+const LENGTH: u64 = 6 << 20;
+
+/// However an origin behaves, a download is over within this: far above what any case here takes.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// Time-outs of an origin, short so that tests are.
+const SILENCE: Duration = Duration::from_millis(400);
+
+/// A peer on its own, which goes to the origin itself.
+async fn alone() -> (Node, Peer) {
+    log();
+    let mut config = HttpConfig::default();
+    (config.first_byte_timeout, config.silence_timeout) = (SILENCE, SILENCE);
+    let source = Arc::new(HttpSource::new(Guard::default(), config));
+    let node = Node::builder().source(source).start().await.unwrap();
+    let peer = Peer::builder(&node).start().await.unwrap();
+    (node, peer)
+}
+
+/// Fetches from `origin` on a peer of its own.
+async fn fetch_from(origin: &Origin, request: Request) -> Result<Receipt> {
+    let (node, peer) = alone().await;
+    let outcome = tokio::time::timeout(BOUND, peer.fetch(request)).await.expect("it ends within its bound");
+    if let Ok(receipt) = &outcome {
+        assert!(receipt.bytes_from_origin <= origin.counters().body_bytes.values().sum());
+    }
+    peer.shutdown().await.unwrap();
+    node.shutdown().await.unwrap();
+    outcome
+}
+
+/// Fetches one resource.
+async fn fetch(resource: Resource) -> (Result<Receipt>, Origin) {
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", resource);
+    let outcome = fetch_from(&origin, Request::new(origin.url("/file"))).await;
+    (outcome, origin)
+}
+
+fn seeded() -> Resource {
+    Resource::seeded(SEED, LENGTH)
+}
+
+/// It ended right.
+fn right(outcome: Result<Receipt>, seed: u64, length: u64) -> Receipt {
+    let receipt = outcome.unwrap();
+    assert_eq!((receipt.length, receipt.blake3.bytes()), (length, &content::blake3(seed, length)[..]));
+    receipt
+}
+
+/// It ended in an error of this kind, whose one line has all of these in it.
+fn wrong(outcome: Result<Receipt>, kind: ErrorKind, says: &[&str]) -> Error {
+    let error = outcome.unwrap_err();
+    assert_eq!(error.kind(), kind, "{error:?}");
+    let text = error.to_string();
+    assert!(!text.contains('\n'), "{text}");
+    for part in says {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+    error
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn not_found() {
+    let origin = Origin::start().await.unwrap();
+    let outcome = fetch_from(&origin, Request::new(origin.url("/missing"))).await;
+    assert!(!wrong(outcome, ErrorKind::NotFound, &["/missing", "404"]).is_temporary());
+    assert_eq!(origin.log().len(), 1, "asking again would not help");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forbidden() {
+    let (outcome, origin) = fetch(seeded().fail_first(u64::MAX, 403, None)).await;
+    assert!(!wrong(outcome, ErrorKind::Forbidden, &["/file", "403"]).is_temporary());
+    assert_eq!(origin.log().len(), 1, "asking again would not help");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_requests_and_when_to_come_back() {
+    let (outcome, origin) = fetch(seeded().fail_first(1, 429, Some(1))).await;
+    let receipt = right(outcome, SEED, LENGTH);
+    assert!(receipt.elapsed >= Duration::from_secs(1), "it waits for as long as it is told: {:?}", receipt.elapsed);
+    assert_eq!(origin.log()[0].status, 429);
+    // Longer than anyone would wait for: told at once.
+    let (outcome, origin) = fetch(seeded().fail_first(u64::MAX, 429, Some(86_400))).await;
+    assert!(wrong(outcome, ErrorKind::Origin, &["/file", "429"]).is_temporary());
+    assert!(origin.log().len() <= 2, "{:?}", origin.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_of_its_own_then_fine() {
+    let (outcome, origin) = fetch(seeded().fail_first(2, 500, None)).await;
+    right(outcome, SEED, LENGTH);
+    assert_eq!(origin.body_bytes("/file"), LENGTH);
+    let (outcome, _origin) = fetch(seeded().fail_first(u64::MAX, 500, None)).await;
+    wrong(outcome, ErrorKind::Origin, &["/file", "500"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_in_the_middle() {
+    let (outcome, origin) = fetch(seeded().reset_after(1 << 20, 3)).await;
+    right(outcome, SEED, LENGTH);
+    // What had arrived stays: at most the piece under way is asked for again each time.
+    assert!(origin.body_bytes("/file") < LENGTH + (2 << 20), "{}", origin.body_bytes("/file"));
+    // Without ranges it cannot go on where it broke off; it begins anew, and ends right.
+    let (outcome, _origin) = fetch(seeded().no_ranges().reset_after(1 << 20, 1)).await;
+    right(outcome, SEED, LENGTH);
+    // Again and again, before the first byte: over, and the message says why.
+    let (outcome, _origin) = fetch(seeded().reset_after(0, u64::MAX)).await;
+    wrong(outcome, ErrorKind::Origin, &["/file", "the connection broke after 0 bytes"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_listens() {
+    let origin = Origin::start().await.unwrap();
+    let url = origin.url("/file");
+    drop(origin);
+    let other = Origin::start().await.unwrap();
+    let outcome = fetch_from(&other, Request::new(url)).await;
+    let error = outcome.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Origin | ErrorKind::Network), "{error:?}");
+    assert!(error.to_string().contains("/file"), "{error}");
+}
+
+/// A stall at the origin is told as one, and is no wait for the whole: a slow origin that goes on is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slower_than_a_timeout() {
+    let (outcome, _origin) = fetch(seeded().stall_after(2 << 20, 1)).await;
+    right(outcome, SEED, LENGTH);
+    let (outcome, _origin) = fetch(seeded().stall_after(0, u64::MAX)).await;
+    wrong(outcome, ErrorKind::Origin, &["/file", "the origin sent nothing for 400ms"]);
+    // Three times as long as the time-out, with progress all along.
+    let slow = Resource::seeded(SEED, 256 << 10).rate(200 << 10);
+    let (outcome, _origin) = fetch(slow).await;
+    let receipt = right(outcome, SEED, 256 << 10);
+    assert!(receipt.elapsed > SILENCE, "{:?}", receipt.elapsed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shorter_than_promised() {
+    // Always: no amount of asking brings the rest of what a plain answer promised.
+    let (outcome, _origin) = fetch(seeded().no_ranges().body_delta(-1000)).await;
+    wrong(outcome, ErrorKind::Origin, &["/file"]);
+    // Parts that are short are asked for again from where they ended.
+    let (outcome, _origin) = fetch(seeded().body_delta(-1000)).await;
+    match outcome {
+        Ok(receipt) => drop(right(Ok(receipt), SEED, LENGTH)),
+        Err(error) => drop(wrong(Err(error), ErrorKind::Origin, &["/file", "the origin ended after"])),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn longer_than_promised() {
+    let (outcome, _origin) = fetch(seeded().body_delta(1000)).await;
+    match outcome {
+        // Nothing beyond what was promised is taken.
+        Ok(receipt) => drop(right(Ok(receipt), SEED, LENGTH)),
+        Err(error) => drop(wrong(Err(error), ErrorKind::Origin, &["/file", "more than"])),
+    }
+}
+
+/// The second range is of another version: what came of the first is of no use, and the new one is fetched whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_between_two_ranges() {
+    let (outcome, _origin) = fetch(seeded().change_after(1, 8, LENGTH)).await;
+    right(outcome, 8, LENGTH);
+    let (outcome, _origin) = fetch(seeded().change_after(1, 8, LENGTH + 5)).await;
+    right(outcome, 8, LENGTH + 5);
+    // With the old version's digest in hand there is nothing to be had.
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", seeded().change_after(1, 8, LENGTH));
+    let request = Request::new(origin.url("/file")).digest(digest(SEED, LENGTH));
+    wrong(fetch_from(&origin, request).await, ErrorKind::DigestMismatch, &["digest"]);
+}
+
+/// It mixes versions although it was told not to: the mixture never gets a final name where a digest is known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_and_conditions_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin::start().await.unwrap();
+    // The entity tag stays the same: nothing but a digest can tell.
+    origin.set("/file", seeded().etag("\"same\"").change_after(1, 8, LENGTH).conditions_ignored());
+    let output = dir.path().join("output");
+    let request = Request::new(origin.url("/file")).digest(digest(SEED, LENGTH)).output(&output);
+    wrong(fetch_from(&origin, request).await, ErrorKind::DigestMismatch, &["digest"]);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lying_about_ranges() {
+    for lie in ["bytes 0-99/100", "bytes 5-4194308/6291456", "nonsense", "bytes 0-18446744073709551615/*"] {
+        let (outcome, _origin) = fetch(seeded().content_range(lie)).await;
+        wrong(outcome, ErrorKind::Origin, &["/file", "the origin"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redirect_loop() {
+    let (outcome, origin) = fetch(Resource::redirect(302, "/file")).await;
+    wrong(outcome, ErrorKind::Origin, &["/file", "redirects"]);
+    assert!(origin.log().len() <= 22, "{}", origin.log().len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_tls() {
+    let origin = Origin::builder().tls().start().await.unwrap();
+    origin.set("/file", seeded());
+    // Nobody vouches for it.
+    let error = fetch_from(&origin, Request::new(origin.url("/file"))).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Origin | ErrorKind::Network | ErrorKind::Forbidden), "{error:?}");
+    let text = error.to_string();
+    assert!(text.to_lowercase().contains("certificate"), "{text}");
+    // It speaks no TLS at all.
+    let plain = Origin::start().await.unwrap();
+    plain.set("/file", seeded());
+    let url = plain.url("/file").replace("http://", "https://");
+    let error = fetch_from(&plain, Request::new(url)).await.unwrap_err();
+    assert!(error.to_string().contains("/file"), "{error}");
+    assert_eq!(origin.body_bytes("/file") + plain.body_bytes("/file"), 0);
+}
+
+/// With a scheduler, a seed and peers the same origins end the same way for everybody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_for_everybody() {
+    let network = Network::start(3, true).await;
+    let all = async |path: &str, resource: Resource| {
+        let url = network.serve(path, resource);
+        let downloads = network.peers.iter().map(|member| member.peer.fetch(Request::new(&url)));
+        tokio::time::timeout(BOUND, futures::future::join_all(downloads)).await.expect("it ends within its bound")
+    };
+    for outcome in all("/forbidden", seeded().fail_first(u64::MAX, 403, None)).await {
+        wrong(outcome, ErrorKind::Forbidden, &["/forbidden", "403"]);
+    }
+    for outcome in all("/loop", Resource::redirect(302, "/loop")).await {
+        wrong(outcome, ErrorKind::Origin, &["/loop", "redirects"]);
+    }
+    for outcome in all("/reset", seeded().reset_after(1 << 20, 2)).await {
+        right(outcome, SEED, LENGTH);
+    }
+    for outcome in all("/changed", seeded().change_after(1, 8, LENGTH)).await {
+        right(outcome, 8, LENGTH);
+    }
+    network.stop().await;
+}
