@@ -16,7 +16,7 @@ use super::{Request, resolve};
 use crate::node::Node;
 use crate::scheduler::Coordinator;
 use crate::swarm::TaskKey;
-use crate::task::{Generation, PieceHash, PieceIndex, TaskId};
+use crate::task::{PieceHash, PieceIndex, TaskId};
 use crate::wire::PeerId;
 use crate::wire::control::Held;
 use crate::{Error, ErrorKind, Result};
@@ -252,7 +252,8 @@ pub(super) struct Want {
     pub(super) task: TaskId,
     id: WantId,
     status: watch::Receiver<WantStatus>,
-    seen: Option<Generation>,
+    /// The content that was told last. A generation may take part anew, with content of its own.
+    seen: Option<TaskKey>,
 }
 
 impl Want {
@@ -262,10 +263,10 @@ impl Want {
         loop {
             match self.status.borrow_and_update().clone() {
                 WantStatus::Failed(error) => return Err(error),
-                WantStatus::Content(content, before) if self.seen != Some(content.generation) => {
+                WantStatus::Content(content, before) if self.seen != Some(content.key) => {
                     let ended = matches!(*content.watch().borrow(), State::Superseded);
                     if !ended {
-                        self.seen = Some(content.generation);
+                        self.seen = Some(content.key);
                         return Ok((content, before));
                     }
                 }

@@ -188,7 +188,7 @@ impl Actor {
     /// A neighbour did what only a broken or a hostile one does: its lane ends, and for a time it is neither
     /// dialled nor let in. That stays on this host: it proves nothing to others.
     pub(super) fn blame(&mut self, key: HostKey, why: &str) {
-        let Some(host) = self.hosts.get(key) else { return };
+        let Some(host) = self.hosts.get(key).filter(|host| !host.is_shunned()) else { return };
         let shunned = SHUNNED_MIN * (1 << host.strikes.min(STRIKES_MAX));
         host.strikes += 1;
         host.shunned = Some(Instant::now() + shunned);
@@ -237,11 +237,11 @@ impl Actor {
         }
     }
 
-    /// Queues a command on a lane. A lane that does not keep up is closed.
+    /// Queues a command on a lane. A lane that does not keep up is closed; one that has just ended says so itself.
     pub(super) fn send(&mut self, host: HostKey, command: LaneCommand) {
         let Some(lane) = self.hosts.lane(host) else { return };
-        if lane.commands.try_send(command).is_err() {
-            tracing::debug!(?host, "a lane does not keep up, or has just ended");
+        if let Err(mpsc::error::TrySendError::Full(_)) = lane.commands.try_send(command) {
+            tracing::debug!(?host, "a lane does not keep up");
             self.close_lane(host);
             self.input(Input::LaneDown { host });
         }
@@ -264,16 +264,20 @@ impl Actor {
     }
 
     pub(super) fn lane(&mut self, host: HostKey, number: LaneNumber, event: LaneEvent) {
+        let event = match event {
+            // Of a lane that was replaced meanwhile, too.
+            LaneEvent::Down { blame: Some(why) } => return self.blame(host, &why),
+            event => event,
+        };
         if self.hosts.lane(host).map(|lane| lane.number) != Some(number) {
             return;
         }
         match event {
             LaneEvent::Input(input) => self.input(input),
-            LaneEvent::Down { blame: None } => {
+            LaneEvent::Down { .. } => {
                 self.close_lane(host);
                 self.input(Input::LaneDown { host });
             }
-            LaneEvent::Down { blame: Some(why) } => self.blame(host, &why),
             LaneEvent::Opened { task, wanted } => {
                 if let Some(lane) = self.hosts.lane(host) {
                     lane.tasks.entry(task).or_default().theirs = Some(wanted);

@@ -70,7 +70,12 @@ impl Core {
     fn next_round(&mut self, t: TaskIx) {
         let step = self.next_number();
         let Some(describe) = &mut self.tasks[t].describe else { return };
-        if !describe.retryable || describe.round + 1 >= DESCRIBE_ROUNDS_MAX {
+        // An origin that names a time far off is not asked again before.
+        let far_off = |failure: &Failure| {
+            failure.retry_ms.is_some_and(|ms| Duration::from_millis(ms.into()) > DESCRIBE_PAUSE_MAX)
+        };
+        let is_over = !describe.retryable || describe.last.as_ref().is_some_and(far_off);
+        if is_over || describe.round + 1 >= DESCRIBE_ROUNDS_MAX {
             let failure = describe.last.take().unwrap_or_else(|| no_fetcher(self.config.unfit_time));
             return self.describe_is_over(t, &failure);
         }
@@ -294,7 +299,7 @@ impl Core {
         let known = task.group().is_some_and(|group| !group.holders.is_empty());
         (task.orphaned, task.free) = if known { (whole, RangeSet::default()) } else { (RangeSet::default(), whole) };
         task.tried.clear();
-        task.failures = 0;
+        (task.failures, task.reached) = (0, 0);
         false
     }
 

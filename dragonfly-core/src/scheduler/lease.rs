@@ -281,8 +281,11 @@ impl Core {
         }
         let task = &mut self.tasks[t];
         task.origin_fetched = task.origin_fetched.saturating_add(bytes_of(task, range.clone()));
-        task.failures = 0;
-        task.tried.clear();
+        let splittable = task.version.as_ref().is_some_and(|version| version.splittable);
+        if splittable || range.end > task.reached {
+            (task.failures, task.reached) = (0, range.end);
+            task.tried.clear();
+        }
         match host {
             Some(host) => task.edit(host, |m| m.fetched.insert(range)),
             None => task.orphaned.insert(range),

@@ -9,6 +9,7 @@ use super::config::NEIGHBOURS_MORE;
 use super::core::Core;
 use super::join::no_fetcher;
 use super::slab::{HostIx, TaskIx};
+use super::task::Member;
 use crate::task::TaskId;
 use crate::wire::control::{NEIGHBOURS_MAX, Neighbour, ToMember};
 
@@ -102,6 +103,11 @@ impl Core {
         }
         let fit = task.members.iter().filter(|(_, m)| m.is_fit() && m.seed == task.seeds_only() && m.waiting.is_none());
         let Some(holder) = fit.map(|(&h, _)| h).next() else {
+            // Who failed a moment ago asks again after its pause; how often is bounded there.
+            let pausing = |m: &Member| m.wanted && m.may_lease && m.unfit_until.is_some();
+            if task.members.values().any(|m| pausing(m) && m.seed == task.seeds_only()) {
+                return;
+            }
             let (id, pause) = (task.id, self.config.unfit_time);
             return self.send_failed(host, id, &no_fetcher(pause));
         };

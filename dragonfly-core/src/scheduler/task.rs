@@ -48,6 +48,9 @@ pub(super) struct Task {
     pub(super) orphaned: RangeSet,
     /// Leases that failed in a row.
     pub(super) failures: u8,
+    /// How far an attempt at the current version came. Where every attempt starts anew, only what goes beyond is
+    /// progress.
+    pub(super) reached: PieceIndex,
     pub(super) idle_since: Option<Duration>,
     pub(super) origin_granted: u64,
     pub(super) origin_fetched: u64,
@@ -222,6 +225,7 @@ impl Task {
             free: RangeSet::default(),
             orphaned: RangeSet::default(),
             failures: 0,
+            reached: 0,
             idle_since: None,
             origin_granted: 0,
             origin_fetched: 0,

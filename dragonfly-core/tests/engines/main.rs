@@ -4,6 +4,7 @@
 
 mod broken;
 mod harness;
+mod hostile;
 mod library;
 mod main_job;
 mod membership;

@@ -1,0 +1,575 @@
+//! Members that do harm: honest downloads finish, right; who is to blame is shunned; nothing grows without bound.
+
+mod peer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dragonfly_core::task::{Generation, TaskId};
+use dragonfly_core::trust::statement::{Attester, sign_grant};
+use dragonfly_core::wire::control::{Current, Join, TaskInfo, ToCoordinator, ToMember};
+use dragonfly_core::wire::lane::{Frame, Message, RejectReason, Run};
+use dragonfly_core::wire::statement::{Evidence, Grant, GrantBundle, Signed};
+use dragonfly_core::{ErrorKind, Node, Peer, Receipt, Request, TokenOptions};
+use dragonfly_testkit::{Resource, content};
+use peer::{Hostile, Lane, Wire};
+use tokio::sync::{Mutex, broadcast};
+
+use crate::harness::{Network, SEED, digest, eventually, metric};
+
+const LENGTH: u64 = 6 << 20;
+
+/// The origin is slow enough that a download meets everybody.
+const ORIGIN_RATE: u64 = 3 << 20;
+
+/// Honest downloads are over within this, whatever is done to them.
+const BOUND: Duration = Duration::from_secs(90);
+
+/// How often a scene is played anew until the hostile peer is asked for something.
+const SCENES_MAX: usize = 12;
+
+/// What the hostile peer does on its lanes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Harm {
+    /// Serves bytes that are not the piece's.
+    WrongPiece,
+    /// Serves more bytes than the piece has.
+    TooLong,
+    /// Serves another piece than was asked for.
+    OutOfOrder,
+    /// Sends pieces that nobody asked for.
+    Unasked,
+    /// Sends what is no frame at all.
+    Garbage,
+    /// Announces a frame of four gigabytes.
+    AbsurdSize,
+    /// Claims pieces that the task does not have.
+    AbsurdRun,
+    /// Begins to serve and says nothing more.
+    SlowLoris,
+    /// Serves a byte now and then.
+    Drip,
+    /// Ends the lane at each request.
+    Vanish,
+    /// Claims everything and refuses each request.
+    FalseClaims,
+    /// Shows evidence that nobody signed.
+    ForgedEvidence,
+    /// Shows evidence of another task, and its own grant to itself.
+    ReplayedEvidence,
+    /// Says as much as it can, and listens to nothing.
+    Flood,
+}
+
+/// What it saw.
+#[derive(Default)]
+struct Seen {
+    asked: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+struct Attack {
+    harm: Harm,
+    current: Current,
+    hostile: Arc<Hostile>,
+    seen: Arc<Seen>,
+    /// Evidence that it heard on any lane: it passes it on, so that its claims count.
+    heard: broadcast::Sender<Vec<Evidence>>,
+    kept: Arc<Mutex<Vec<Evidence>>>,
+}
+
+impl Attack {
+    /// Has it out on one lane, until the other end has enough. Where it does not claim anything it is given pieces.
+    async fn run(self: Arc<Self>, mut lane: Lane, claims: bool) {
+        let _ = self.play(&mut lane, claims).await;
+        self.seen.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn open(&self) -> Frame {
+        Frame::Message(Message::Open {
+            slot: 1,
+            task: self.current.task,
+            generation: self.current.generation,
+            length: self.current.length,
+            piece_length: self.current.piece_length,
+            wanted: true,
+        })
+    }
+
+    async fn play(&self, lane: &mut Lane, claims: bool) -> std::io::Result<()> {
+        let mut heard = self.heard.subscribe();
+        lane.say(&self.open()).await?;
+        match self.harm {
+            Harm::Garbage => lane.raw(&content::bytes(99, 0, 100_000)).await?,
+            Harm::AbsurdSize => lane.raw(&[0xff, 0xff, 0xff, 0xff, 3, 0, 0, 0]).await?,
+            Harm::AbsurdRun => {
+                let runs = vec![Run { first: 60_000, count: 5000 }];
+                lane.say(&Frame::Message(Message::Have { slot: 1, runs, complete: true })).await?;
+            }
+            Harm::ForgedEvidence => {
+                let items = vec![Evidence::Attestation(Signed(content::bytes(5, 0, 300).to_vec()))];
+                lane.say(&Frame::Message(Message::Evidence { slot: 1, items })).await?;
+            }
+            Harm::Unasked => lane.say(&block(77, 0, 0, 1000)).await?,
+            Harm::Flood => return self.flood(lane).await,
+            _ => {}
+        }
+        let known = self.kept.lock().await.clone();
+        if !known.is_empty() {
+            lane.say(&Frame::Message(Message::Evidence { slot: 1, items: known })).await?;
+        }
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            tokio::select! {
+                frame = lane.hear() => match frame {
+                    None => return Ok(()),
+                    Some(Frame::Message(Message::Evidence { items, .. })) => {
+                        self.kept.lock().await.extend(items.clone());
+                        let _ = self.heard.send(items);
+                    }
+                    Some(Frame::Message(Message::Request { request, first, .. })) => {
+                        self.seen.asked.fetch_add(1, Ordering::Relaxed);
+                        if self.answer(lane, request, first).await? {
+                            return Ok(());
+                        }
+                    }
+                    Some(_) => {}
+                },
+                items = heard.recv() => if let Ok(items) = items {
+                    lane.say(&Frame::Message(Message::Evidence { slot: 1, items })).await?;
+                },
+                _ = ticks.tick(), if claims => self.claim(lane).await?,
+            }
+        }
+    }
+
+    /// Claims everything, and shows what else a liar would.
+    async fn claim(&self, lane: &mut Lane) -> std::io::Result<()> {
+        if self.harm == Harm::ReplayedEvidence {
+            lane.say(&Frame::Message(Message::Evidence { slot: 1, items: self.replayed() })).await?;
+        }
+        let pieces = self.current.length.div_ceil(self.current.piece_length) as u32;
+        let runs = vec![Run { first: 0, count: pieces }];
+        lane.say(&Frame::Message(Message::Have { slot: 1, runs, complete: true })).await
+    }
+
+    /// Evidence of another task and generation that this very peer signed, in the right form.
+    fn replayed(&self) -> Vec<Evidence> {
+        let grant = Grant {
+            version: 1,
+            network: *self.hostile.membership.network_id(),
+            tenant: "default".into(),
+            task: TaskId::from_hash([1; 32]),
+            generation: Generation::from_hash([2; 32]),
+            length: self.current.length,
+            piece_length: self.current.piece_length,
+            first: 0,
+            end: 4,
+            holder: self.hostile.identity.peer_id(),
+            epoch: u64::MAX,
+        };
+        let signed = sign_grant(&self.hostile.identity, &grant);
+        let credential = self.hostile.membership.credential_bytes().to_vec();
+        let attestation = Attester::new(&signed).attest(&self.hostile.identity, 0, &[[3; 32]; 4]).unwrap();
+        let bundle = GrantBundle { grant: signed, grantor: credential.clone(), holder: credential };
+        vec![Evidence::Grant(bundle), Evidence::Attestation(attestation)]
+    }
+
+    /// Answers a request as badly as it can; whether it ends the lane.
+    async fn answer(&self, lane: &mut Lane, request: u32, first: u32) -> std::io::Result<bool> {
+        let piece_length = self.current.piece_length as u32;
+        let last = (self.current.length / self.current.piece_length) as u32;
+        let length =
+            if first == last { (self.current.length % self.current.piece_length) as u32 } else { piece_length };
+        match self.harm {
+            Harm::WrongPiece => {
+                for offset in (0..length).step_by(64 << 10) {
+                    lane.say(&block(request, first, offset, (length - offset).min(64 << 10))).await?;
+                }
+            }
+            Harm::TooLong => {
+                for offset in (0..length + 1).step_by(64 << 10) {
+                    lane.say(&block(request, first, offset, 64 << 10)).await?;
+                }
+            }
+            Harm::OutOfOrder => lane.say(&block(request, first + 1, 0, 1000)).await?,
+            Harm::SlowLoris => lane.raw(&[0, 0, 64, 0, 4, 0]).await?,
+            Harm::Drip => {
+                for offset in 0..length {
+                    lane.say(&block(request, first, offset, 1)).await?;
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            }
+            Harm::Vanish => return Ok(true),
+            Harm::FalseClaims => {
+                lane.say(&Frame::Message(Message::Reject { request, reason: RejectReason::NotHeld })).await?;
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    /// Asks for everything again and again, claims and cancels, and reads nothing of what comes of it.
+    async fn flood(&self, lane: &mut Lane) -> std::io::Result<()> {
+        for request in 0..200_000 {
+            self.claim(lane).await?;
+            lane.say(&Frame::Message(Message::Cancel { request })).await?;
+            let values = vec![0; 32 * 64];
+            lane.say(&Frame::Message(Message::Request { slot: 1, request, first: 0, skip: 0, values })).await?;
+        }
+        Ok(())
+    }
+}
+
+fn block(request: u32, piece: u32, offset: u32, length: u32) -> Frame {
+    Frame::Block { request, piece, offset, bytes: content::bytes(41, u64::from(offset), length as usize) }
+}
+
+/// A network under attack.
+struct Scene {
+    network: Network,
+    hostile: Arc<Hostile>,
+    attack: Arc<Attack>,
+    receipts: Vec<Receipt>,
+}
+
+/// Three honest peers and a seed fetch while a member does `harm` on a lane to each of them. Each of them has the
+/// content, and has it right.
+async fn under(harm: Harm) -> Scene {
+    let network = Network::start(3, true).await;
+    let url = network.serve("/file", Resource::seeded(SEED, LENGTH).rate(ORIGIN_RATE));
+    let request = Request::new(&url);
+    let hostile = Arc::new(Hostile::join(&network.token()).await);
+    let downloads: Vec<_> = network.peers.iter().map(|member| member.peer.fetch(request.clone())).collect();
+    let task = network.peers[0].peer.task_id(&request).unwrap();
+    let scheduler = network.scheduler.as_ref().unwrap().0.clone();
+    let mut session = hostile.session(&scheduler).await;
+    let current = current(&mut session, task).await;
+    let attack = Arc::new(Attack {
+        harm,
+        current,
+        hostile: Arc::clone(&hostile),
+        seen: Arc::default(),
+        heard: broadcast::channel(1024).0,
+        kept: Arc::default(),
+    });
+    let lanes = network.peers.iter().map(|member| (&member.node, true)).chain([(&scheduler, false)]);
+    for (node, claims) in lanes {
+        if let Some(lane) = hostile.lane(node).await {
+            tokio::spawn(Arc::clone(&attack).run(lane, claims));
+        }
+    }
+    let outcomes = tokio::time::timeout(BOUND, futures::future::join_all(downloads)).await;
+    let mut receipts = Vec::new();
+    for outcome in outcomes.unwrap_or_else(|_| panic!("{harm:?}: honest downloads do not finish")) {
+        let receipt = outcome.unwrap_or_else(|error| panic!("{harm:?}: {error:?}"));
+        assert_eq!((receipt.length, receipt.blake3.bytes()), (LENGTH, &content::blake3(SEED, LENGTH)[..]), "{harm:?}");
+        receipts.push(receipt);
+    }
+    // What was under way to the hostile peer may be fetched again, no more.
+    let origin = network.origin.body_bytes("/file");
+    assert!(origin <= LENGTH * 3 / 2, "{harm:?}: {origin} bytes left the origin");
+    drop(session);
+    Scene { network, hostile, attack, receipts }
+}
+
+/// Joins the task without leases and waits for what is current.
+async fn current(session: &mut Wire<ToMember>, task: TaskId) -> Current {
+    let join = Join {
+        info: TaskInfo { task, spec: None, fixed: false },
+        held: None,
+        wanted: true,
+        may_lease: false,
+        age_max_ms: None,
+        stale_ok: false,
+        priority: 3,
+    };
+    session.say(&ToCoordinator::Join(join)).await.unwrap();
+    loop {
+        match session.hear().await.expect("the session lasts") {
+            ToMember::Current(current) => return current,
+            ToMember::Failed { failure, .. } => panic!("{failure:?}"),
+            _ => {}
+        }
+    }
+}
+
+impl Scene {
+    fn nodes(&self) -> Vec<Node> {
+        let peers = self.network.peers.iter().map(|member| member.node.clone());
+        peers.chain(self.network.scheduler.iter().map(|(node, _)| node.clone())).collect()
+    }
+
+    fn sum(&self, name: &str) -> u64 {
+        self.nodes().iter().map(|node| metric(node, name)).sum()
+    }
+
+    /// At least one host has blamed it, and those that did open nothing for it any more.
+    async fn assert_blamed(&self) {
+        let blamed = eventually("somebody blames it", async || {
+            let nodes = self.nodes();
+            let blamed: Vec<Node> =
+                nodes.into_iter().filter(|node| metric(node, "dragonfly_neighbours_blamed_total") > 0).collect();
+            (!blamed.is_empty()).then_some(blamed)
+        })
+        .await;
+        for node in blamed {
+            assert!(self.hostile.is_shunned_by(&node).await, "{:?}", self.attack.harm);
+            assert_eq!(metric(&node, "dragonfly_neighbours_blamed_total"), 1, "once: it was not asked again");
+        }
+    }
+
+    async fn stop(self) {
+        self.hostile.host.clone().shutdown().await;
+        self.network.stop().await;
+    }
+}
+
+/// A scene in which the hostile peer was asked for pieces: whom the honest ask is drawn.
+async fn asked_under(harm: Harm) -> Scene {
+    for _ in 0..SCENES_MAX {
+        let scene = under(harm).await;
+        if scene.attack.seen.asked.load(Ordering::Relaxed) > 0 {
+            return scene;
+        }
+        scene.stop().await;
+    }
+    panic!("{harm:?}: it was never asked for a piece");
+}
+
+/// Harms that only a hostile or a broken peer does: it is blamed.
+async fn is_blamed_for(harm: Harm) {
+    let scene = match harm {
+        Harm::TooLong | Harm::OutOfOrder => asked_under(harm).await,
+        _ => under(harm).await,
+    };
+    scene.assert_blamed().await;
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_pieces() {
+    let scene = asked_under(Harm::WrongPiece).await;
+    scene.assert_blamed().await;
+    assert!(scene.sum("dragonfly_pieces_refuted_total") > 0);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pieces_of_a_wrong_length() {
+    is_blamed_for(Harm::TooLong).await;
+    is_blamed_for(Harm::OutOfOrder).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_nobody_asked_for() {
+    is_blamed_for(Harm::Unasked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_and_absurd_sizes() {
+    is_blamed_for(Harm::Garbage).await;
+    is_blamed_for(Harm::AbsurdSize).await;
+    is_blamed_for(Harm::AbsurdRun).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forged_evidence() {
+    is_blamed_for(Harm::ForgedEvidence).await;
+}
+
+/// A stalled neighbour is told as one, and costs a time that is bounded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_lorises() {
+    for harm in [Harm::SlowLoris, Harm::Drip] {
+        let scene = asked_under(harm).await;
+        scene.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vanishing_and_false_claims() {
+    for harm in [Harm::Vanish, Harm::FalseClaims] {
+        let scene = asked_under(harm).await;
+        // Neither proves ill will.
+        assert_eq!(scene.sum("dragonfly_neighbours_blamed_total"), 0, "{harm:?}");
+        scene.stop().await;
+    }
+}
+
+/// Evidence of other tasks, and grants that it gave itself, change nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replayed_evidence() {
+    let scene = under(Harm::ReplayedEvidence).await;
+    assert!(scene.receipts.iter().all(|receipt| receipt.bytes_from_peers == LENGTH));
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods() {
+    let scene = under(Harm::Flood).await;
+    scene.stop().await;
+}
+
+/// A member floods the coordinator with tasks, lies about what it holds, and asks for everything: bounded, and the
+/// honest are served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_of_the_coordinator() {
+    let network = Network::start(2, true).await;
+    let (node, scheduler) = network.scheduler.as_ref().unwrap();
+    let hostile = Hostile::join(&network.token()).await;
+    let mut session = hostile.session(node).await;
+    for number in 0..6000_u32 {
+        let mut id = [9; 32];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        let join = Join {
+            info: TaskInfo { task: TaskId::from_hash(id), spec: None, fixed: number % 2 == 0 },
+            held: None,
+            wanted: true,
+            may_lease: true,
+            age_max_ms: Some(0),
+            stale_ok: false,
+            priority: 7,
+        };
+        // It may be cut off for not listening.
+        if session.say(&ToCoordinator::Join(join)).await.is_err() {
+            break;
+        }
+        let ask = ToCoordinator::AskNeighbours { task: TaskId::from_hash(id), lacking: true };
+        if session.say(&ask).await.is_err() {
+            break;
+        }
+    }
+    let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
+    network.fetch_all(&url, LENGTH).await;
+    assert_eq!(network.origin.body_bytes("/file"), LENGTH);
+    let snapshot = scheduler.snapshot().await.unwrap();
+    assert!(snapshot.tasks.len() <= 4097, "{}", snapshot.tasks.len());
+    hostile.host.shutdown().await;
+    network.stop().await;
+}
+
+/// Whoever is of another network, or of none, gets no stream and is told nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers() {
+    let network = Network::start(2, true).await;
+    let other = Network::start(0, false).await;
+    let stranger = Hostile::join(&other.token()).await;
+    for node in network.peers.iter().map(|member| &member.node) {
+        assert!(stranger.lane(node).await.is_none());
+        assert!(!stranger.host.is_connected(node.peer_id()));
+    }
+    let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
+    network.fetch_all(&url, LENGTH).await;
+    stranger.host.shutdown().await;
+    other.stop().await;
+    network.stop().await;
+}
+
+/// A protocol that this version does not speak is not opened; the connection is of use for what it does speak.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_versions() {
+    let network = Network::start(1, true).await;
+    let hostile = Hostile::join(&network.token()).await;
+    let node = &network.peers[0].node;
+    let mut lane = hostile.lane(node).await.unwrap();
+    let addressed = node.peer_id();
+    for protocol in ["/dragonfly/lane/2", "/dragonfly/control/0", "/ipfs/id/1.0.0"] {
+        let mut stream = Wire::<Frame>::over(hostile.host.open(addressed, protocol).await.unwrap());
+        let _ = stream.raw(&[0; 5]).await;
+        assert!(stream.hear().await.is_none(), "{protocol}");
+    }
+    // A message of a later version that may be ignored is, and the lane goes on.
+    let mut ignorable = vec![0, 0, 0, 4, 3];
+    ignorable.extend_from_slice(&[0x82, 0x18, 0xc8, 0x80]);
+    lane.raw(&ignorable).await.unwrap();
+    let close = Message::Open {
+        slot: 1,
+        task: TaskId::from_hash([1; 32]),
+        generation: Generation::from_hash([2; 32]),
+        length: 1,
+        piece_length: 64 << 10,
+        wanted: true,
+    };
+    lane.say(&Frame::Message(close)).await.unwrap();
+    assert!(matches!(lane.hear().await, Some(Frame::Message(Message::Close { .. }))), "the lane goes on");
+    assert_eq!(metric(node, "dragonfly_neighbours_blamed_total"), 0);
+    hostile.host.shutdown().await;
+    network.stop().await;
+}
+
+/// A member fetches for the others and lies about the content. Who knows a digest is not fooled: the origin is asked,
+/// the file is right, and the liar is blamed. Without a seed and a digest the word of members counts, as is documented.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_liar_who_fetches_for_others() {
+    let network = Network::start(1, false).await;
+    let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
+    // What the liar takes for the origin.
+    let false_origin = dragonfly_testkit::Origin::start().await.unwrap();
+    false_origin.set("/file", Resource::seeded(SEED + 1, LENGTH).etag(format!("\"{SEED:x}-{LENGTH:x}\"")));
+    let token = network.scheduler.as_ref().unwrap().0.token(TokenOptions::default()).unwrap();
+    let liar = network
+        .builder(9, &token, crate::harness::loopback())
+        .source(Arc::new(Misled { to: false_origin.url("/file") }))
+        .start()
+        .await
+        .unwrap();
+    let liar_peer = Peer::builder(&liar).start().await.unwrap();
+    let request = || Request::new(&url).digest(digest(SEED, LENGTH));
+    // It has the false content whole, and keeps to it: its own digest check is what it leaves out.
+    let lied = liar_peer.open(request()).await.unwrap();
+    eventually("the liar holds its false content", async || {
+        let held = liar_peer.stat(lied.task()).await.unwrap();
+        held.iter().any(|held| held.bytes_held >= LENGTH / 2).then_some(())
+    })
+    .await;
+    let outcome = network.peers[0].peer.fetch(request()).await;
+    match outcome {
+        Ok(receipt) => assert_eq!(receipt.blake3.bytes(), content::blake3(SEED, LENGTH)),
+        Err(error) => panic!("{error:?}"),
+    }
+    drop(lied);
+    liar_peer.shutdown().await.unwrap();
+    liar.shutdown().await.unwrap();
+    network.stop().await;
+}
+
+/// A source that goes to another place than it was told.
+#[derive(Debug)]
+struct Misled {
+    to: String,
+}
+
+impl dragonfly_core::source::Source for Misled {
+    fn schemes(&self) -> &[&str] {
+        &["http"]
+    }
+
+    fn open<'a>(
+        &'a self,
+        mut request: dragonfly_core::source::OpenRequest,
+    ) -> futures::future::BoxFuture<'a, Result<dragonfly_core::source::Opened, dragonfly_core::source::SourceError>>
+    {
+        use dragonfly_core::source::{Guard, HttpConfig, HttpSource};
+        request.url = self.to.parse().unwrap();
+        request.local = true;
+        let to = HttpSource::new(Guard::default(), HttpConfig::default());
+        Box::pin(async move { to.open(request).await })
+    }
+}
+
+/// The user's digest is wrong: everybody is honest, the one error says so, and nobody is blamed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_digest_blames_nobody() {
+    let network = Network::start(2, true).await;
+    let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
+    let request = Request::new(&url).digest(digest(SEED + 1, LENGTH));
+    let error = network.peers[0].peer.fetch(request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DigestMismatch, "{error:?}");
+    for member in &network.peers {
+        assert_eq!(metric(&member.node, "dragonfly_neighbours_blamed_total"), 0);
+    }
+    network.fetch_all(&url, LENGTH).await;
+    network.stop().await;
+}
