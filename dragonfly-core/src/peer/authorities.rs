@@ -17,7 +17,7 @@ use crate::node::addresses_of;
 use crate::swarm::Input;
 use crate::task::{TaskId, rendezvous_score};
 use crate::wire::control::{Neighbour, ToCoordinator, ToMember};
-use crate::wire::{Address, PeerId};
+use crate::wire::{Address, PeerId, bytes_of_ip};
 
 /// This host's own coordinator.
 pub(super) const LOCAL: AuthorityId = AuthorityId(0);
@@ -388,7 +388,12 @@ impl Actor {
             ToMember::Current(current) => self.current(current),
             ToMember::Failed { task, failure } => self.task_failed(task, &failure),
             ToMember::Granted(granted) => self.granted(granted),
-            ToMember::Members(members) => {
+            ToMember::Members(mut members) => {
+                let speaker = self.authorities.all.get(&id).and_then(|authority| authority.peer);
+                let seen_ip = speaker.and_then(|speaker| self.node.host().remote_ip(speaker)).map(bytes_of_ip);
+                for member in members.iter_mut().filter(|member| Some(member.peer) == speaker) {
+                    member.seen_ip.clone_from(&seen_ip);
+                }
                 let sound: Vec<_> = members.into_iter().filter(|member| addresses_of(member).is_some()).collect();
                 self.node.directory(|directory, _| sound.into_iter().for_each(|member| directory.named(member)));
             }

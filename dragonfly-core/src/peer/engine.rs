@@ -167,6 +167,8 @@ impl Engine {
                 validator: described.validator.clone(),
                 splittable: described.splittable,
                 eighths: eighths(&have),
+                live: false,
+                fetching: Vec::new(),
             })
         };
         node.io().run(find).await

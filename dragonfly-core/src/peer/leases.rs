@@ -15,7 +15,10 @@ use crate::source::SourceError;
 use crate::swarm::{Input, LeaseKey, TaskKey};
 use crate::task::{Class, PieceIndex, TaskId};
 use crate::trust::statement::open_grant;
-use crate::wire::control::{Answer, Described, Failure, FailureKind, Granted, LeaseId, ToCoordinator, Work};
+use crate::wire::control::{
+    Answer, Described, FETCHING_MAX, Failure, FailureKind, Granted, LeaseId, ToCoordinator, Work,
+};
+use crate::wire::lane::Run;
 use crate::wire::statement::{Grant, GrantBundle};
 
 /// How many grants may wait for their content to be opened.
@@ -214,6 +217,13 @@ impl Actor {
             ToCoordinator::Release { task, lease, end }
         };
         self.tell_of(task, message);
+    }
+
+    /// What of a generation is being fetched from the origin, for a coordinator that knows nothing of it.
+    pub(super) fn fetching(&self, key: TaskKey) -> Vec<Run> {
+        let leases = self.leases.iter().filter(|((task, _), _)| *task == key).map(|(_, lease)| &lease.pieces);
+        let runs = leases.map(|pieces| Run { first: pieces.start, count: pieces.end - pieces.start });
+        runs.take(FETCHING_MAX).collect()
     }
 
     pub(super) fn abort_leases(&mut self, key: TaskKey) {

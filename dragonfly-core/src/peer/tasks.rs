@@ -197,6 +197,7 @@ impl Actor {
     pub(super) fn join(&mut self, id: TaskId, authority: AuthorityId) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.authority = Some(authority);
+        let Some(task) = self.tasks.get(&id) else { return };
         let content = task.current.and_then(|key| self.contents.get(&key));
         let held = content.map(|content| {
             let described = task.described.as_ref().filter(|d| d.generation == content.generation);
@@ -207,6 +208,8 @@ impl Actor {
                 validator: described.and_then(|d| d.validator.clone()),
                 splittable: described.is_some_and(|d| d.splittable),
                 eighths: eighths(&content.entry.have()),
+                live: true,
+                fetching: self.fetching(content.key),
             }
         });
         let held = held.or_else(|| task.held.clone());

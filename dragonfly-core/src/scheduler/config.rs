@@ -26,6 +26,9 @@ pub struct Config {
     pub trigger_timeout: Duration,
     /// A host that could not fetch is not asked again for so long.
     pub unfit_time: Duration,
+    /// After a member brought a task that another coordinator had, ranges are leased so much later: by then the others
+    /// have said what they hold and what they are fetching.
+    pub collect_time: Duration,
     /// Neighbours a member is given.
     pub neighbours_wanted: usize,
     /// Candidates that are compared for them.
@@ -60,6 +63,7 @@ impl Default for Config {
             fresh_max: Duration::from_secs(3600),
             trigger_timeout: Duration::from_secs(3),
             unfit_time: Duration::from_secs(5),
+            collect_time: Duration::from_secs(1),
             neighbours_wanted: 12,
             sampled_max: 32,
             degree_preferred_max: 16,

@@ -43,6 +43,8 @@ pub struct Core {
 /// What is to be looked at later. It may have changed or gone by then; nothing is ever taken out of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
+    /// Whoever had a part in the task under another coordinator has said so.
+    Collected { task: TaskIx, step: u64 },
     /// A lease to describe may have lapsed.
     Describe { task: TaskIx, number: u64 },
     /// A lease on pieces may have lapsed.
@@ -114,6 +116,7 @@ impl Core {
             match timer {
                 Timer::Describe { task, number } => self.describe_lapsed(task, number),
                 Timer::Lease { task, number } => self.lease_lapsed(task, number),
+                Timer::Collected { task, step } => self.collected(task, step),
                 Timer::Pause { task, step } => self.pause_over(task, step),
                 Timer::Silent { host, serial } => self.maybe_silent(host, serial),
                 Timer::Trigger { task, step } => self.trigger_late(task, step),

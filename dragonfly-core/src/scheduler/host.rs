@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::slab::TaskIx;
 use crate::task::{TaskId, rendezvous_score};
-use crate::wire::PeerId;
 use crate::wire::statement::Signed;
+use crate::wire::{PeerId, bytes_of_ip};
 
 /// A host whose control session is open.
 pub(super) struct Host {
@@ -32,10 +32,7 @@ pub(super) struct Host {
 impl Host {
     /// The IP address as neighbours are told it: 4 or 16 bytes.
     pub(super) fn ip_bytes(&self) -> Option<Vec<u8>> {
-        self.seen_ip.map(|ip| match ip {
-            IpAddr::V4(ip) => ip.octets().to_vec(),
-            IpAddr::V6(ip) => ip.octets().to_vec(),
-        })
+        self.seen_ip.map(bytes_of_ip)
     }
 
     /// Whether two hosts are likely to be near each other: the same /24 or /64.

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::config::FAILURE_TEXT_MAX;
-use super::core::{Core, millis_u32};
+use super::core::{Core, Timer, millis_u32};
 use super::ranges::RangeSet;
 use super::slab::{HostIx, TaskIx};
 use super::task::{Member, Task, Version};
 use crate::task::{Class, Generation, Layout, TaskId};
 use crate::wire::control::{Current, Failure, FailureKind, Held, Join, ToMember};
+use crate::wire::lane::Run;
 use crate::wire::statement::SealBundle;
 
 impl Core {
@@ -97,7 +98,9 @@ impl Core {
 
     /// Takes in what a joiner holds: its place, and what the generation looks like if nobody knew.
     fn learn_held(&mut self, t: TaskIx, host: HostIx, held: &Held) {
+        let step = self.next_number();
         let task = &mut self.tasks[t];
+        let unknown = task.version.is_none();
         if task.version.is_none()
             && let Ok(layout) = Layout::new(held.length, held.piece_length)
         {
@@ -119,12 +122,32 @@ impl Core {
                 suspect: false,
             });
         }
+        if unknown && held.live && task.version.is_some() {
+            task.collecting = Some(step);
+            self.arm(self.now + self.config.collect_time, Timer::Collected { task: t, step });
+        }
+        let task = &mut self.tasks[t];
+        if task.version.as_ref().is_some_and(|version| version.generation == held.generation) {
+            // Under a lease of another coordinator: as good as fetched, until somebody lacks it.
+            for range in held.fetching.iter().filter_map(Run::range) {
+                task.orphan_free(range);
+            }
+        }
         if task.members[&host].place.is_none() {
             task.place(host, Some(held.generation));
         }
         if task.members[&host].generation() == Some(held.generation) {
             task.edit(host, |m| m.eighths = held.eighths);
         }
+    }
+
+    /// Whoever had a part in the task has had the time to say so: ranges are leased from now on.
+    pub(super) fn collected(&mut self, t: TaskIx, step: u64) {
+        if self.tasks.get(t).is_none_or(|task| task.collecting != Some(step)) {
+            return;
+        }
+        self.tasks[t].collecting = None;
+        self.settle(t);
     }
 
     /// Tells members what is current and whom to trade it with.

@@ -10,8 +10,8 @@ use rand::seq::IteratorRandom as _;
 use super::engine::Actor;
 use crate::task::TaskId;
 use crate::trust::{OriginTrust, Roles};
-use crate::wire::PeerId;
 use crate::wire::control::{Announce, NEIGHBOURS_MAX, Neighbour, ToMember};
+use crate::wire::{PeerId, bytes_of_ip};
 
 /// Who came is told after so long, so that many who come together are one message.
 const NEWS_PAUSE: Duration = Duration::from_millis(200);
@@ -37,10 +37,7 @@ impl Actor {
     /// A member said where it can be reached: it is told of others, and others of it.
     pub(super) fn arrived(&mut self, peer: PeerId, announce: &Announce) {
         let Some(session) = self.sessions.get(&peer) else { return };
-        let seen_ip = session.ip.map(|ip| match ip {
-            std::net::IpAddr::V4(ip) => ip.octets().to_vec(),
-            std::net::IpAddr::V6(ip) => ip.octets().to_vec(),
-        });
+        let seen_ip = session.ip.map(bytes_of_ip);
         let roles = session.claims.roles;
         let seeds_only = self.node.membership().origin_trust() == OriginTrust::Seeds;
         let may_coordinate = !seeds_only || roles.contains(Roles::SCHEDULER);
@@ -49,12 +46,20 @@ impl Actor {
             return;
         }
         let mut rng = SmallRng::seed_from_u64(self.node.seed());
-        let others = self.node.directory(|directory, now| {
+        let mut members = self.node.directory(|directory, now| {
             directory.arrived(named.clone(), may_coordinate);
-            directory.sample(now, NEIGHBOURS_MAX, peer, &mut rng)
+            directory.sample(now, NEIGHBOURS_MAX - 1, peer, &mut rng)
         });
-        if !others.is_empty() {
-            self.send(peer, ToMember::Members(others));
+        // The member sees by itself from where this host speaks.
+        let (me, record) = (self.node.peer_id(), self.node.record());
+        members.extend(record.map(|record| Neighbour {
+            peer: me,
+            record: Some(record),
+            seen_ip: None,
+            seed: self.node.acts_as_seed(),
+        }));
+        if !members.is_empty() {
+            self.send(peer, ToMember::Members(members));
         }
         // A scheduler has too many members to tell each of all: who needs others in its place knows some.
         if named.record.is_some() && !self.node.schedules() && self.news.came.len() < NEIGHBOURS_MAX {

@@ -2,6 +2,7 @@
 //! `lease` and `neighbours`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(super) struct Task {
     pub(super) free: RangeSet,
     /// Pieces fetched by hosts that are gone; others may have got them from these.
     pub(super) orphaned: RangeSet,
+    /// Nothing is leased yet: the step that ends with [`Timer::Collected`](super::core::Timer).
+    pub(super) collecting: Option<u64>,
     /// Leases that failed in a row.
     pub(super) failures: u8,
     /// How far an attempt at the current version came. Where every attempt starts anew, only what goes beyond is
@@ -224,6 +227,7 @@ impl Task {
             tried: BTreeSet::new(),
             free: RangeSet::default(),
             orphaned: RangeSet::default(),
+            collecting: None,
             failures: 0,
             reached: 0,
             idle_since: None,
@@ -359,13 +363,23 @@ impl Task {
     pub(super) fn is_leasable(&self) -> bool {
         let Some(version) = &self.version else { return false };
         let room = version.splittable || self.leases.is_empty() && self.is_resumable();
-        room && !self.free.is_empty() && !self.is_held() && !version.suspect
+        room && self.collecting.is_none() && !self.free.is_empty() && !self.is_held() && !version.suspect
     }
 
     /// Whether another request to the origin can go on with the current generation. Without a validator two
     /// responses may differ, unless nothing can change them.
     pub(super) fn is_resumable(&self) -> bool {
         self.fixed || self.version.as_ref().is_some_and(|version| version.validator.is_some())
+    }
+
+    /// What of a range is free counts as fetched by a host that is gone.
+    pub(super) fn orphan_free(&mut self, range: Range<PieceIndex>) {
+        let within = |free: &Range<PieceIndex>| free.start.max(range.start)..free.end.min(range.end);
+        let parts: Vec<_> = self.free.iter().map(|free| within(&free)).filter(|part| !part.is_empty()).collect();
+        for part in parts {
+            self.free.remove(part.clone());
+            self.orphaned.insert(part);
+        }
     }
 
     /// Makes everything that is not leased leasable, whoever fetched it.

@@ -7,6 +7,7 @@
 use minicbor::{Decode, Encode};
 
 use super::PeerId;
+use super::lane::Run;
 use super::statement::{Grant, GrantBundle, SealBundle, Signed};
 use crate::task::{Generation, PieceIndex, TaskId, TaskSpec, Validator};
 
@@ -18,6 +19,9 @@ pub const FAILURE_TEXT_MAX: usize = 256;
 
 /// The most neighbours one message names.
 pub const NEIGHBOURS_MAX: usize = 32;
+
+/// The most leases that a member tells a new coordinator of: more than one host may hold for a task.
+pub const FETCHING_MAX: usize = 16;
 
 /// From a member to a coordinator.
 #[derive(Clone, PartialEq, Debug, Encode, Decode)]
@@ -312,6 +316,14 @@ pub struct Held {
     /// Eighths held, 0 to 8.
     #[n(5)]
     pub eighths: u8,
+    /// Whether it takes part in the swarm now, so that others have pieces of it as well: its last coordinator is
+    /// lost. Else it is what the member's store had.
+    #[n(6)]
+    pub live: bool,
+    /// What the member is fetching from the origin still, under leases of an earlier coordinator; at most
+    /// [`FETCHING_MAX`] runs.
+    #[n(7)]
+    pub fetching: Vec<Run>,
 }
 
 /// What the origin said when a holder described the task.

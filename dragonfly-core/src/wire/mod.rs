@@ -12,3 +12,11 @@ mod peer_id;
 pub mod statement;
 
 pub use peer_id::{Address, InvalidName, PeerId};
+
+/// The 4 or 16 bytes of an IP address, as messages carry it.
+pub(crate) fn bytes_of_ip(ip: std::net::IpAddr) -> Vec<u8> {
+    match ip {
+        std::net::IpAddr::V4(ip) => ip.octets().to_vec(),
+        std::net::IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}

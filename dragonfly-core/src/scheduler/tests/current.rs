@@ -8,7 +8,16 @@ fn held(w: &World, eighths: u8) -> Held {
     let task = w.task();
     let (length, generation) = (task.length.unwrap(), task.generation.unwrap());
     let piece_length = piece_length_for(length);
-    Held { generation, length, piece_length, validator: etag("x"), splittable: true, eighths }
+    Held {
+        generation,
+        length,
+        piece_length,
+        validator: etag("x"),
+        splittable: true,
+        eighths,
+        live: false,
+        fetching: Vec::new(),
+    }
 }
 
 #[test]

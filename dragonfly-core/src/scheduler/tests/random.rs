@@ -162,7 +162,16 @@ impl Run {
         let known = tasks.iter().find(|t| t.task == task).and_then(|t| Some((t.generation?, t.length?)));
         let held = known.filter(|_| self.chance(40)).map(|(generation, length)| {
             let (piece_length, eighths) = (piece_length_for(length), self.rng.random_range(0..10));
-            Held { generation, length, piece_length, validator: None, splittable: self.chance(50), eighths }
+            Held {
+                generation,
+                length,
+                piece_length,
+                validator: None,
+                splittable: self.chance(50),
+                eighths,
+                live: self.chance(50),
+                fetching: Vec::new(),
+            }
         });
         Join {
             info: TaskInfo { task, spec: self.chance(50).then(spec), fixed: self.chance(20) },

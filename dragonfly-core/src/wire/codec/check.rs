@@ -3,8 +3,8 @@
 use super::CodecError;
 use crate::task::{InvalidLayout, InvalidSpec, Layout, NAME_BYTES_MAX, TaskSpec, Validator};
 use crate::wire::control::{
-    Announce, Answer, Current, Described, Failure, Granted, Held, Join, NEIGHBOURS_MAX, Neighbour, TaskInfo,
-    ToCoordinator, ToMember, Work,
+    Announce, Answer, Current, Described, FETCHING_MAX, Failure, Granted, Held, Join, NEIGHBOURS_MAX, Neighbour,
+    TaskInfo, ToCoordinator, ToMember, Work,
 };
 use crate::wire::lane::{Message, Run, request_values};
 use crate::wire::statement::{Attestation, Evidence, Grant, GrantBundle, Seal, SealBundle, Signed};
@@ -185,6 +185,8 @@ impl Check for Held {
     fn check(&self) -> Result<(), OutOfBounds> {
         layout(self.length, self.piece_length)?;
         ensure("eighths", self.eighths <= EIGHTHS)?;
+        at_most("ranges being fetched", self.fetching.len(), FETCHING_MAX)?;
+        self.fetching.check()?;
         self.validator.check()
     }
 }

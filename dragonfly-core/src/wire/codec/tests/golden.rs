@@ -43,6 +43,8 @@ fn to_coordinator() -> Vec<ToCoordinator> {
         validator: Some(Validator::Etag("\"e\"".into())),
         splittable: true,
         eighths: 4,
+        live: true,
+        fetching: vec![Run { first: 1, count: 1 }],
     };
     let answer = Answer::Content {
         length: 65_537,

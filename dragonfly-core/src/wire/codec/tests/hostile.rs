@@ -210,6 +210,8 @@ fn what_a_coordinator_is_told_is_bounded() {
         validator: None,
         splittable: false,
         eighths: 0,
+        live: false,
+        fetching: Vec::new(),
     });
     for message in [
         ToCoordinator::Announce(Announce { version: 1, record, seed: false, slots: 0 }),

@@ -98,14 +98,17 @@ fn failure() -> impl Strategy<Value = Failure> {
 }
 
 fn join() -> impl Strategy<Value = Join> {
-    let held = (generation(), layout(), of(validator()), any::<bool>(), 0..=8_u8).prop_map(
-        |(generation, layout, validator, splittable, eighths)| Held {
+    let fetching = vec((0..9_u32, 1..9_u32).prop_map(|(first, count)| Run { first, count }), 0..=FETCHING_MAX);
+    let held = (generation(), layout(), of(validator()), any::<[bool; 2]>(), 0..=8_u8, fetching).prop_map(
+        |(generation, layout, validator, [splittable, live], eighths, fetching)| Held {
             generation,
             length: layout.length(),
             piece_length: layout.piece_length(),
             validator,
             splittable,
             eighths,
+            live,
+            fetching,
         },
     );
     (info(), of(held), any::<[bool; 3]>(), any::<Option<u64>>(), 0..=7_u8).prop_map(
