@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// So long a member may take to say who coordinates a task.
 const SEEK_MAX: Duration = Duration::from_secs(3);
 
+/// How many members are asked one after the other for somebody who suits a task better.
+const HOPS_MAX: u8 = 4;
+
 /// Sessions with members that coordinate something for this host, beside those that it was told of.
 const FOUND_MAX: usize = 64;
 
@@ -81,6 +84,9 @@ pub(super) struct Meeting {
     asked: Option<(AuthorityId, u64)>,
     /// Who was named.
     named: Option<AuthorityId>,
+    /// How many were asked since this host's own directory named somebody; 0 once one has the task for certain. Who
+    /// is named by a directory may know somebody better, and is asked first.
+    hops: u8,
     /// Who was named before and could not be reached.
     lost: Option<PeerId>,
 }
@@ -126,7 +132,16 @@ impl Authorities {
             return Next::Wait;
         }
         match meeting.named {
-            Some(named) if self.is_up(named) => return Next::Join(named),
+            Some(named) if self.is_up(named) => {
+                let asked = meeting.asked.is_some();
+                return if meeting.hops == 0 {
+                    Next::Join(named)
+                } else if asked {
+                    Next::Wait
+                } else {
+                    Next::Seek(named)
+                };
+            }
             Some(named) if self.is_pending(named) => return Next::Wait,
             _ => {}
         }
@@ -315,8 +330,13 @@ impl Actor {
         };
         // Too many sessions, or nowhere to find it: this host does without others.
         let named = id_of.unwrap_or(LOCAL);
+        let anchor = self.authorities.all.get(&from).is_some_and(|authority| authority.kind == Kind::Anchor);
         if let Some(task) = self.tasks.get_mut(&id) {
-            task.meeting.named = Some(named);
+            let meeting = &mut task.meeting;
+            // Settled: by an anchor, by the one that is named, and where this host would go round in circles.
+            let settled = anchor || named == from || named == LOCAL || meeting.hops >= HOPS_MAX;
+            meeting.hops = if settled { 0 } else { meeting.hops + 1 };
+            meeting.named = Some(named);
         }
         self.reassign(id);
     }

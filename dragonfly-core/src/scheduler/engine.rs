@@ -312,6 +312,7 @@ impl Actor {
                     if matches!(message, ToCoordinator::KeepAlive) {
                         // Answered, so that the member can tell a dead coordinator from a quiet one.
                         self.send(peer, ToMember::Welcome { interval_ms: self.interval_ms, scheduler: false });
+                        self.remind(peer);
                     }
                     match &message {
                         ToCoordinator::Announce(announce) => self.arrived(peer, announce),

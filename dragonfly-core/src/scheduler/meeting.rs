@@ -17,7 +17,13 @@ use crate::wire::{PeerId, bytes_of_ip};
 const NEWS_PAUSE: Duration = Duration::from_millis(200);
 
 /// To how many members it is told. They tell it on to who meets them.
-const TOLD_MAX: usize = 32;
+const TOLD_MAX: usize = 64;
+
+/// A scheduler of more members than this does not tell each who came: who needs others in its place knows some.
+const SMALL_NETWORK: usize = 64;
+
+/// How many members are named to one that has nothing else to say: so all come to know enough of them.
+const REMINDED: usize = 8;
 
 /// Members who came lately and have not been told of yet.
 #[derive(Default)]
@@ -61,11 +67,20 @@ impl Actor {
         if !members.is_empty() {
             self.send(peer, ToMember::Members(members));
         }
-        // A scheduler has too many members to tell each of all: who needs others in its place knows some.
-        if named.record.is_some() && !self.node.schedules() && self.news.came.len() < NEIGHBOURS_MAX {
+        let told = !self.node.schedules() || self.sessions.len() <= SMALL_NETWORK;
+        if named.record.is_some() && told && self.news.came.len() < NEIGHBOURS_MAX {
             self.news.came.push(named);
             let due = self.now() + NEWS_PAUSE;
             self.news.due.get_or_insert(due);
+        }
+    }
+
+    /// A member had nothing to say: it learns of some others.
+    pub(super) fn remind(&mut self, peer: PeerId) {
+        let mut rng = SmallRng::seed_from_u64(self.node.seed());
+        let some = self.node.directory(|directory, now| directory.sample(now, REMINDED, peer, &mut rng));
+        if !some.is_empty() && peer != self.node.peer_id() {
+            self.send(peer, ToMember::Members(some));
         }
     }
 
