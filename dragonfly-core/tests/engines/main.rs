@@ -9,4 +9,5 @@ mod membership;
 mod origins;
 mod resume;
 mod sizes;
+mod stop;
 mod stream;
