@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod fresh;
 mod harness;
 mod library;
 mod main_job;
