@@ -196,9 +196,15 @@ impl Core {
         // An origin that says no was asked; stale content is for one that cannot be.
         let unreachable = !matches!(failure.kind, FailureKind::NotFound | FailureKind::Forbidden);
         let task = &self.tasks[t];
+        let current = task.version.as_ref().map(|version| version.generation);
         let others_hold = |h: HostIx| task.group().is_some_and(|g| g.holders.iter().any(|&other| other != h));
-        let (stale, failed): (Vec<_>, Vec<_>) =
-            waiters.iter().partition(|&&h| unreachable && task.members[&h].stale_ok && others_hold(h));
+        let holds_all = |h: HostIx| {
+            let member = &task.members[&h];
+            current.is_some() && member.generation() == current && member.eighths == 8
+        };
+        let (stale, failed): (Vec<_>, Vec<_>) = waiters
+            .iter()
+            .partition(|&&h| unreachable && task.members[&h].stale_ok && (holds_all(h) || others_hold(h)));
         for &host in &waiters {
             self.tasks[t].unwait(host);
         }

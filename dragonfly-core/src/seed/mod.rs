@@ -75,17 +75,18 @@ impl SeedBuilder {
         let (triggers, queue) = mpsc::channel(TRIGGERS_MAX);
         node.become_seed(triggers);
         let engine = Engine::of(&node);
-        node.spawn(obey(engine.downgrade(), node.clone(), queue));
+        node.spawn(obey(engine.downgrade(), queue));
         Ok(Seed { peer: Peer::of(engine) })
     }
 }
 
-/// Takes part in the tasks that schedulers name, for as long as the engine runs.
-async fn obey(engine: crate::peer::WeakEngine, node: Node, mut triggers: mpsc::Receiver<TaskInfo>) {
+/// Takes part in the tasks that schedulers name, for as long as the engine runs. It holds neither engine nor node
+/// while it waits: the node has the other end of the queue.
+async fn obey(engine: crate::peer::WeakEngine, mut triggers: mpsc::Receiver<TaskInfo>) {
     let places = Arc::new(Semaphore::new(TASKS_MAX));
     while let Some(info) = triggers.recv().await {
         let Some(engine) = engine.upgrade() else { return };
-        let resolved = match resolve_trigger(&node, &info) {
+        let resolved = match resolve_trigger(engine.node(), &info) {
             Ok(resolved) => resolved,
             Err(error) => {
                 tracing::warn!(task = ?info.task, error = ?error, "a scheduler asks for what this seed does not fetch");
@@ -93,6 +94,7 @@ async fn obey(engine: crate::peer::WeakEngine, node: Node, mut triggers: mpsc::R
             }
         };
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let node = engine.node().clone();
         node.spawn(async move {
             if let Err(error) = engine.hold(resolved).await {
                 tracing::info!(task = ?info.task, error = ?error, "a triggered task was not completed");

@@ -12,6 +12,8 @@
 //!
 //! Private headers are in [`TaskSpec::key`] under every class: two callers with different ones never share a task.
 
+use std::fmt;
+
 use minicbor::{Decode, Encode};
 use url::Url;
 
@@ -116,7 +118,7 @@ pub struct Specified {
 }
 
 /// The preimage of a [`TaskId`](super::TaskId).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct TaskSpec {
     /// The canonical URL without the filtered query parameters and without user information.
     #[n(0)]
@@ -218,6 +220,21 @@ impl TaskSpec {
     /// What may be shown of the URL; see [`label`].
     pub fn label(&self) -> String {
         Url::parse(&self.url).map_or_else(|_| "(no URL)".to_owned(), |url| label(&url))
+    }
+}
+
+impl fmt::Debug for TaskSpec {
+    /// Shows the label in place of the URL, and nothing of the key: parameters that are not filtered may be
+    /// credentials all the same.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskSpec")
+            .field("label", &self.label())
+            .field("tag", &self.tag)
+            .field("application", &self.application)
+            .field("tenant", &self.tenant)
+            .field("class", &self.class)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod broken;
+mod fresh;
 mod harness;
 mod hostile;
 mod library;
@@ -13,4 +14,5 @@ mod quota;
 mod restart;
 mod resume;
 mod sizes;
+mod stop;
 mod stream;

@@ -283,6 +283,22 @@ fn stale_content_is_for_those_who_take_it_when_the_origin_cannot_be_asked() {
 }
 
 #[test]
+fn who_holds_all_of_it_may_have_it_stale_though_nobody_else_does() {
+    for stale_ok in [true, false] {
+        let (mut w, lease) = World::cold(1, MIB, etag("x"));
+        w.done(1, lease);
+        w.report(1, 8);
+        w.secs(60);
+        w.said.clear();
+        w.join(1, Join { stale_ok, ..wanting(1) });
+        let describe = w.describer(1);
+        w.fail(1, describe, failure(FailureKind::Origin, false));
+        assert_eq!(w.current(1).map(|c| c.age_ms), stale_ok.then_some(60_000));
+        assert_eq!(w.failed(1).is_some(), !stale_ok);
+    }
+}
+
+#[test]
 fn a_core_that_starts_anew_learns_from_what_is_held() {
     let (w, _) = World::cold(1, 64 * MIB, etag("x"));
     let (held, generation) = (held(&w, 8), w.task().generation);
