@@ -6,6 +6,7 @@ mod broken;
 mod harness;
 mod hostile;
 mod library;
+mod limits;
 mod main_job;
 mod membership;
 mod origins;
