@@ -176,7 +176,7 @@ impl Content {
     }
 
     /// Whether any of it came by way of others, whose word was taken for what it is.
-    pub(crate) fn from_others(&self) -> bool {
+    pub(crate) fn is_from_others(&self) -> bool {
         self.bytes_from_origin.load(Ordering::Relaxed) < self.layout.length()
     }
 
