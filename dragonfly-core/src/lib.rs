@@ -39,6 +39,8 @@
 
 mod error;
 mod fetch;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod net;
 pub mod node;
 pub mod peer;
@@ -53,7 +55,7 @@ pub mod wire;
 
 pub use error::{Error, ErrorKind, Result};
 pub use fetch::{fetch, fetch_bytes};
-pub use node::{Node, NodeBuilder, TokenOptions};
+pub use node::{Node, NodeBuilder, RateLimits, TokenOptions};
 pub use peer::{Download, Event, Events, Exported, Peer, Proof, Reader, Receipt, Request, TaskInfo};
 pub use scheduler::Scheduler;
 pub use seed::Seed;

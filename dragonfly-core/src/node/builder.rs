@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::admission::Members;
 use super::{
-    BUDGET_UNIT, CONTROL_PROTOCOL, Directory, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, WRITE_BUDGET_BYTES,
-    WeakNode, descriptors,
+    BUDGET_UNIT, CONTROL_PROTOCOL, Directory, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, ORIGIN_REQUESTS_MAX,
+    RateLimits, Throttles, WRITE_BUDGET_BYTES, WeakNode, descriptors,
 };
 use crate::net::{Host, HostConfig};
 use crate::source::{Guard, Registry, Source};
@@ -54,6 +54,7 @@ pub struct NodeBuilder {
     schedulers: Vec<Address>,
     bootstrap: Vec<Address>,
     upload_slots: u16,
+    rates: RateLimits,
     guard: Guard,
     sources: Vec<Arc<dyn Source>>,
     runtime: Option<Handle>,
@@ -74,6 +75,7 @@ impl Default for NodeBuilder {
             schedulers: Vec::new(),
             bootstrap: Vec::new(),
             upload_slots: UPLOAD_SLOTS,
+            rates: RateLimits::default(),
             guard: Guard::default(),
             sources: Vec::new(),
             runtime: None,
@@ -159,6 +161,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Bytes a second that it, and each task on it, may move (default: no limits).
+    pub fn rates(mut self, rates: RateLimits) -> Self {
+        self.rates = rates;
+        self
+    }
+
     /// What fetches may reach beyond public addresses (default: nothing, but loopback for local callers).
     pub fn guard(mut self, guard: Guard) -> Self {
         self.guard = guard;
@@ -195,6 +203,7 @@ impl NodeBuilder {
                 Error::new(ErrorKind::Config, "a node needs a tokio runtime to run on: give it one").caused_by(e)
             })?,
         };
+        self.rates.check()?;
         let io = IoPool::start()?;
         let (dir, token, origin_trust) = (self.data_dir.clone(), self.token.clone(), self.origin_trust);
         let (low_water, high_water) = self.water_marks;
@@ -207,10 +216,11 @@ impl NodeBuilder {
         };
         let (store, identity, membership) = io.run(move || open(dir, token.as_ref(), origin_trust, &policy)).await??;
         let (identity, membership) = (Arc::new(identity), Arc::new(membership));
+        let limits = descriptors::net_limits();
         let config = HostConfig {
             listen: self.listen.clone(),
             protocols: vec![CONTROL_PROTOCOL, LANE_PROTOCOL],
-            limits: descriptors::net_limits(),
+            limits: limits.clone(),
             ..HostConfig::new(identity.secret(), Arc::new(Members(Arc::clone(&membership))))
         };
         let (host, mut incoming) = Host::start(config, &runtime)?;
@@ -250,6 +260,10 @@ impl NodeBuilder {
             control: tokio::sync::Mutex::new(control),
             lanes: tokio::sync::Mutex::new(lanes),
             write_budget: Arc::new(Semaphore::new(WRITE_BUDGET_BYTES / BUDGET_UNIT)),
+            origin_slots: Arc::new(Semaphore::new(ORIGIN_REQUESTS_MAX)),
+            rates: self.rates,
+            throttles: Throttles::of_node(&self.rates),
+            connections_max: limits.connections,
             seed: AtomicBool::new(false),
             schedules: AtomicBool::new(false),
             directory: Mutex::new(directory),

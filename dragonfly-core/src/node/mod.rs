@@ -12,6 +12,7 @@ mod directory;
 mod framed;
 mod io;
 mod metrics;
+mod rate;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -30,7 +31,10 @@ pub(crate) use framed::{
     CONTROL_PROTOCOL, ControlReader, FRAME_MAX, LANE_PROTOCOL, in_time, read_frame, write_control,
 };
 pub(crate) use io::IoPool;
+use metrics::Bounds;
 pub(crate) use metrics::Metrics;
+pub use rate::RateLimits;
+pub(crate) use rate::Throttles;
 
 use crate::net::{Host, Incoming};
 use crate::source::Registry;
@@ -47,6 +51,10 @@ const WRITE_BUDGET_BYTES: usize = 16 << 20;
 
 /// The unit of the write budget.
 const BUDGET_UNIT: usize = 1 << 10;
+
+/// How many requests of this node are out at origins at a time: far more than one origin likes, and each has a
+/// socket and a few pieces in memory. More wait, and keep their leases meanwhile.
+const ORIGIN_REQUESTS_MAX: usize = 128;
 
 /// How many addresses a token or a record carries.
 const ADDRESSES_MAX: usize = trust::ADDRESSES_MAX;
@@ -80,6 +88,10 @@ struct Inner {
     control: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     lanes: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     write_budget: Arc<Semaphore>,
+    origin_slots: Arc<Semaphore>,
+    rates: RateLimits,
+    throttles: Throttles,
+    connections_max: usize,
     seed: AtomicBool,
     schedules: AtomicBool,
     directory: Mutex<Directory>,
@@ -139,7 +151,18 @@ impl Node {
     /// Its metrics in the Prometheus text format.
     pub fn metrics_text(&self) -> String {
         self.0.metrics.members.set(self.directory(|directory, _| directory.len() as u64));
-        self.0.metrics.text(self.0.store.usage())
+        let bounds = Bounds {
+            store: self.0.store.usage(),
+            rates: self.0.rates,
+            connections: (self.0.host.peers().len(), self.0.connections_max),
+            write_bytes: (
+                WRITE_BUDGET_BYTES - self.0.write_budget.available_permits() * BUDGET_UNIT,
+                WRITE_BUDGET_BYTES,
+            ),
+            origin_requests: (ORIGIN_REQUESTS_MAX - self.0.origin_slots.available_permits(), ORIGIN_REQUESTS_MAX),
+            streams_dropped: self.0.host.overflowed(),
+        };
+        self.0.metrics.text(&bounds)
     }
 
     /// Closes listeners and connections and makes the store durable. Shut down the engines on it first: what they
@@ -276,6 +299,21 @@ impl Node {
     /// The next lane that a member opens; `None` when the host has stopped.
     pub(crate) async fn next_lane(&self) -> Option<Incoming> {
         self.0.lanes.lock().await.recv().await
+    }
+
+    /// The throttles of the node as a whole.
+    pub(crate) fn throttles(&self) -> &Throttles {
+        &self.0.throttles
+    }
+
+    /// The throttles of one more task.
+    pub(crate) fn task_throttles(&self) -> Throttles {
+        Throttles::of_task(&self.0.rates)
+    }
+
+    /// Waits for leave to ask an origin; it is given back when the permit is dropped.
+    pub(crate) async fn origin_slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.origin_slots).acquire_owned().await.ok()
     }
 
     /// Waits until so many bytes may wait to be written.

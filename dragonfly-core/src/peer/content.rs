@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::Error;
-use crate::node::Node;
+use crate::node::{Node, Throttles};
 use crate::store::{Entry, StoreError, UseGuard};
 use crate::swarm::TaskKey;
 use crate::task::{Generation, HaveMap, Layout, PieceHash, PieceIndex, TaskId, root_of};
@@ -54,6 +54,7 @@ pub(crate) struct Content {
     pub(crate) entry: Arc<dyn Entry>,
     /// Bytes that the store held when the task started in this process.
     pub(crate) bytes_held: u64,
+    pub(crate) throttles: Throttles,
     evidence: Mutex<EvidenceVerifier>,
     bytes_from_origin: AtomicU64,
     bytes_from_peers: AtomicU64,
@@ -69,11 +70,10 @@ pub(crate) struct Content {
 
 impl Content {
     pub(crate) fn new(
-        key: TaskKey,
-        task: TaskId,
-        generation: Generation,
+        (key, task, generation): (TaskKey, TaskId, Generation),
         entry: Arc<dyn Entry>,
         evidence: EvidenceVerifier,
+        throttles: Throttles,
     ) -> Result<Self, StoreError> {
         let layout = entry.described().layout;
         let have = entry.have();
@@ -88,6 +88,7 @@ impl Content {
             guard: Mutex::new(Some(entry.use_guard()?)),
             entry,
             bytes_held,
+            throttles,
             evidence: Mutex::new(evidence),
             bytes_from_origin: AtomicU64::new(0),
             bytes_from_peers: AtomicU64::new(0),
@@ -205,7 +206,7 @@ impl Content {
     }
 
     /// Whether any of it came by way of others, whose word was taken for what it is.
-    pub(crate) fn from_others(&self) -> bool {
+    pub(crate) fn is_from_others(&self) -> bool {
         self.bytes_from_origin.load(Ordering::Relaxed) < self.layout.length()
     }
 

@@ -207,7 +207,7 @@ async fn complete(
         Ok(proof) => proof,
         Err(error) => {
             // Others had a hand in it: who attested what is wrong may have lied. The origin alone can tell.
-            if content.from_others() && request.back_to_source && attested.is_none() {
+            if content.is_from_others() && request.back_to_source && attested.is_none() {
                 tracing::info!(task = ?content.task, error = %error, "what others attested is taken from the origin anew");
                 *attested = Some(content.attested());
                 engine.distrust(content).await;

@@ -20,7 +20,7 @@ use crate::wire::{Address, PeerId};
 use crate::{Error, ErrorKind, Result};
 
 /// Hosts that are remembered, with addresses and blame: some megabytes. Beyond it those met longest ago go.
-pub(super) const HOSTS_MAX: usize = 16_384;
+pub(crate) const HOSTS_MAX: usize = 16_384;
 
 /// A neighbour that was to blame is left alone for this long, doubled each time.
 const SHUNNED_MIN: Duration = Duration::from_secs(60);
@@ -121,6 +121,11 @@ impl Hosts {
 
     fn lane(&mut self, host: HostKey) -> Option<&mut OpenLane> {
         self.get(host)?.lane.as_mut()
+    }
+
+    /// How many are remembered.
+    pub(super) fn known(&self) -> usize {
+        self.table.len()
     }
 
     pub(super) fn lanes_up(&self) -> usize {

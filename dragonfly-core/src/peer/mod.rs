@@ -30,10 +30,12 @@ use std::sync::Arc;
 
 pub use download::{Download, Events};
 pub(crate) use engine::{Engine, WeakEngine};
+pub(crate) use hosts::HOSTS_MAX;
 pub use reader::Reader;
 pub use receipt::{Event, Exported, Proof, Receipt};
 pub use request::Request;
 pub(crate) use resolve::resolve_trigger;
+pub(crate) use tasks::TASKS_MAX;
 
 use crate::node::Node;
 use crate::store::{EntryInfo, EntryKey};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, FuturesOrdered};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::content::{Content, keep_evidence};
@@ -101,6 +101,7 @@ pub(super) async fn describe(
     let mut request = access.request(Some(0..DESCRIBE_BYTES));
     request.prior = prior;
     let mut asked = request.clone();
+    let _slot = slot(node, (task, lease, 0), events).await;
     let content = match sources.open(request).await? {
         Opened::Unchanged { fresh } => {
             return Ok(Description {
@@ -147,6 +148,23 @@ pub(super) async fn describe(
     Ok(Description { answer, fresh_ms, body, private })
 }
 
+/// Waits for leave to ask the origin, and keeps the lease meanwhile.
+async fn slot(
+    node: &Node,
+    (task, lease, end): (TaskId, LeaseId, PieceIndex),
+    events: &mpsc::Sender<Event>,
+) -> Option<OwnedSemaphorePermit> {
+    let mut leave = std::pin::pin!(node.origin_slot());
+    loop {
+        tokio::select! {
+            slot = &mut leave => return slot,
+            () = tokio::time::sleep(PROGRESS_INTERVAL) => {
+                let _ = events.send(Event::LeaseProgress { task, lease, end }).await;
+            }
+        }
+    }
+}
+
 fn millis(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
@@ -164,8 +182,11 @@ async fn spool(
     let mut hasher = PieceHasher::new(0, PIECE_LENGTH_UNKNOWN);
     let mut length = 0_u64;
     let mut renewed = Instant::now();
+    let throttles = node.task_throttles();
     while let Some(bytes) = body.next().await {
         let bytes = bytes?;
+        node.throttles().origin.pass(bytes.len()).await;
+        throttles.origin.pass(bytes.len()).await;
         let mut rest = bytes.as_ref();
         while !rest.is_empty() {
             if hasher.taken() == PIECE_LENGTH_UNKNOWN {
@@ -262,6 +283,8 @@ impl Fetch {
         attested: &mpsc::Sender<(PieceIndex, PieceHash)>,
     ) -> Result<(), Failure> {
         let layout = self.content.layout;
+        let lease = LeaseId { number: self.lease.lease, epoch: self.lease.epoch };
+        let _slot = slot(&self.node, (self.content.task, lease, *end), &self.events).await;
         let mut body = match body {
             Some(body) => body,
             None => self.open().await?,
@@ -283,6 +306,9 @@ impl Fetch {
                 let bytes = body.next().await.ok_or_else(|| local(&"the origin's body ended early"))?;
                 let bytes = bytes.map_err(|e| Failure::from(&e))?;
                 self.node.metrics().bytes_from_origin.add(bytes.len() as u64);
+                self.node.throttles().origin.pass(bytes.len()).await;
+                self.content.throttles.origin.pass(bytes.len()).await;
+                self.renew(&mut renewed, *end).await;
                 buffer.extend_from_slice(&bytes);
             }
             let value = hasher.finish(&layout, piece).map_err(|e| local(&e))?;
@@ -311,13 +337,17 @@ impl Fetch {
                 *end = piece + 1;
                 let _ = attested.send((piece, value)).await;
             }
-            if renewed.elapsed() >= PROGRESS_INTERVAL {
-                renewed = Instant::now();
-                let lease = LeaseId { number: self.lease.lease, epoch: self.lease.epoch };
-                let _ = self.events.send(Event::LeaseProgress { task: self.content.task, lease, end: *end }).await;
-            }
         }
         Ok(())
+    }
+
+    /// Keeps the lease while bytes come, however long a piece takes.
+    async fn renew(&self, renewed: &mut Instant, end: PieceIndex) {
+        if renewed.elapsed() >= PROGRESS_INTERVAL {
+            *renewed = Instant::now();
+            let lease = LeaseId { number: self.lease.lease, epoch: self.lease.epoch };
+            let _ = self.events.send(Event::LeaseProgress { task: self.content.task, lease, end }).await;
+        }
     }
 
     async fn open(&self) -> Result<OriginBody, Failure> {

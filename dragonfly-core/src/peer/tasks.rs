@@ -24,7 +24,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// How many tasks take part in the swarm at a time. Beyond it the ones that nobody wants stop being served; their
 /// content stays in the store.
-pub(super) const TASKS_MAX: usize = 2048;
+pub(crate) const TASKS_MAX: usize = 2048;
 
 /// How many ranges a holder may fetch from the origin at a time for one task.
 const LEASES_PER_TASK_MAX: u8 = 2;
@@ -527,5 +527,5 @@ pub(super) fn content_of(
     if let Some(seal) = &current.seal {
         let _ = evidence.accept(&Evidence::Seal(seal.clone()), now);
     }
-    Ok(Content::new(key, current.task, current.generation, entry, evidence)?)
+    Ok(Content::new((key, current.task, current.generation), entry, evidence, node.task_throttles())?)
 }

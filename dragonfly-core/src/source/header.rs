@@ -23,6 +23,23 @@ pub(crate) enum ContentRange {
     Unsatisfied { total: u64 },
 }
 
+/// Reads all that is read of an origin's headers, for the fuzzer: a line each, as `name: value`.
+pub(crate) fn read_headers(data: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for line in data.split(|byte| *byte == b'\n').take(64) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = (HeaderName::from_bytes(&line[..colon]), &line[colon + 1..]);
+        if let (Ok(name), Ok(value)) = (name, ::http::HeaderValue::from_bytes(value.trim_ascii())) {
+            headers.append(name, value);
+        }
+    }
+    let _ = (caching(&headers), validator(&headers), retry_after(&headers, SystemTime::UNIX_EPOCH));
+    let range = text(&headers, &header::CONTENT_RANGE).and_then(content_range);
+    if let Some(ContentRange::Part { start, end, total }) = range {
+        assert!(start < end && total.is_none_or(|total| end <= total));
+    }
+}
+
 /// Reads a `Content-Range`; inconsistent numbers are not read.
 pub(crate) fn content_range(value: &str) -> Option<ContentRange> {
     let (unit, rest) = value.trim().split_once(' ')?;

@@ -29,6 +29,7 @@ use url::Url;
 
 pub use error::{SourceError, SourceErrorKind};
 pub use guard::{Guard, OriginPattern};
+pub(crate) use header::read_headers;
 pub use http::{HttpConfig, HttpSource, Proxy};
 pub use redact::redact;
 pub use registry::{Registry, RegistryBuilder};

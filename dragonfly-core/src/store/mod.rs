@@ -31,3 +31,6 @@ pub use error::StoreError;
 pub use export::{ExportOptions, Exported, Output};
 pub use file::{FileOptions, FileStore};
 pub use memory::{MemoryOptions, MemoryStore};
+pub(crate) use record::read_rows;
+#[cfg(test)]
+pub(crate) use record::seed_rows;

@@ -126,6 +126,51 @@ impl Header {
     }
 }
 
+/// Reads rows of the index, for the fuzzer: one of the entries, or (after a first byte of 1) one of pieces.
+pub(crate) fn read_rows(data: &[u8]) {
+    if let Some((key, described, marks)) = Header::decode(data) {
+        let again = Header::new(&key, &described, marks).encode();
+        assert_eq!(Header::decode(&again).map(|(key, ..)| key), Some(key));
+    }
+    if let Some((1, row)) = data.split_first() {
+        let (mut have, mut values) = (HaveMap::empty(2 * PIECES_PER_ROW), Values::default());
+        for number in [0, 1, 2, u32::MAX] {
+            values.decode_row(number, row, &mut have);
+        }
+        assert!(have.iter().all(|piece| values.value(piece).is_some()));
+    }
+}
+
+/// Rows as this version writes them, for the fuzzer's corpus.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) fn seed_rows() -> Vec<(&'static str, Vec<u8>)> {
+    let key = EntryKey {
+        network: [7; 32],
+        tenant: "acme".into(),
+        task: TaskId::from_hash([1; 32]),
+        class: Class::Public,
+        generation: Generation::from_hash([2; 32]),
+    };
+    let described = Described {
+        layout: Layout::new(1 << 20, 64 << 10).unwrap(),
+        validator: Some(Validator::Etag("\"a\"".into())),
+        splittable: true,
+        label: "https://example.org/a".into(),
+        spec: None,
+        fixed: false,
+    };
+    let marks = Marks { pinned: true, created: 1, used: 2, held: 3, proven: 4, seal: Some(vec![5]), linked: None };
+    let (mut have, mut values) = (HaveMap::empty(PIECES_PER_ROW), Values::default());
+    for piece in [0, 3, 255] {
+        have.insert(piece);
+        values.set(piece, [piece as u8; 32]);
+    }
+    let row = [&[1][..], &values.encode_row(0, &have)].concat();
+    let empty = [&[1][..], &Values::default().encode_row(0, &HaveMap::empty(PIECES_PER_ROW))].concat();
+    vec![("entry", Header::new(&key, &described, marks).encode()), ("pieces", row), ("no-pieces", empty)]
+}
+
 /// The short name of `key`.
 pub(super) fn id_of(key: &EntryKey) -> EntryId {
     let mut hasher = blake3::Hasher::new_derive_key("dragonfly store entry v1");

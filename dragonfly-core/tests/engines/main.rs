@@ -7,6 +7,7 @@ mod fresh;
 mod harness;
 mod hostile;
 mod library;
+mod limits;
 mod main_job;
 mod membership;
 mod origins;

@@ -183,7 +183,7 @@ fn provable(content: &Content, runs: &[Run]) -> Result<Vec<std::ops::Range<u32>>
 
 async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes) -> Result<(), LaneError> {
     enum Outcome {
-        Partial(u32),
+        Partial(Arc<Content>, u32),
         Proven(Arc<Content>, BytesMut, PieceHash),
         Refuted(Arc<Content>),
         Stray,
@@ -217,7 +217,7 @@ async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes
                     hasher.update(bytes).map_err(|_| LaneError::Protocol("more bytes than a piece has"))?;
                 }
                 if pending.buffer.len() < length {
-                    Outcome::Partial(bytes.len() as u32)
+                    Outcome::Partial(Arc::clone(&pending.content), bytes.len() as u32)
                 } else {
                     finish(&mut shared, request)
                 }
@@ -243,10 +243,19 @@ async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes
         }
         Outcome::Proven(content, buffer, expected)
     }
+    // What is not read is not sent for long: the other end waits for room.
+    lane.node.throttles().download.pass(bytes.len()).await;
+    let content = match &outcome {
+        Outcome::Partial(content, _) | Outcome::Proven(content, ..) | Outcome::Refuted(content) => Some(content),
+        Outcome::Stray => None,
+    };
+    if let Some(content) = content {
+        content.throttles.download.pass(bytes.len()).await;
+    }
     let (host, id) = (lane.host, RequestId(request));
     match outcome {
         Outcome::Stray => Ok(()),
-        Outcome::Partial(bytes) => lane.input(Input::Received { host, request: id, bytes }).await,
+        Outcome::Partial(_, bytes) => lane.input(Input::Received { host, request: id, bytes }).await,
         Outcome::Proven(content, buffer, value) => {
             let last = bytes.len() as u32;
             lane.input(Input::Received { host, request: id, bytes: last }).await?;

@@ -235,6 +235,8 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         }
         let block = serving.chunk.split_to(serving.chunk.len().min(BLOCK_BYTES_MAX));
         if !block.is_empty() {
+            self.lane.node.throttles().upload.pass(block.len()).await;
+            serving.content.throttles.upload.pass(block.len()).await;
             let header = codec::block_header(serving.request, serving.piece, serving.offset, block.len())?;
             self.buffer.extend_from_slice(&header);
             in_time(async {

@@ -260,6 +260,14 @@ async fn under(harm: Harm) -> Scene {
             tokio::spawn(Arc::clone(&attack).run(lane, claims));
         }
     }
+    // Of two lanes between two hosts one stays, and it may be theirs.
+    let (mut incoming, theirs) = (hostile.take_lanes(), Arc::clone(&attack));
+    tokio::spawn(async move {
+        while let Some(lane) = incoming.recv().await {
+            let claims = lane.peer != scheduler.peer_id();
+            tokio::spawn(Arc::clone(&theirs).run(Wire::over(lane.stream), claims));
+        }
+    });
     let outcomes = tokio::time::timeout(BOUND, futures::future::join_all(downloads)).await;
     let mut receipts = Vec::new();
     for outcome in outcomes.unwrap_or_else(|_| panic!("{harm:?}: honest downloads do not finish")) {
@@ -307,7 +315,7 @@ impl Scene {
 
     /// At least one host has blamed it, and those that did open nothing for it any more.
     async fn assert_blamed(&self) {
-        let blamed = eventually("somebody blames it", async || {
+        let blamed = eventually(&format!("somebody blames it for {:?}", self.attack.harm), async || {
             let nodes = self.nodes();
             let blamed: Vec<Node> =
                 nodes.into_iter().filter(|node| metric(node, "dragonfly_neighbours_blamed_total") > 0).collect();
@@ -507,7 +515,8 @@ async fn a_liar_who_fetches_for_others() {
     let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
     // What the liar takes for the origin.
     let false_origin = dragonfly_testkit::Origin::start().await.unwrap();
-    false_origin.set("/file", Resource::seeded(SEED + 1, LENGTH).etag(format!("\"{SEED:x}-{LENGTH:x}\"")));
+    false_origin
+        .set("/file", Resource::seeded(SEED + 1, LENGTH).etag(format!("\"{SEED:x}-{LENGTH:x}\"")).rate(1 << 20));
     let token = network.scheduler.as_ref().unwrap().0.token(TokenOptions::default()).unwrap();
     let liar = network
         .builder(9, &token, crate::harness::loopback())
@@ -517,19 +526,18 @@ async fn a_liar_who_fetches_for_others() {
         .unwrap();
     let liar_peer = Peer::builder(&liar).start().await.unwrap();
     let request = || Request::new(&url).digest(digest(SEED, LENGTH));
-    // It has the false content whole, and keeps to it: its own digest check is what it leaves out.
-    let lied = liar_peer.open(request()).await.unwrap();
-    eventually("the liar holds its false content", async || {
-        let held = liar_peer.stat(lied.task()).await.unwrap();
-        held.iter().any(|held| held.bytes_held >= LENGTH / 2).then_some(())
+    let lied = liar_peer.fetch(request());
+    let task = liar_peer.task_id(&request()).unwrap();
+    eventually("the liar holds some of its false content", async || {
+        let held = liar_peer.stat(task).await.unwrap();
+        held.iter().any(|held| held.bytes_held > 0).then_some(())
     })
     .await;
-    let outcome = network.peers[0].peer.fetch(request()).await;
-    match outcome {
-        Ok(receipt) => assert_eq!(receipt.blake3.bytes(), content::blake3(SEED, LENGTH)),
-        Err(error) => panic!("{error:?}"),
-    }
-    drop(lied);
+    let honest = &network.peers[0];
+    let receipt = honest.peer.fetch(request()).await.unwrap();
+    assert_eq!(receipt.blake3.bytes(), content::blake3(SEED, LENGTH));
+    assert_eq!(metric(&honest.node, "dragonfly_neighbours_blamed_total"), 1, "the liar");
+    assert_eq!(lied.await.unwrap_err().kind(), ErrorKind::DigestMismatch);
     liar_peer.shutdown().await.unwrap();
     liar.shutdown().await.unwrap();
     network.stop().await;

@@ -1,6 +1,6 @@
 //! A peer that speaks the protocol by hand, over the real transport, and does with it what a test wants.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
 use dragonfly_core::net::{Admission, Admitted, Duplex, Host, HostConfig, Incoming, Refused, Stream};
@@ -27,8 +27,7 @@ pub(super) struct Hostile {
     pub(super) identity: Identity,
     pub(super) membership: Arc<Membership>,
     pub(super) host: Host,
-    /// Lanes that others open to it: it takes none of them, and they wait.
-    _lanes: mpsc::Receiver<Incoming>,
+    lanes: Mutex<Option<mpsc::Receiver<Incoming>>>,
 }
 
 /// Its admission is real: without one there is nothing to attack.
@@ -67,7 +66,7 @@ impl Hostile {
         };
         let (host, mut queues) = Host::start(config, &tokio::runtime::Handle::current()).unwrap();
         host.listening().await.unwrap();
-        Self { identity, membership, host, _lanes: queues.remove(LANE).unwrap() }
+        Self { identity, membership, host, lanes: Mutex::new(queues.remove(LANE)) }
     }
 
     async fn open(&self, node: &Node, protocol: &'static str) -> Option<Stream> {
@@ -84,6 +83,11 @@ impl Hostile {
         let announce = Announce { version: VERSION, record: Some(record), seed: false, slots: 8 };
         session.say(&ToCoordinator::Announce(announce)).await.unwrap();
         session
+    }
+
+    /// The lanes that others open to it; to be taken once.
+    pub(super) fn take_lanes(&self) -> mpsc::Receiver<Incoming> {
+        self.lanes.lock().unwrap().take().unwrap()
     }
 
     /// A lane to `node`; `None` if it is not even connected to.

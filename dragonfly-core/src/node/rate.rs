@@ -1,0 +1,127 @@
+//! Rates that bytes are kept to: for the node as a whole, and for each task.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{Error, ErrorKind, Result};
+
+/// How much of a rate's bytes may go at once after a pause: below it, timers would keep the rate from being reached.
+const BURST: Duration = Duration::from_millis(100);
+
+/// Bytes a second that a node, and each task on it, may move. `None`: as much as the network gives.
+///
+/// Rates below 16 KiB a second let neighbours take this host for stalled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RateLimits {
+    /// To peers, over all tasks.
+    pub upload: Option<u64>,
+    /// From peers, over all tasks.
+    pub download: Option<u64>,
+    /// From origins, over all tasks.
+    pub origin: Option<u64>,
+    /// To peers, of one task.
+    pub task_upload: Option<u64>,
+    /// From peers, of one task.
+    pub task_download: Option<u64>,
+    /// From the origin, of one task.
+    pub task_origin: Option<u64>,
+}
+
+impl RateLimits {
+    /// Refuses rates at which nothing would ever move.
+    pub(super) fn check(&self) -> Result<()> {
+        let all = [self.upload, self.download, self.origin, self.task_upload, self.task_download, self.task_origin];
+        if all.contains(&Some(0)) {
+            return Err(Error::new(ErrorKind::Config, "a rate of 0 bytes a second moves nothing: leave the limit out"));
+        }
+        Ok(())
+    }
+}
+
+/// The throttles of a node, or of one task.
+#[derive(Debug, Default)]
+pub(crate) struct Throttles {
+    pub(crate) upload: Throttle,
+    pub(crate) download: Throttle,
+    pub(crate) origin: Throttle,
+}
+
+impl Throttles {
+    pub(super) fn of_node(limits: &RateLimits) -> Self {
+        Self {
+            upload: Throttle::new(limits.upload),
+            download: Throttle::new(limits.download),
+            origin: Throttle::new(limits.origin),
+        }
+    }
+
+    pub(super) fn of_task(limits: &RateLimits) -> Self {
+        Self {
+            upload: Throttle::new(limits.task_upload),
+            download: Throttle::new(limits.task_download),
+            origin: Throttle::new(limits.task_origin),
+        }
+    }
+}
+
+/// Lets bytes pass at a rate, in the order in which they come.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
+    rate: Option<u64>,
+    /// When the next bytes may pass.
+    next: Mutex<Option<Instant>>,
+}
+
+impl Throttle {
+    fn new(rate: Option<u64>) -> Self {
+        Self { rate, next: Mutex::default() }
+    }
+
+    /// Waits until so many bytes may pass. Dropping the future gives nothing back: they count as passed.
+    pub(crate) async fn pass(&self, bytes: usize) {
+        if let Some(at) = self.reserve(bytes, Instant::now()) {
+            tokio::time::sleep_until(at).await;
+        }
+    }
+
+    /// When so many bytes may pass; `None`: now.
+    fn reserve(&self, bytes: usize, now: Instant) -> Option<Instant> {
+        let rate = self.rate?;
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let earliest = now.checked_sub(BURST).unwrap_or(now);
+        let at = next.map_or(earliest, |next| next.max(earliest));
+        let takes = u64::try_from(bytes as u128 * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX);
+        *next = Some(at + Duration::from_nanos(takes));
+        (at > now).then_some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_pass_at_their_rate_and_a_pause_saves_a_burst_at_most() {
+        let throttle = Throttle::new(Some(1000));
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(throttle.reserve(1000, start), None);
+        // The first thousand began a burst ago.
+        assert_eq!(throttle.reserve(500, start), Some(start + second - BURST));
+        assert_eq!(throttle.reserve(1, start), Some(start + second * 3 / 2 - BURST));
+        let later = start + second * 100;
+        assert_eq!(throttle.reserve(100, later), None);
+        assert_eq!(throttle.reserve(1, later), None);
+        assert!(throttle.reserve(1, later).is_some());
+        assert_eq!(Throttle::new(None).reserve(usize::MAX, start), None);
+    }
+
+    #[test]
+    fn a_rate_of_nothing_is_refused() {
+        assert!(RateLimits::default().check().is_ok());
+        assert!(RateLimits { task_origin: Some(0), ..RateLimits::default() }.check().is_err());
+    }
+}
