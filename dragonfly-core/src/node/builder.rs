@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::admission::Members;
+use super::throttle::Throttle;
 use super::{BUDGET_UNIT, CONTROL_PROTOCOL, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, WRITE_BUDGET_BYTES};
 use crate::net::{Host, HostConfig};
 use crate::source::{Guard, Registry, Source};
@@ -200,6 +201,8 @@ impl NodeBuilder {
             control: tokio::sync::Mutex::new(control),
             lanes: tokio::sync::Mutex::new(lanes),
             write_budget: Arc::new(Semaphore::new(WRITE_BUDGET_BYTES / BUDGET_UNIT)),
+            download_limit: Throttle::default(),
+            upload_limit: Throttle::default(),
             seed: AtomicBool::new(false),
             triggers: Mutex::new(None),
             shared: Mutex::new(HashMap::new()),

@@ -10,6 +10,7 @@ mod builder;
 mod framed;
 mod io;
 mod metrics;
+mod throttle;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -26,6 +27,8 @@ pub use builder::{NodeBuilder, TokenOptions};
 pub(crate) use framed::{CONTROL_PROTOCOL, ControlReader, LANE_PROTOCOL, write_control};
 pub(crate) use io::IoPool;
 pub(crate) use metrics::Metrics;
+
+use throttle::Throttle;
 
 use crate::net::{Host, Incoming};
 use crate::source::Registry;
@@ -66,6 +69,8 @@ struct Inner {
     control: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     lanes: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     write_budget: Arc<Semaphore>,
+    download_limit: Throttle,
+    upload_limit: Throttle,
     seed: AtomicBool,
     triggers: Mutex<Option<mpsc::Sender<TaskInfo>>>,
     shared: Mutex<HashMap<TypeId, Weak<dyn Any + Send + Sync>>>,
@@ -122,6 +127,22 @@ impl Node {
     /// Its metrics in the Prometheus text format.
     pub fn metrics_text(&self) -> String {
         self.0.metrics.text(self.0.store.usage())
+    }
+
+    /// How much its store holds.
+    pub fn usage(&self) -> crate::store::Usage {
+        self.0.store.usage()
+    }
+
+    /// Bounds what it takes from origins and peers together, in bytes a second; `None` is no bound. Takes effect at
+    /// once. A bound far below one piece (at most 4 MiB) in two minutes makes downloads fail as stalled.
+    pub fn set_download_limit(&self, bytes_per_second: Option<u64>) {
+        self.0.download_limit.set(bytes_per_second);
+    }
+
+    /// Bounds what it sends to peers, in bytes a second; `None` is no bound. Takes effect at once.
+    pub fn set_upload_limit(&self, bytes_per_second: Option<u64>) {
+        self.0.upload_limit.set(bytes_per_second);
     }
 
     /// Closes listeners and connections and makes the store durable. Shut down the engines on it first: what they
@@ -239,6 +260,14 @@ impl Node {
     /// The next lane that a member opens; `None` when the host has stopped.
     pub(crate) async fn next_lane(&self) -> Option<Incoming> {
         self.0.lanes.lock().await.recv().await
+    }
+
+    pub(crate) fn download_limit(&self) -> &Throttle {
+        &self.0.download_limit
+    }
+
+    pub(crate) fn upload_limit(&self) -> &Throttle {
+        &self.0.upload_limit
     }
 
     /// Waits until so many bytes may wait to be written.

@@ -165,6 +165,7 @@ async fn spool(
     let mut renewed = Instant::now();
     while let Some(bytes) = body.next().await {
         let bytes = bytes?;
+        node.download_limit().pass(bytes.len() as u64).await;
         let mut rest = bytes.as_ref();
         while !rest.is_empty() {
             if hasher.taken() == PIECE_LENGTH_UNKNOWN {
@@ -276,6 +277,7 @@ impl Fetch {
                 let bytes = body.next().await.ok_or_else(|| local(&"the origin's body ended early"))?;
                 let bytes = bytes.map_err(|e| Failure::from(&e))?;
                 self.node.metrics().bytes_from_origin.add(bytes.len() as u64);
+                self.node.download_limit().pass(bytes.len() as u64).await;
                 buffer.extend_from_slice(&bytes);
             }
             let value = hasher.finish(&layout, piece).map_err(|e| local(&e))?;

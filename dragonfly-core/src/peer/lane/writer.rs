@@ -217,6 +217,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         }
         let block = serving.chunk.split_to(serving.chunk.len().min(BLOCK_BYTES_MAX));
         if !block.is_empty() {
+            self.lane.node.upload_limit().pass(block.len() as u64).await;
             let header = codec::block_header(serving.request, serving.piece, serving.offset, block.len())?;
             self.buffer.extend_from_slice(&header);
             self.output.write_all_buf(&mut self.buffer).await?;
