@@ -172,12 +172,14 @@ impl Actor {
 
     fn command(&mut self, command: Command) {
         match command {
+            Command::ActiveTasks { reply } => drop(reply.send(self.active_tasks())),
             Command::Discard { task, generation, done } => self.discard(task, generation, done),
             Command::Neighbours { task, reply } => {
                 let key = self.tasks.get(&task).and_then(|task| task.current);
                 let count = key.map_or(0, |key| self.swarm.neighbours(key).count());
                 let _ = reply.send(count as u32);
             }
+            Command::NeighbourInfos { reply } => drop(reply.send(self.neighbour_infos())),
             Command::Release { task, done } => {
                 let _ = done.send(self.release(task));
             }

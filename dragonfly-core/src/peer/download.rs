@@ -153,6 +153,7 @@ async fn complete(
     let (origin_before, peers_before, _) = content.counts();
     let mut state = content.watch();
     let mut follower = Follower::start(engine, content, request).await?;
+    let mut troubles = (0, 0);
     loop {
         let now = state.borrow_and_update().clone();
         let held = follower.catch_up().await?;
@@ -164,6 +165,10 @@ async fn complete(
             from_peers: from_peers - peers_before,
             neighbours,
         });
+        if content.troubles() != troubles {
+            troubles = content.troubles();
+            let _ = events.send(Event::Trouble { retries: troubles.0, refuted: troubles.1 });
+        }
         match now {
             State::Complete => break,
             State::Failed(error) => return Err(error),

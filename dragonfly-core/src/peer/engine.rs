@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::actor::Actor;
 use super::content::{Content, State};
 use super::event::{Command, Event, NewWant, WantId, WantStatus};
-use super::{Request, resolve};
+use super::{ActiveTask, NeighbourInfo, Request, resolve};
 use crate::node::Node;
 use crate::scheduler::Coordinator;
 use crate::swarm::TaskKey;
@@ -163,6 +163,20 @@ impl Engine {
             Ok(()) => answer.await.unwrap_or(0),
             Err(_) => 0,
         }
+    }
+
+    /// The tasks that take part now.
+    pub(super) async fn active_tasks(&self) -> Result<Vec<ActiveTask>> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::ActiveTasks { reply }).await?;
+        answer.await.map_err(|_| stopped())
+    }
+
+    /// The hosts that are met.
+    pub(super) async fn neighbour_infos(&self) -> Result<Vec<NeighbourInfo>> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::NeighbourInfos { reply }).await?;
+        answer.await.map_err(|_| stopped())
     }
 
     /// Lets go of a task so that the store may remove it; refused while somebody wants it.

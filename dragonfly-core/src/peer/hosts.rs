@@ -48,6 +48,15 @@ struct Sides {
     theirs: Option<bool>,
 }
 
+/// A host as listings see it.
+pub(super) struct Met<'a> {
+    pub(super) key: HostKey,
+    pub(super) peer: PeerId,
+    pub(super) addresses: &'a [Address],
+    pub(super) connected: bool,
+    pub(super) tasks: usize,
+}
+
 impl Hosts {
     fn key(&mut self, peer: PeerId) -> HostKey {
         let table = &mut self.table;
@@ -67,6 +76,17 @@ impl Hosts {
 
     fn lane(&mut self, host: HostKey) -> Option<&mut OpenLane> {
         self.get(host)?.lane.as_mut()
+    }
+
+    /// Everyone met, in the order in which they were.
+    pub(super) fn met(&self) -> impl Iterator<Item = Met<'_>> {
+        self.table.iter().enumerate().map(|(index, host)| Met {
+            key: HostKey(index as u32),
+            peer: host.peer,
+            addresses: &host.addresses,
+            connected: host.lane.is_some(),
+            tasks: host.lane.as_ref().map_or(0, |lane| lane.tasks.len()),
+        })
     }
 
     pub(super) fn lanes_up(&self) -> usize {

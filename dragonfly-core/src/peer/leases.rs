@@ -230,7 +230,11 @@ impl Actor {
             // It was given up, and the coordinator told so, before it ended.
             return;
         }
-        let Some(task) = self.contents.get(&key).map(|content| content.task) else { return };
+        let Some(content) = self.contents.get(&key) else { return };
+        let task = content.task;
+        if outcome.is_err() {
+            content.count_retry();
+        }
         match outcome {
             Ok(()) => {
                 self.tell_of(task, ToCoordinator::Done { task, lease: lease_id(lease) });

@@ -57,6 +57,35 @@ impl Reader {
         self.content.generation
     }
 
+    /// Progress of the download behind it, as [`Download::events`] tells it.
+    pub fn events(&self) -> super::Events {
+        self.download.events()
+    }
+
+    /// How far the content is, as [`Event::Progress`](crate::Event) says it; what came from where is counted from
+    /// the time when this host began to take part.
+    pub fn progress(&self) -> crate::Event {
+        let layout = self.content.layout;
+        let bytes = self.content.entry.have().iter().filter_map(|piece| layout.length_of(piece)).sum();
+        let (from_origin, from_peers, neighbours) = self.content.counts();
+        crate::Event::Progress { bytes, length: layout.length(), from_origin, from_peers, neighbours }
+    }
+
+    /// Whether every piece is held already.
+    pub fn is_complete(&self) -> bool {
+        self.content.is_complete()
+    }
+
+    /// A read-only descriptor of the file that holds the complete content; `None` where it has no file of its own
+    /// (small content, content in memory). The content is not evicted while this reader lives. Cancel-safe.
+    ///
+    /// # Errors
+    /// The content is not complete, or its file cannot be opened.
+    pub async fn descriptor(&self) -> Result<Option<std::fs::File>> {
+        let entry = Arc::clone(&self.content.entry);
+        self.engine.node().io().run(move || entry.descriptor()).await?.map_err(Error::from)
+    }
+
     /// Waits until every piece is held and the whole was checked.
     ///
     /// # Errors

@@ -247,6 +247,7 @@ async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes
         Outcome::Refuted(content) => {
             tracing::warn!(?host, task = ?content.task, piece, "a piece does not match its hash");
             lane.node.metrics().pieces_refuted.add(1);
+            content.count_refuted();
             lane.input(Input::Refuted { host, request: id, piece }).await
         }
     }
@@ -254,6 +255,7 @@ async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes
 
 /// Hands a proven piece to the disk threads; waits while too many bytes wait for them.
 async fn store(lane: &Lane, content: Arc<Content>, piece: u32, bytes: BytesMut, value: PieceHash) {
+    lane.node.download_limit().pass(bytes.len() as u64).await;
     let budget = lane.node.write_budget(bytes.len()).await;
     let (node, events) = (lane.node.clone(), lane.events.clone());
     let length = bytes.len() as u64;
