@@ -81,7 +81,7 @@ impl Reader {
     ///
     /// # Errors
     /// The content is not complete, or its file cannot be opened.
-    pub async fn descriptor(&self) -> Result<Option<std::fs::File>> {
+    pub async fn descriptor(&mut self) -> Result<Option<std::fs::File>> {
         let entry = Arc::clone(&self.content.entry);
         self.engine.node().io().run(move || entry.descriptor()).await?.map_err(Error::from)
     }
