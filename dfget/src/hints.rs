@@ -33,6 +33,16 @@ pub(crate) const fn hint(kind: ErrorKind) -> Option<&'static str> {
     })
 }
 
+/// What an operator may try next: as for users, but where the user's hint names options that the daemon lacks.
+pub(crate) const fn daemon_hint(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::Exists => "move it away, or name another path",
+        ErrorKind::Network => "check that the others run and that their ports are open: `dfdaemon doctor` tries them",
+        ErrorKind::Config => "`dfdaemon --check-config` checks the settings, `dfdaemon doctor` the machine",
+        _ => return hint(kind),
+    })
+}
+
 /// The exit code of a failure.
 pub(crate) const fn exit_code(kind: ErrorKind) -> u8 {
     match kind {

@@ -31,10 +31,19 @@ pub(super) async fn list(
 ) -> Result<Json<TasksBody>, Failure> {
     let after = page.after.as_deref().filter(|after| !after.is_empty()).map(cursor).transpose()?;
     let max = page.max.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-    let found = context.peer()?.list(after, max).await?;
-    let tasks: Vec<_> = found.iter().map(TaskBody::from).collect();
-    let last = tasks.last().filter(|_| tasks.len() >= max);
-    let next = last.map(|last| format!("{}:{}", last.task, last.generation));
+    let (mut after, mut tasks) = (after, Vec::new());
+    loop {
+        let found = context.peer()?.list(after, max).await?;
+        after = found.last().map(|last| (last.task, last.generation)).filter(|_| found.len() >= max);
+        // An id that is a capability is not listed, and is no cursor either.
+        tasks.extend(found.iter().filter(|task| !task.private).map(TaskBody::from));
+        if after.is_none() || tasks.len() >= max {
+            break;
+        }
+    }
+    let more = after.is_some() || tasks.len() > max;
+    tasks.truncate(max);
+    let next = tasks.last().filter(|_| more).map(|last| format!("{}:{}", last.task, last.generation));
     Ok(Json(TasksBody { tasks, next }))
 }
 
@@ -67,7 +76,8 @@ pub(super) async fn unpin(State(context): State<Arc<Context>>, Path(id): Path<St
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn task(text: &str) -> Result<TaskId, Failure> {
+/// Reads a task's id.
+pub(super) fn task(text: &str) -> Result<TaskId, Failure> {
     text.parse().map_err(|e| Failure::usage(format!("task: {e}")))
 }
 

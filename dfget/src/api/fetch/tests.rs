@@ -52,6 +52,7 @@ impl Content for Fake {
             task: text(),
             generation: text(),
             length: self.length,
+            range: None,
             blake3: text(),
             digest: None,
             proof: "verified".into(),
