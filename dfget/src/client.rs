@@ -231,6 +231,9 @@ async fn read(response: Response<Incoming>) -> Result<Bytes> {
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> Error {
+    if status == StatusCode::UNAUTHORIZED {
+        return Error::new(ErrorKind::Config, "the daemon wants its token: give the file with --api-token-file");
+    }
     match serde_json::from_slice::<ErrorBody>(body) {
         Ok(body) => body.into(),
         Err(_) => Error::new(ErrorKind::Internal, format!("the daemon answered {status}")),

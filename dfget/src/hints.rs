@@ -43,6 +43,12 @@ pub(crate) const fn daemon_hint(kind: ErrorKind) -> Option<&'static str> {
     })
 }
 
+/// Whether the same download may succeed later, so that what is there is worth keeping.
+pub(crate) const fn is_resumable(kind: ErrorKind) -> bool {
+    use ErrorKind::{Cancelled, Full, Io, Network, Origin, Timeout};
+    matches!(kind, Cancelled | Full | Io | Network | Origin | Timeout)
+}
+
 /// The exit code of a failure.
 pub(crate) const fn exit_code(kind: ErrorKind) -> u8 {
     match kind {

@@ -143,7 +143,8 @@ impl FetchRequest {
 /// A finished download.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptBody {
-    /// The task's id.
+    /// The task's id; in an event it is the event's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub task: String,
     /// The version of its content.
     pub generation: String,

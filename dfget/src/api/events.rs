@@ -119,9 +119,8 @@ pub(super) async fn events(
             // Whoever named the task knows its id.
             let task = (!told.private || wanted.is_some()).then(|| told.task.to_string());
             let mut event = TaskEvent { task, what: told.what };
-            if event.task.is_none()
-                && let EventBody::Receipt(receipt) = &mut event.what
-            {
+            // The event says it already, or must not.
+            if let EventBody::Receipt(receipt) = &mut event.what {
                 receipt.task.clear();
             }
             // A value without maps and floats is always JSON.

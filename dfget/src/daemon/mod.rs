@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
         Err(Refused::Failure(failure)) => {
             let mut out = io::stderr().lock();
             let _ = writeln!(out, "dfdaemon: {}", failure.message);
-            if let Some(hint) = hints::daemon_hint(failure.kind) {
+            if let Some(hint) = failure.hint.or_else(|| hints::daemon_hint(failure.kind)) {
                 let _ = writeln!(out, "hint: {hint}");
             }
             ExitCode::from(hints::exit_code(failure.kind))

@@ -29,11 +29,14 @@ fn apply(running: &mut Running, settings: Settings) {
     let now: Vec<_> = settings.changed(&running.settings).into_iter().filter(is_live).collect();
     let later: Vec<_> = settings.changed(&running.started).into_iter().filter(|key| !is_live(key)).collect();
     let serve = &settings.serve;
+    if let Err(failure) = crate::logging::check(serve.levels()) {
+        tracing::error!("the settings stay as they were: {}", failure.message);
+        return;
+    }
     if now.iter().any(|key| key == "log-level")
         && let Err(failure) = running.context.log.set(serve.levels())
     {
-        tracing::error!("the settings stay as they were: {}", failure.message);
-        return;
+        tracing::error!("the log's levels stay as they were: {}", failure.message);
     }
     engines::limits(&running.context.node, serve);
     if let Some(key) = &running.key {

@@ -14,8 +14,8 @@ use crate::units::{age_text, size_text};
 /// What the daemon says of itself, for people or as JSON.
 pub(super) async fn status(args: &Status) -> Result<String, Failure> {
     let none = || {
-        let message = "no daemon runs here: start one, or name its socket with --api or its --data-dir";
-        Failure::new(ErrorKind::Config, message)
+        let failure = Failure::new(ErrorKind::Config, "no daemon runs here");
+        failure.hint("start one, or name its --data-dir, or its socket with --api")
     };
     let mut client = running::find(&args.which).await?.ok_or_else(none)?;
     if args.json {

@@ -22,7 +22,7 @@ const CA_CERT_MAX: u64 = 512 << 10;
 /// again.
 #[derive(Debug, Parser)]
 #[command(name = "dfget", version, max_term_width = 100)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(subcommand_negates_reqs = true)]
 #[command(after_help = "Exit codes: 0 done, 1 a download failed, 2 usage or environment, 130 interrupted.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Show what the daemon holds of a URL or a task
     Stat(One),
     /// List what the daemon holds
-    Ls(Plain),
+    Ls,
     /// Remove a URL or a task from the daemon's store
     Rm(Several),
     /// Keep a URL or a task whatever the quota says
@@ -47,9 +47,9 @@ pub(crate) enum Command {
     /// Have the daemon, a seed, fetch URLs before anyone asks for them
     Preheat(Preheat),
     /// Show the tasks that are being fetched and served
-    Tasks(Plain),
+    Tasks,
     /// Show the hosts that pieces are exchanged with
-    Peers(Plain),
+    Peers,
     /// Watch tasks, neighbours and rates
     Top(Top),
 }
@@ -59,10 +59,10 @@ pub(crate) enum Command {
 pub(crate) struct Door {
     /// The daemon: unix:PATH or http://HOST:PORT [default: $XDG_RUNTIME_DIR/dragonfly/dfdaemon.sock,
     /// /run/dragonfly/dfdaemon.sock]
-    #[arg(short, long, value_name = "ENDPOINT", env = "DRAGONFLY_ENDPOINT")]
+    #[arg(short, long, value_name = "ENDPOINT", env = "DRAGONFLY_ENDPOINT", global = true)]
     pub(crate) endpoint: Option<Endpoint>,
     /// The file with the token for a daemon at http://
-    #[arg(long, value_name = "FILE", env = "DRAGONFLY_API_TOKEN_FILE")]
+    #[arg(long, value_name = "FILE", env = "DRAGONFLY_API_TOKEN_FILE", global = true)]
     pub(crate) api_token_file: Option<PathBuf>,
 }
 
@@ -161,23 +161,14 @@ pub(crate) struct Fetch {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Talk {
     /// Say nothing but errors
-    #[arg(short, long)]
+    #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Say more (twice: much more)
-    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", global = true)]
     pub(crate) verbose: u8,
     /// Write JSON to standard output: for downloads a line per event, then the receipt
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) json: bool,
-}
-
-/// A command without an object.
-#[derive(Debug, Args)]
-pub(crate) struct Plain {
-    #[command(flatten)]
-    pub(crate) door: Door,
-    #[command(flatten)]
-    pub(crate) talk: Talk,
 }
 
 /// A command about one thing.
@@ -188,8 +179,6 @@ pub(crate) struct One {
     pub(crate) what: String,
     #[command(flatten)]
     pub(crate) naming: Naming,
-    #[command(flatten)]
-    pub(crate) plain: Plain,
 }
 
 /// A command about some things.
@@ -200,8 +189,6 @@ pub(crate) struct Several {
     pub(crate) what: Vec<String>,
     #[command(flatten)]
     pub(crate) naming: Naming,
-    #[command(flatten)]
-    pub(crate) plain: Plain,
 }
 
 /// What to preheat.
@@ -215,8 +202,6 @@ pub(crate) struct Preheat {
     pub(crate) no_wait: bool,
     #[command(flatten)]
     pub(crate) naming: Naming,
-    #[command(flatten)]
-    pub(crate) plain: Plain,
 }
 
 /// What to watch.
@@ -228,8 +213,6 @@ pub(crate) struct Top {
     /// Look so often, then end; without a terminal the default is once
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) count: Option<u32>,
-    #[command(flatten)]
-    pub(crate) plain: Plain,
 }
 
 impl Naming {

@@ -7,7 +7,7 @@ use dragonfly_core::{ErrorKind, TaskId};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::args::{Command, Naming, Plain, Preheat, Several, Talk};
+use super::args::{self, Command, Naming, Preheat, Several, Talk};
 use super::{End, door, output_failed, summary, top};
 use crate::client::Client;
 use crate::error::Failure;
@@ -17,38 +17,34 @@ use crate::units::size_text;
 
 const NOTHING: Option<&()> = None;
 
-/// How much a command says.
-pub(super) const fn talk(command: &Command) -> &Talk {
-    match command {
-        Command::Stat(args) => &args.plain.talk,
-        Command::Rm(args) | Command::Pin(args) | Command::Unpin(args) => &args.plain.talk,
-        Command::Preheat(args) => &args.plain.talk,
-        Command::Ls(args) | Command::Tasks(args) | Command::Peers(args) => &args.talk,
-        Command::Top(args) => &args.plain.talk,
-    }
+/// Which daemon is asked, and how its answer is shown.
+#[derive(Clone, Copy)]
+pub(super) struct How<'a> {
+    pub(super) door: &'a args::Door,
+    pub(super) talk: &'a Talk,
 }
 
-pub(super) async fn obey(command: &Command) -> Result<(), End> {
+pub(super) async fn obey(command: &Command, how: How<'_>) -> Result<(), End> {
     match command {
         Command::Stat(args) => {
-            let mut client = door::need(&args.plain.door).await?;
+            let mut client = door::need(how.door).await?;
             let task = task(&mut client, &args.what, &args.naming).await?;
             let found: TasksBody = client.json(Method::GET, &format!("/v1/tasks/{task}"), NOTHING).await?;
-            show_held(&args.plain.talk, found.tasks)
+            show_held(how.talk, found.tasks)
         }
-        Command::Ls(args) => ls(args).await,
+        Command::Ls => ls(how).await,
         Command::Rm(args) => {
-            each(args, Method::DELETE, "", |freed| {
+            each(args, how, Method::DELETE, "", |freed| {
                 format!("{} freed", size_text(freed["bytes_freed"].as_u64().unwrap_or(0)))
             })
             .await
         }
-        Command::Pin(args) => each(args, Method::POST, "/pin", |_| "pinned".to_owned()).await,
-        Command::Unpin(args) => each(args, Method::POST, "/unpin", |_| "unpinned".to_owned()).await,
-        Command::Preheat(args) => preheat(args).await,
-        Command::Tasks(args) => tasks(args).await,
-        Command::Peers(args) => peers(args).await,
-        Command::Top(args) => top::top(args).await,
+        Command::Pin(args) => each(args, how, Method::POST, "/pin", |_| "pinned".to_owned()).await,
+        Command::Unpin(args) => each(args, how, Method::POST, "/unpin", |_| "unpinned".to_owned()).await,
+        Command::Preheat(args) => preheat(args, how).await,
+        Command::Tasks => tasks(how).await,
+        Command::Peers => peers(how).await,
+        Command::Top(args) => top::top(args, how).await,
     }
 }
 
@@ -80,13 +76,13 @@ fn redact_word(what: &str) -> String {
     if what.contains("://") { redact(what) } else { format!("{what:?}") }
 }
 
-async fn ls(args: &Plain) -> Result<(), End> {
-    let mut client = door::need(&args.door).await?;
+async fn ls(how: How<'_>) -> Result<(), End> {
+    let mut client = door::need(how.door).await?;
     let mut after = String::new();
     let mut first = true;
     loop {
         let page: TasksBody = client.json(Method::GET, &format!("/v1/tasks?max=1000&after={after}"), NOTHING).await?;
-        if args.talk.json {
+        if how.talk.json {
             page.tasks.iter().try_for_each(print_json)?;
         } else if !page.tasks.is_empty() {
             let header = if std::mem::take(&mut first) { "     HELD     LENGTH PIN TASK / WHAT\n" } else { "" };
@@ -124,8 +120,14 @@ fn show_held(talk: &Talk, tasks: Vec<TaskBody>) -> Result<(), End> {
 }
 
 /// Does one thing to each of several tasks. One that fails does not keep the others from it.
-async fn each(args: &Several, method: Method, action: &str, said: impl Fn(&Value) -> String) -> Result<(), End> {
-    let mut client = door::need(&args.plain.door).await?;
+async fn each(
+    args: &Several,
+    how: How<'_>,
+    method: Method,
+    action: &str,
+    said: impl Fn(&Value) -> String,
+) -> Result<(), End> {
+    let mut client = door::need(how.door).await?;
     let mut failed = None;
     for what in &args.what {
         let done: Result<Value, Failure> = async {
@@ -135,11 +137,11 @@ async fn each(args: &Several, method: Method, action: &str, said: impl Fn(&Value
         }
         .await;
         match done {
-            Ok(mut answer) if args.plain.talk.json => {
+            Ok(mut answer) if how.talk.json => {
                 answer["what"] = Value::from(redact_plain(what));
                 print_json(&answer)?;
             }
-            Ok(_) if args.plain.talk.quiet => {}
+            Ok(_) if how.talk.quiet => {}
             Ok(answer) => print(&format!("{}: {}\n", redact_plain(what), said(&answer)))?,
             Err(failure) => {
                 if let Some(before) = failed.replace(failure.while_(redact_plain(what))) {
@@ -155,8 +157,8 @@ fn redact_plain(what: &str) -> String {
     if what.contains("://") { redact(what) } else { what.to_owned() }
 }
 
-async fn preheat(args: &Preheat) -> Result<(), End> {
-    let mut client = door::need(&args.plain.door).await?;
+async fn preheat(args: &Preheat, how: How<'_>) -> Result<(), End> {
+    let mut client = door::need(how.door).await?;
     let path = if args.no_wait { "/v1/preheat?wait=false" } else { "/v1/preheat" };
     for url in &args.urls {
         let request = args.naming.request(url)?;
@@ -164,10 +166,10 @@ async fn preheat(args: &Preheat) -> Result<(), End> {
         let shown = redact(url);
         let answer: Result<Value, _> = client.json(Method::POST, path, Some(&request)).await;
         let mut answer = answer.map_err(|e| Failure::from(e).while_(format_args!("cannot preheat {shown}")))?;
-        if args.plain.talk.json {
+        if how.talk.json {
             answer["url"] = Value::from(shown);
             print_json(&answer)?;
-        } else if !args.plain.talk.quiet {
+        } else if !how.talk.quiet {
             let text = match serde_json::from_value::<ReceiptBody>(answer.clone()) {
                 Ok(receipt) => summary(&receipt),
                 Err(_) => format!("started as task {}", answer["task"].as_str().unwrap_or("unknown")),
@@ -178,10 +180,10 @@ async fn preheat(args: &Preheat) -> Result<(), End> {
     Ok(())
 }
 
-async fn tasks(args: &Plain) -> Result<(), End> {
-    let mut client = door::need(&args.door).await?;
+async fn tasks(how: How<'_>) -> Result<(), End> {
+    let mut client = door::need(how.door).await?;
     let active: ActivesBody = client.json(Method::GET, "/v1/active", NOTHING).await?;
-    if args.talk.json {
+    if how.talk.json {
         return active.tasks.iter().try_for_each(print_json);
     }
     let mut text = String::new();
@@ -200,10 +202,10 @@ async fn tasks(args: &Plain) -> Result<(), End> {
     print(&text)
 }
 
-async fn peers(args: &Plain) -> Result<(), End> {
-    let mut client = door::need(&args.door).await?;
+async fn peers(how: How<'_>) -> Result<(), End> {
+    let mut client = door::need(how.door).await?;
     let met: NeighboursBody = client.json(Method::GET, "/v1/neighbours", NOTHING).await?;
-    if args.talk.json {
+    if how.talk.json {
         return met.neighbours.iter().try_for_each(print_json);
     }
     let mut text = String::new();

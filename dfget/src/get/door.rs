@@ -33,7 +33,8 @@ impl Door {
 }
 
 fn no_answer(endpoint: &Endpoint, error: &std::io::Error) -> Failure {
-    Failure::new(ErrorKind::Config, format!("no daemon answers at {endpoint}: {error}"))
+    let failure = Failure::new(ErrorKind::Config, format!("no daemon answers at {endpoint}: {error}"));
+    failure.hint("start dfdaemon, or fetch without one with --standalone")
 }
 
 /// A daemon that answers, if there is one in the usual places; one that was named must answer.
@@ -60,8 +61,8 @@ pub(super) async fn find(args: &args::Door) -> Result<Option<Door>, Failure> {
 /// For commands that make no sense without a daemon.
 pub(super) async fn need(args: &args::Door) -> Result<Client, Failure> {
     let none = || {
-        let message = "no daemon answers in the usual places: start dfdaemon, or name its endpoint with -e";
-        Failure::new(ErrorKind::Config, message)
+        let failure = Failure::new(ErrorKind::Config, "no daemon answers in the usual places");
+        failure.hint("start dfdaemon, or name its endpoint with -e")
     };
     find(args).await?.ok_or_else(none)?.connect().await
 }

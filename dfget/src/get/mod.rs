@@ -59,7 +59,13 @@ fn output_failed(error: &io::Error) -> End {
 pub fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
-    let verbose = cli.command.as_ref().map_or(cli.fetch.talk.verbose, |command| ask::talk(command).verbose);
+    if cli.command.is_some()
+        && let Some(stray) = stray(&matches)
+    {
+        let message = format!("{stray} is for downloads, not for commands");
+        return report("", &End::Failed(Failure::usage(message)));
+    }
+    let verbose = cli.fetch.talk.verbose;
     if verbose > 0 {
         let level = if verbose > 1 { "debug" } else { "info" };
         if let Err(failure) = crate::logging::start(level, false) {
@@ -67,12 +73,23 @@ pub fn main() -> ExitCode {
         }
     }
     match &cli.command {
-        Some(command) => match obey(command) {
+        Some(command) => match obey(command, ask::How { door: &cli.fetch.door, talk: &cli.fetch.talk }) {
             Ok(()) => ExitCode::SUCCESS,
             Err(end) => report("", &end),
         },
         None => fetch(&cli.fetch, &matches),
     }
+}
+
+/// An option of downloads that was given together with a command.
+fn stray(matches: &ArgMatches) -> Option<String> {
+    let command = Cli::command();
+    let given = |arg: &&clap::Arg| {
+        let source = matches.value_source(arg.get_id().as_str());
+        !arg.is_global_set() && source == Some(ValueSource::CommandLine)
+    };
+    let stray = command.get_arguments().find(given)?;
+    Some(stray.get_long().map_or("a URL".to_owned(), |long| format!("--{long}")))
 }
 
 /// Says how it ended; the exit code.
@@ -94,19 +111,24 @@ fn report(doing: &str, end: &End) -> ExitCode {
 
 /// What failed, the causes, and the next step.
 fn describe(doing: &str, failure: &Failure) -> String {
+    // The library says what it was doing, too: once is enough.
+    let message = failure.message.strip_prefix(doing).and_then(|rest| rest.strip_prefix(": "));
+    let message = message.unwrap_or(&failure.message);
+    let url = doing.strip_prefix("cannot fetch ").unwrap_or_default();
+    let again = message.strip_prefix(url).and_then(|rest| rest.strip_prefix(": ")).filter(|_| !url.is_empty());
     let colon = if doing.is_empty() { "" } else { ": " };
-    let mut text = format!("dfget: {doing}{colon}{}\n", failure.message);
-    if let Some(hint) = hints::hint(failure.kind) {
+    let mut text = format!("dfget: {doing}{colon}{}\n", again.unwrap_or(message));
+    if let Some(hint) = failure.hint.or_else(|| hints::hint(failure.kind)) {
         text.push_str(&format!("hint: {hint}\n"));
     }
     text
 }
 
-fn obey(command: &Command) -> Result<(), End> {
+fn obey(command: &Command, how: ask::How<'_>) -> Result<(), End> {
     runtime(Builder::new_current_thread())?.block_on(async {
         let mut signals = Signals::install().map_err(|e| Failure::io("cannot watch for signals", &e))?;
         tokio::select! {
-            result = ask::obey(command) => result,
+            result = ask::obey(command, how) => result,
             _ = signals.next() => Err(End::Interrupted),
         }
     })
@@ -179,6 +201,7 @@ async fn run(
     let most = if streams { 1 } else { usize::from(args.max_concurrent_requests) };
     let count = jobs.len();
     let mut failed: Option<u8> = None;
+    let mut resumable = false;
     let end = {
         let session = &session;
         let fetches = futures::stream::iter(jobs).map(async |job| {
@@ -197,6 +220,7 @@ async fn run(
                 Ok(receipt) => done(args, &job, &receipt, &shown, progress),
                 Err(End::Failed(failure)) => {
                     failed = Some(worse(failed, hints::exit_code(failure.kind)));
+                    resumable |= hints::is_resumable(failure.kind);
                     not_done(&job, &failure, &shown, progress)
                 }
                 Err(end) => Err(end),
@@ -209,7 +233,7 @@ async fn run(
     progress.clear();
     let interrupted = matches!(end, Some(End::Interrupted));
     if let Session::Alone(alone) = &mut session {
-        let kept = alone.stop(interrupted || failed.is_some()).await;
+        let kept = alone.stop(interrupted || resumable).await;
         if kept > 0 && !args.talk.quiet {
             progress.say(&format!("dfget: {} are kept: the same command goes on from there", size_text(kept)));
         }

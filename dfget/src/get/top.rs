@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use self::draw::{Rates, View};
 use super::args::Top;
-use super::ask::print;
+use super::ask::{How, print};
 use super::{End, door, output_failed};
 use crate::client::Client;
 use crate::error::Failure;
@@ -28,9 +28,9 @@ const LINES: u16 = u16::MAX;
 /// How long the keyboard's thread waits before it looks whether it is still needed.
 const KEY_LOOK: Duration = Duration::from_millis(100);
 
-pub(super) async fn top(args: &Top) -> Result<(), End> {
-    let mut client = door::need(&args.plain.door).await?;
-    let screen = io::stdout().is_terminal() && io::stdin().is_terminal() && !args.plain.talk.json;
+pub(super) async fn top(args: &Top, how: How<'_>) -> Result<(), End> {
+    let mut client = door::need(how.door).await?;
+    let screen = io::stdout().is_terminal() && io::stdin().is_terminal() && !how.talk.json;
     let mut count = args.count.unwrap_or(if screen { u32::MAX } else { 1 });
     let mut rates = Rates::default();
     let terminal = if screen { Some(Terminal::enter()?) } else { None };
@@ -38,7 +38,7 @@ pub(super) async fn top(args: &Top) -> Result<(), End> {
     while count > 0 {
         count -= 1;
         let view = look(&mut client).await?;
-        if args.plain.talk.json {
+        if how.talk.json {
             let line = serde_json::to_string(&view).map_err(|e| Failure::usage(e.to_string()))?;
             print(&(line + "\n"))?;
         } else {
