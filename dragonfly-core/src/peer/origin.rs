@@ -290,7 +290,16 @@ impl Fetch {
             });
             while writes.len() >= WRITES_MAX || (piece + 1 == self.pieces.end && !writes.is_empty()) {
                 let Some((piece, value, length, written)) = writes.next().await else { break };
-                let fresh = written.map_err(|e| local(&e))?.map_err(|e| local(&e))?;
+                let fresh = match written.map_err(|e| local(&e))? {
+                    Ok(fresh) => fresh,
+                    Err(error) => {
+                        // Who waits here learns that it is this host's disk, not the origin.
+                        let failure = local(&error);
+                        let (task, error) = (self.content.key, error.into());
+                        let _ = self.events.send(Event::StoreFailed { task, error }).await;
+                        return Err(failure);
+                    }
+                };
                 if fresh {
                     self.content.count_origin(length);
                 }
