@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
@@ -11,8 +12,8 @@ use futures::{Stream, StreamExt};
 use serde::Deserialize;
 use tokio::sync::broadcast;
 
-use super::Context;
 use super::counters::Counters;
+use super::{Context, query};
 use crate::error::Failure;
 use crate::model::{ErrorBody, EventBody, ReceiptBody, TaskEvent};
 
@@ -103,9 +104,9 @@ pub(super) struct Filter {
 
 pub(super) async fn events(
     State(context): State<Arc<Context>>,
-    Query(filter): Query<Filter>,
+    filter: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
-    let wanted = filter.task.as_deref().map(super::tasks::task).transpose()?;
+    let wanted = query(filter)?.task.as_deref().map(super::tasks::task).transpose()?;
     let events = futures::stream::unfold(context.events.0.subscribe(), move |mut receiver| async move {
         loop {
             let told = match receiver.recv().await {

@@ -10,7 +10,7 @@ use std::task::{self, Poll};
 use std::time::Instant;
 
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -25,7 +25,7 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, ReadBuf};
 
 use super::events::Watch;
-use super::{Caller, Context, parse, read_failed};
+use super::{Caller, Context, parse, query, read_failed};
 use crate::error::Failure;
 use crate::model::{self, ErrorBody, FetchRequest, ReceiptBody};
 use crate::passing::Slot;
@@ -148,9 +148,10 @@ async fn pass(reader: &mut Reader, slot: &Slot) -> Result<Option<ReceiptBody>, F
 pub(super) async fn preheat(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
-    Query(query): Query<HashMap<String, String>>,
+    asked: Result<Query<HashMap<String, String>>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
+    let wait = query(asked)?.remove("wait");
     let no_seed = || Failure::new(ErrorKind::Config, "this daemon has not the role seed");
     let seed = context.seed.as_ref().ok_or_else(no_seed)?;
     let asked = parse::<FetchRequest>(body)?;
@@ -172,7 +173,7 @@ pub(super) async fn preheat(
         receipt
     };
     let end = tokio::spawn(end);
-    if query.get("wait").is_some_and(|wait| wait == "false") {
+    if wait.is_some_and(|wait| wait == "false") {
         return Ok((StatusCode::ACCEPTED, Json(json!({"task": task.to_string()}))).into_response());
     }
     let receipt = end.await.map_err(|e| Failure::new(ErrorKind::Internal, format!("a preheat broke off: {e}")))?;

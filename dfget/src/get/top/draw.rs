@@ -9,7 +9,7 @@ use crate::model::{ActiveBody, NeighbourBody, StatusBody};
 use crate::units::{age_text, size_text};
 
 /// Columns of the bar.
-const BAR: usize = 12;
+const BAR: usize = 8;
 
 /// What the daemon said at one moment.
 #[derive(Debug, Serialize)]
@@ -68,7 +68,7 @@ pub(super) fn lines(view: &View, rates: &mut Rates, now: Instant, columns: usize
         ),
         format!("from origin {}  from peers {}  to peers {}", rate(origin), rate(peers), rate(up)),
         String::new(),
-        format!("TASKS {:<6} DONE {:BAR$}      LENGTH     ORIGIN      PEERS  HOSTS  WHAT", view.tasks.len(), ""),
+        format!("TASKS{:>5}  {:BAR$}    LENGTH    ORIGIN     PEERS HOSTS WHAT", view.tasks.len(), ""),
     ];
     let mut tasks: Vec<_> = view.tasks.iter().zip(of_tasks).collect();
     // What moves comes first, then what somebody waits for.
@@ -76,12 +76,10 @@ pub(super) fn lines(view: &View, rates: &mut Rates, now: Instant, columns: usize
     // Half of the screen at least is the neighbours', if there are so many.
     let neighbours = view.neighbours.len().min((rows / 2).saturating_sub(3)) + 2;
     let room = rows.saturating_sub(lines.len() + neighbours);
-    lines.extend(tasks.iter().take(room).map(|(task, rate)| task_line(task, *rate)));
+    lines.extend(tasks.iter().take(room).map(|(task, rate)| task_line(task, *rate, columns)));
     lines.push(String::new());
-    lines.push(format!(
-        "NEIGHBOURS {connected} up, {} met      TASKS       DOWN         UP  PEER",
-        view.neighbours.len()
-    ));
+    let title = format!("NEIGHBOURS {connected} up, {} met", view.neighbours.len());
+    lines.push(format!("{title:<27} {:>9} {:>9} TASKS PEER", "DOWN", "UP"));
     let mut hosts: Vec<_> = view.neighbours.iter().collect();
     hosts.sort_by_key(|host| std::cmp::Reverse((host.connected, host.down.max(host.up))));
     lines.extend(hosts.iter().map(|host| host_line(host)));
@@ -89,20 +87,31 @@ pub(super) fn lines(view: &View, rates: &mut Rates, now: Instant, columns: usize
     lines.iter().map(|line| line.chars().take(columns).collect()).collect()
 }
 
-fn task_line(task: &ActiveBody, (origin, peers): (u64, u64)) -> String {
+fn task_line(task: &ActiveBody, (origin, peers): (u64, u64), columns: usize) -> String {
     let done = task.length.map_or(0, |length| task.bytes_held.saturating_mul(100).checked_div(length).unwrap_or(100));
     let filled = usize::try_from(done).unwrap_or(0).min(100) * BAR / 100;
     let bar = format!("[{}{}]", "=".repeat(filled), " ".repeat(BAR - filled));
     let length = task.length.map_or("-".to_owned(), size_text);
     let waits = if task.callers > 0 { "fetch" } else { "serve" };
     let (origin, peers, hosts) = (rate(origin), rate(peers), task.neighbours);
-    format!("{waits:<12} {done:>3}% {bar} {length:>10} {origin:>10} {peers:>10} {hosts:>5}  {}", task.label)
+    let line = format!("{waits:<5} {done:>3}% {bar} {length:>9} {origin:>9} {peers:>9} {hosts:>5} ");
+    let room = columns.saturating_sub(line.chars().count());
+    line + &end(&task.label, room)
+}
+
+/// The end of a label that is too long: there URLs differ.
+fn end(label: &str, room: usize) -> String {
+    let count = label.chars().count();
+    if count <= room {
+        return label.to_owned();
+    }
+    std::iter::once('~').chain(label.chars().skip(count + 1 - room.max(1))).collect()
 }
 
 fn host_line(host: &NeighbourBody) -> String {
     let lane = if host.connected { "up" } else { "-" };
     let (down, up) = (host.down.unwrap_or(0), host.up.unwrap_or(0));
-    format!("  {lane:<22} {:>9} {:>10} {:>10}  {}", host.tasks, rate(down), rate(up), tail(&host.peer))
+    format!("{lane:<27} {:>9} {:>9} {:>5} {}", rate(down), rate(up), host.tasks, tail(&host.peer))
 }
 
 /// Identities all start alike.
@@ -165,8 +174,9 @@ mod tests {
         assert_eq!(drawn[0], "dfdaemon 0.1.0 seed,peer, ready, up 1 h 1 min, store 1.0 GiB of 10.0 GiB");
         assert_eq!(drawn[1], "from origin -  from peers 10.0 M/s  to peers -");
         // The one that moves is first.
-        assert!(drawn[4].starts_with("fetch         50% [======      ]    1.0 GiB          -   10.0 M/s    12  http"));
-        assert!(drawn[5].starts_with("serve        100% [============]"), "{drawn:#?}");
+        assert_eq!(drawn[3], "TASKS    2              LENGTH    ORIGIN     PEERS HOSTS WHAT");
+        assert_eq!(drawn[4], "fetch  50% [====    ]   1.0 GiB         -  10.0 M/s    12 ~-of-00030.safetensors");
+        assert!(drawn[5].starts_with("serve 100% [========]"), "{drawn:#?}");
         assert!(drawn[7].starts_with("NEIGHBOURS 1 up, 2 met"));
         assert!(drawn[8].trim_start().starts_with("up") && drawn[8].ends_with("3KooWpeerone"), "{drawn:#?}");
         assert_eq!(drawn.len(), 10);
