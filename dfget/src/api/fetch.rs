@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, QueryRejection};
@@ -31,6 +31,8 @@ use crate::model::{self, ErrorBody, FetchRequest, ReceiptBody};
 use crate::passing::Slot;
 use crate::range::ByteRange;
 
+/// For the receipt to say why a read failed.
+const WHY_MAX: Duration = Duration::from_secs(5);
 /// The most that is read at once; one such chunk a request is held besides hyper's buffer.
 const CHUNK: usize = 256 << 10;
 
@@ -38,9 +40,15 @@ const CHUNK: usize = 256 << 10;
 pub(super) trait Content: AsyncRead + Send + Unpin + 'static {
     fn length(&self) -> u64;
     fn receipt(&mut self) -> impl Future<Output = Result<ReceiptBody, Failure>> + Send;
+    /// It could not be read.
+    fn failed(&mut self, failure: &Failure);
 }
 
 impl Content for Watched {
+    fn failed(&mut self, failure: &Failure) {
+        self.watch.failed(failure);
+    }
+
     fn length(&self) -> u64 {
         self.part.end - self.part.start
     }
@@ -85,12 +93,7 @@ impl Watched {
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // No more than the part is asked for: `Streaming` counts.
-        let result = Pin::new(&mut self.reader).poll_read(cx, buf);
-        if let Poll::Ready(Err(e)) = &result {
-            let failure = read_failed(e);
-            self.watch.failed(&failure);
-        }
-        result
+        Pin::new(&mut self.reader).poll_read(cx, buf)
     }
 }
 
@@ -223,7 +226,10 @@ impl<C: Content> Streaming<C> {
             let left = usize::try_from(self.length - self.read).unwrap_or(CHUNK);
             chunk.reserve(left.min(CHUNK));
             let mut limited = (&mut self.content).take(left.min(CHUNK) as u64);
-            let n = limited.read_buf(&mut chunk).await.map_err(|e| read_failed(&e))?;
+            let n = match limited.read_buf(&mut chunk).await {
+                Ok(n) => n,
+                Err(e) => return Err(self.why(read_failed(&e)).await),
+            };
             if n == 0 {
                 let message = format!("the content ends after {} bytes of {}", self.read, self.length);
                 return Err(Failure::new(ErrorKind::Internal, message));
@@ -234,6 +240,19 @@ impl<C: Content> Streaming<C> {
             self.receipt = Some(self.content.receipt().await?);
         }
         Ok(Some(chunk.freeze()))
+    }
+}
+
+impl<C: Content> Streaming<C> {
+    /// Content that was found to be wrong is removed while it is read: why says the receipt, not the reader.
+    async fn why(&mut self, failure: Failure) -> Failure {
+        match tokio::time::timeout(WHY_MAX, self.content.receipt()).await {
+            Ok(Err(why)) => why,
+            Ok(Ok(_)) | Err(_) => {
+                self.content.failed(&failure);
+                failure
+            }
+        }
     }
 }
 

@@ -95,8 +95,11 @@ pub(super) async fn stopped(serve: Option<&Serve>, checks: &mut Vec<Check>) {
 
 /// Who the token names: the first to be asked.
 pub(super) async fn coordinators(bootstrap: &[Address], checks: &mut Vec<Check>) {
-    for address in bootstrap.iter().take(REACH_COUNT) {
-        let Some((host, port, true)) = parts(address) else { continue };
+    let places: Vec<_> = bootstrap.iter().filter_map(parts).filter(|(.., tcp)| *tcp).collect();
+    // The loopback address in a token is its issuer's: here somebody else is behind it.
+    let is_far = |host: &str| !host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    let any_far = places.iter().any(|(host, ..)| is_far(host));
+    for (host, port, _) in places.into_iter().filter(|(host, ..)| is_far(host) || !any_far).take(REACH_COUNT) {
         checks.push(match connect(&host, port).await {
             Ok(()) => Check::ok("coordinator", format!("{host}:{port} accepts connections")),
             Err(e) => {
