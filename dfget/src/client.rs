@@ -1,21 +1,30 @@
-//! A client of the daemon's local API: HTTP/1.1 over a Unix socket, one connection, no TLS and no pool, so that a
-//! fetch of what the daemon holds costs a start-up and a copy.
+//! A client of the daemon's local API: HTTP/1.1 over a Unix socket, or over TCP with a token; one connection, no TLS
+//! and no pool, so that a fetch of what the daemon holds costs a start-up and a copy.
 
+mod content;
+mod events;
+
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use bytes::Bytes;
 use dragonfly_core::{Error, ErrorKind, Result};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
-use crate::model::{self, ErrorBody, FetchRequest, ReceiptBody};
+pub use self::content::{Content, Fetched};
+pub use self::events::EventStream;
+use crate::model::{self, ErrorBody, FetchRequest};
+use crate::passing::{Receiving, Slot};
 
 /// The longest JSON answer that is read: a page of tasks or the metrics of a busy daemon stay far below.
 const ANSWER_MAX: usize = 16 << 20;
@@ -28,31 +37,113 @@ pub fn parse_endpoint(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// Where a daemon's API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `unix:PATH`, or an absolute path.
+    Unix(PathBuf),
+    /// `http://HOST:PORT`; wants a token.
+    Tcp(String),
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with('/') {
+            return Ok(Self::Unix(PathBuf::from(text)));
+        }
+        if let Some(rest) = text.strip_prefix("http://") {
+            let authority = rest.trim_end_matches('/');
+            let port = authority
+                .rsplit_once(':')
+                .and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
+            let plain = !authority.contains(['/', '@', '?', '#']) && !authority.contains(char::is_whitespace);
+            return port
+                .filter(|_| plain)
+                .map(|_| Self::Tcp(authority.to_owned()))
+                .ok_or_else(|| format!("{text:?}: expected http://HOST:PORT"));
+        }
+        parse_endpoint(text).map(Self::Unix).map_err(|_| format!("{text:?}: expected unix:PATH or http://HOST:PORT"))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(authority) => write!(f, "http://{authority}"),
+        }
+    }
+}
+
 /// One connection to a daemon.
 ///
 /// Requests go one after the other; an answer must be read to its end, or dropped with the connection.
 #[derive(Debug)]
 pub struct Client {
     sender: SendRequest<Full<Bytes>>,
+    host: String,
+    authorization: Option<HeaderValue>,
+    /// Descriptors that the daemon passed; only over a Unix socket.
+    passed: Option<Slot>,
 }
 
 impl Client {
     /// Connects to the socket at `path`. An error is the operating system's: no such file, refused, not allowed.
     pub async fn connect(path: &Path) -> io::Result<Self> {
-        let stream = UnixStream::connect(path).await?;
+        let (stream, slot) = Receiving::new(UnixStream::connect(path).await?);
+        Ok(Self { passed: Some(slot), ..Self::over(stream, "dfdaemon").await? })
+    }
+
+    /// Connects to an endpoint; `token` is for those over TCP.
+    pub async fn connect_to(endpoint: &Endpoint, token: Option<&str>) -> io::Result<Self> {
+        match endpoint {
+            Endpoint::Unix(path) => Self::connect(path).await,
+            Endpoint::Tcp(authority) => {
+                let stream = TcpStream::connect(authority.as_str()).await?;
+                let mut client = Self::over(stream, authority).await?;
+                if let Some(token) = token {
+                    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the token is no text of a header"))?;
+                    value.set_sensitive(true);
+                    client.authorization = Some(value);
+                }
+                Ok(client)
+            }
+        }
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, host: &str) -> io::Result<Self> {
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         // Ends with the connection; what goes wrong there is seen by the request.
         tokio::spawn(connection);
-        Ok(Self { sender })
+        Ok(Self { sender, host: host.to_owned(), authorization: None, passed: None })
     }
 
     /// Sends a request with a JSON body, or none, and hands back the answer whatever its status.
     pub async fn send(&mut self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Response<Incoming>> {
+        self.send_with(method, path, body, &[]).await
+    }
+
+    async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        headers: &[(&'static str, &'static str)],
+    ) -> Result<Response<Incoming>> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, "dfdaemon")
+            .header(header::HOST, &self.host)
             .header(header::TE, HeaderValue::from_static("trailers"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
@@ -84,68 +175,52 @@ impl Client {
 
     /// Starts a fetch. Comes back once the length is known and the first bytes are proven.
     pub async fn fetch(&mut self, request: &FetchRequest) -> Result<Content> {
+        match self.fetch_with(request, &[]).await? {
+            Fetched::Content(content) => Ok(content),
+            Fetched::File { .. } => Err(Error::new(ErrorKind::Internal, "the daemon passed what was not asked for")),
+        }
+    }
+
+    /// Like [`fetch`](Self::fetch), but takes a descriptor where the daemon holds all of the content already.
+    pub async fn fetch_or_descriptor(&mut self, request: &FetchRequest) -> Result<Fetched> {
+        if self.passed.is_none() {
+            return Ok(Fetched::Content(self.fetch(request).await?));
+        }
+        self.fetch_with(request, &[(model::PASSING, "descriptor")]).await
+    }
+
+    async fn fetch_with(
+        &mut self,
+        request: &FetchRequest,
+        headers: &[(&'static str, &'static str)],
+    ) -> Result<Fetched> {
         let body = serde_json::to_vec(request).map_err(|e| internal("a request that is no JSON", e))?;
-        let response = self.send(Method::POST, "/v1/fetch", Some(body)).await?;
+        let response = self.send_with(Method::POST, "/v1/fetch", Some(body), headers).await?;
         let status = response.status();
         if status != StatusCode::OK {
             return Err(refusal(status, &read(response).await?));
         }
-        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let length = text(model::LENGTH).and_then(|length| length.parse().ok());
-        let length = length.ok_or_else(|| Error::new(ErrorKind::Internal, "the daemon's answer has no length"))?;
-        let task = text(model::TASK).unwrap_or_default();
-        Ok(Content { task, length, body: response.into_body(), trailers: None, received: 0 })
-    }
-}
-
-/// Content that is coming: bytes in order, then a receipt.
-#[derive(Debug)]
-pub struct Content {
-    /// The task's id.
-    pub task: String,
-    /// Bytes in all.
-    pub length: u64,
-    body: Incoming,
-    trailers: Option<HeaderMap>,
-    received: u64,
-}
-
-impl Content {
-    /// The next bytes; `None` at the end, after which [`receipt`](Self::receipt) tells whether it is the true end.
-    /// Cancel-safe.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        while let Some(frame) = self.body.frame().await {
-            match frame.map_err(lost)?.into_data() {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => {
-                    self.received += data.len() as u64;
-                    return Ok(Some(data));
-                }
-                Err(frame) => self.trailers = frame.into_trailers().ok(),
-            }
+        if response.headers().contains_key(model::PASSING) {
+            let body = read(response).await?;
+            let receipt =
+                serde_json::from_slice(&body).map_err(|e| internal("the daemon's receipt is not understood", e))?;
+            let fd = self.passed.as_ref().and_then(Slot::take);
+            let fd =
+                fd.ok_or_else(|| Error::new(ErrorKind::Internal, "the daemon's answer came without its descriptor"))?;
+            return Ok(Fetched::File { file: fd.into(), receipt });
         }
-        Ok(None)
+        Content::of(response).map(Fetched::Content)
     }
 
-    /// What the daemon says at the end. An error unless every byte came, and all are proven.
-    pub fn receipt(&self) -> Result<ReceiptBody> {
-        let trailer = |name| self.trailers.as_ref().and_then(|trailers| trailers.get(name));
-        if let Some(error) = trailer(model::ERROR) {
-            return Err(match serde_json::from_slice::<ErrorBody>(error.as_bytes()) {
-                Ok(body) => body.into(),
-                Err(e) => internal("the daemon's error is not understood", e),
-            });
+    /// What happens to fetches from now on: to all, or to one task's.
+    pub async fn events(&mut self, task: Option<&str>) -> Result<EventStream> {
+        let path = task.map_or_else(|| "/v1/events".to_owned(), |task| format!("/v1/events?task={task}"));
+        let response = self.send(Method::GET, &path, None).await?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            return Err(refusal(status, &read(response).await?));
         }
-        let Some(receipt) = trailer(model::RECEIPT) else {
-            return Err(Error::new(ErrorKind::Network, "the daemon's answer ends without a receipt").temporary(true));
-        };
-        let receipt: ReceiptBody = serde_json::from_slice(receipt.as_bytes())
-            .map_err(|e| internal("the daemon's receipt is not understood", e))?;
-        if receipt.length != self.length || self.received != self.length {
-            let message = format!("{} bytes came, of {}", self.received, receipt.length);
-            return Err(Error::new(ErrorKind::Network, message).temporary(true));
-        }
-        Ok(receipt)
+        Ok(EventStream::new(response.into_body()))
     }
 }
 
@@ -156,6 +231,9 @@ async fn read(response: Response<Incoming>) -> Result<Bytes> {
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> Error {
+    if status == StatusCode::UNAUTHORIZED {
+        return Error::new(ErrorKind::Config, "the daemon wants its token: give the file with --api-token-file");
+    }
     match serde_json::from_slice::<ErrorBody>(body) {
         Ok(body) => body.into(),
         Err(_) => Error::new(ErrorKind::Internal, format!("the daemon answered {status}")),

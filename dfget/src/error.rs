@@ -11,11 +11,13 @@ pub(crate) struct Failure {
     pub(crate) temporary: bool,
     /// The sentence, with its causes after colons. No credential, no query of a URL.
     pub(crate) message: String,
+    /// The next step, where it is another than the kind's.
+    pub(crate) hint: Option<&'static str>,
 }
 
 impl Failure {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, temporary: false, message: message.into() }
+        Self { kind, temporary: false, message: message.into(), hint: None }
     }
 
     /// An argument or a setting that cannot be used.
@@ -28,6 +30,13 @@ impl Failure {
         Self::new(ErrorKind::Io, format!("{doing}: {error}"))
     }
 
+    /// Says what to try next, where the kind's own hint would mislead.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
     /// Puts what was being done before the message.
     #[must_use]
     pub(crate) fn while_(mut self, doing: impl std::fmt::Display) -> Self {
@@ -38,7 +47,7 @@ impl Failure {
 
 impl From<dragonfly_core::Error> for Failure {
     fn from(error: dragonfly_core::Error) -> Self {
-        Self { kind: error.kind(), temporary: error.is_temporary(), message: chain(&error) }
+        Self { kind: error.kind(), temporary: error.is_temporary(), message: chain(&error), hint: None }
     }
 }
 

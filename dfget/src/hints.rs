@@ -33,6 +33,22 @@ pub(crate) const fn hint(kind: ErrorKind) -> Option<&'static str> {
     })
 }
 
+/// What an operator may try next: as for users, but where the user's hint names options that the daemon lacks.
+pub(crate) const fn daemon_hint(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::Exists => "move it away, or name another path",
+        ErrorKind::Network => "check that the others run and that their ports are open: `dfdaemon doctor` tries them",
+        ErrorKind::Config => "`dfdaemon --check-config` checks the settings, `dfdaemon doctor` the machine",
+        _ => return hint(kind),
+    })
+}
+
+/// Whether the same download may succeed later, so that what is there is worth keeping.
+pub(crate) const fn is_resumable(kind: ErrorKind) -> bool {
+    use ErrorKind::{Cancelled, Full, Io, Network, Origin, Timeout};
+    matches!(kind, Cancelled | Full | Io | Network | Origin | Timeout)
+}
+
 /// The exit code of a failure.
 pub(crate) const fn exit_code(kind: ErrorKind) -> u8 {
     match kind {

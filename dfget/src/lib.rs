@@ -10,13 +10,26 @@ mod error;
 mod get;
 mod hints;
 mod join;
+mod logging;
 pub mod model;
 mod names;
 mod output;
+mod passing;
 mod places;
 mod progress;
+mod range;
 mod signals;
 mod units;
 
 pub use daemon::main as dfdaemon_main;
 pub use get::main as dfget_main;
+
+/// The definition of `dfget`'s command line: help, completions and manual are made from it.
+pub fn dfget_command() -> clap::Command {
+    <get::Cli as clap::CommandFactory>::command()
+}
+
+/// The definition of `dfdaemon`'s command line.
+pub fn dfdaemon_command() -> clap::Command {
+    <daemon::Cli as clap::CommandFactory>::command()
+}

@@ -1,12 +1,18 @@
 //! The JSON of the local API, shared by the daemon and its clients.
 
+mod live;
+
+use std::ops::Range;
 use std::time::Duration;
 
 use dragonfly_core::peer::TaskInfo;
-use dragonfly_core::{ErrorKind, Exported, Proof, Receipt, Request};
+use dragonfly_core::{ErrorKind, Event, Exported, Proof, Reader, Receipt, Request};
 use serde::{Deserialize, Serialize};
 
+pub use live::{ActiveBody, ActivesBody, EventBody, LogBody, NeighbourBody, NeighboursBody, ResolveBody, TaskEvent};
+
 use crate::error::Failure;
+use crate::range::ByteRange;
 
 /// The response header that names the task.
 pub const TASK: &str = "dragonfly-task";
@@ -18,6 +24,9 @@ pub const LENGTH: &str = "dragonfly-length";
 pub const RECEIPT: &str = "dragonfly-receipt";
 /// The trailer with an [`ErrorBody`]: the content stops here.
 pub const ERROR: &str = "dragonfly-error";
+/// On a request: `descriptor` says that the client takes a descriptor in place of the bytes (Unix socket alone). On
+/// the answer: a read-only descriptor of the content came with it, and the body is the receipt.
+pub const PASSING: &str = "dragonfly-passing";
 
 /// The longest text that goes into a trailer: below hyper's bound of 16 KiB for all of them.
 pub const TRAILER_MAX: usize = 8 << 10;
@@ -68,9 +77,28 @@ pub struct FetchRequest {
     /// Accept content of any age.
     #[serde(default)]
     pub stale_ok: bool,
+    /// Only these bytes: `FIRST-LAST`, `FIRST-` or `-COUNT`. Not with a digest, and not to preheat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<String>,
 }
 
 impl FetchRequest {
+    /// Whether what it names may be known to those alone who know its secrets.
+    pub(crate) fn is_private(&self) -> bool {
+        let user = |url: url::Url| !url.username().is_empty() || url.password().is_some();
+        !self.headers.is_empty() || url::Url::parse(&self.url).is_ok_and(user)
+    }
+
+    /// The part that is asked for.
+    pub(crate) fn byte_range(&self) -> Result<Option<ByteRange>, Failure> {
+        let range = self.range.as_deref().map(str::parse).transpose();
+        let range = range.map_err(|e| Failure::usage(format!("range: {e}")))?;
+        if range.is_some() && self.digest.is_some() {
+            return Err(Failure::usage("a digest is of the whole: it cannot be checked against a range"));
+        }
+        Ok(range)
+    }
+
     /// The request for the engine. Fails on a malformed digest, a priority above 7 and endless lists; the engine
     /// checks URL and headers.
     pub(crate) fn to_request(&self) -> Result<Request, Failure> {
@@ -115,13 +143,18 @@ impl FetchRequest {
 /// A finished download.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptBody {
-    /// The task's id.
+    /// The task's id; in an event it is the event's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub task: String,
     /// The version of its content.
     pub generation: String,
-    /// Its length in bytes.
+    /// Bytes that were delivered: all of the content, or of the range.
     pub length: u64,
-    /// `blake3:hex` of the whole.
+    /// `FIRST-LAST/LENGTH` where a range was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<String>,
+    /// `blake3:hex` of the whole; empty for a range, whose pieces are proven one by one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub blake3: String,
     /// The caller's digest, which the whole has been checked against.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,6 +184,7 @@ impl From<&Receipt> for ReceiptBody {
             task: receipt.task.to_string(),
             generation: receipt.generation.to_string(),
             length: receipt.length,
+            range: None,
             blake3: receipt.blake3.to_string(),
             digest: receipt.digest.as_ref().map(ToString::to_string),
             proof: match receipt.proof {
@@ -165,6 +199,30 @@ impl From<&Receipt> for ReceiptBody {
             output: output.map(|(path, _)| path.to_string_lossy().into_owned()),
             exported: output.map(|(_, how)| exported_name(*how).to_owned()),
         }
+    }
+}
+
+/// The receipt of a part of content: every piece of it is proven, the rest need not be there.
+pub(crate) fn part_receipt(reader: &Reader, part: &Range<u64>, whole: u64, elapsed: Duration) -> ReceiptBody {
+    let length = part.end - part.start;
+    let (from_origin, from_peers) = match reader.progress() {
+        Event::Progress { from_origin, from_peers, .. } => (from_origin, from_peers),
+        _ => (0, 0),
+    };
+    ReceiptBody {
+        task: reader.task().to_string(),
+        generation: reader.generation().to_string(),
+        length,
+        range: Some(format!("{}-{}/{whole}", part.start, part.end.saturating_sub(1))),
+        blake3: String::new(),
+        digest: None,
+        proof: "attested".to_owned(),
+        bytes_from_origin: from_origin,
+        bytes_from_peers: from_peers,
+        bytes_held: length.saturating_sub(from_origin.saturating_add(from_peers)),
+        elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        output: None,
+        exported: None,
     }
 }
 
@@ -204,7 +262,7 @@ impl From<ErrorBody> for dragonfly_core::Error {
 /// One generation of a task in the daemon's store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskBody {
-    /// The task's id.
+    /// The task's id; empty where the id is a capability and the client did not name it.
     pub task: String,
     /// The version of its content.
     pub generation: String,
@@ -285,6 +343,24 @@ pub struct StatusBody {
     pub pid: u32,
     /// Seconds since every engine serves.
     pub uptime_s: u64,
+    /// The account that this host belongs to; empty in a network of one.
+    #[serde(default)]
+    pub tenant: String,
+    /// What the credential allows.
+    #[serde(default)]
+    pub allowed: String,
+    /// Bytes of content that are held.
+    #[serde(default)]
+    pub store_bytes: u64,
+    /// Versions of content of which pieces are held.
+    #[serde(default)]
+    pub store_entries: u64,
+    /// The most bytes that are kept, if there is a bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_quota: Option<u64>,
+    /// Hosts that a lane is open to.
+    #[serde(default)]
+    pub neighbours: u32,
 }
 
 /// What the daemon writes into `--ready-file`. It holds a secret: mode 0600.
@@ -300,6 +376,9 @@ pub struct ReadyFile {
     pub api: Option<String>,
     /// Where `/metrics` is, `IP:PORT`.
     pub metrics: Option<String>,
+    /// Where the local API is over TCP, `IP:PORT`.
+    #[serde(default)]
+    pub api_tcp: Option<String>,
     /// The process.
     pub pid: u32,
 }

@@ -32,6 +32,12 @@ pub(crate) fn output_name(url: &str) -> Result<PathBuf, Failure> {
     Ok(PathBuf::from(name))
 }
 
+/// The candidate that is most like `name`, if one is like it at all.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = candidates.map(|candidate| (strsim::jaro_winkler(name, candidate), candidate));
+    scored.filter(|(score, _)| *score >= 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
+}
+
 /// Percent-decoding; `None` if the result is not UTF-8.
 fn decode(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
@@ -63,6 +69,14 @@ mod tests {
         assert_eq!(redact("https://me:secret@host/a/b?sig=secret#secret"), "https://host/a/b?...");
         assert_eq!(redact("https://host/a"), "https://host/a");
         assert_eq!(redact("https//secret"), "the URL");
+    }
+
+    #[test]
+    fn nearest_names() {
+        let names = || ["listen", "log-level", "data-dir"].into_iter();
+        assert_eq!(nearest("lisen", names()), Some("listen"));
+        assert_eq!(nearest("datadir", names()), Some("data-dir"));
+        assert_eq!(nearest("quota", names()), None);
     }
 
     #[test]

@@ -1,18 +1,24 @@
 //! The output of a fetch through the daemon: written beside its place, and there under its name only when it is
 //! complete. A failure or an interruption removes it.
 
+mod work;
+
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use dragonfly_core::ErrorKind;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, RenameFlags, copy_file_range, ioctl_ficlone, renameat_with};
 
+pub(crate) use self::work::WorkDir;
 use crate::error::Failure;
 
 /// Names that are tried for a temporary: 64 random bits each, so a second one is rare.
 const ATTEMPTS: usize = 8;
+
+/// Bytes that are copied at once where the kernel does not do it.
+const BUFFER: usize = 1 << 20;
 
 /// Where the content goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +32,11 @@ pub(crate) enum Target {
 }
 
 impl Target {
+    /// Whether bytes go there as they come.
+    pub(crate) const fn is_stream(&self) -> bool {
+        !matches!(self, Self::File(_))
+    }
+
     /// Decides from `-O` and the URL. An existing file is refused here already unless it may be replaced, so that
     /// nothing is fetched in vain.
     pub(crate) fn resolve(option: Option<&Path>, url: &str, overwrite: bool) -> Result<Self, Failure> {
@@ -69,13 +80,52 @@ impl Pending {
 
     /// Appends bytes.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.file.write_all(bytes).map_err(|e| {
-            let failure = Failure::io(format_args!("cannot write {}", self.temporary.display()), &e);
-            let full = matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-            if full { Failure { kind: ErrorKind::Full, ..failure } } else { failure }
-        })?;
+        self.file.write_all(bytes).map_err(|e| self.failed(&e))?;
         self.written += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Takes the place of all the content of `from`, sharing its blocks; false where the file system cannot.
+    pub(crate) fn reflink(&mut self, from: &File, length: u64) -> bool {
+        let shared = ioctl_ficlone(&self.file, from).is_ok();
+        if shared {
+            self.written = length;
+        }
+        shared
+    }
+
+    /// Appends what follows in `from`, at most `most` bytes; how many it was, 0 at the end.
+    pub(crate) fn copy_from(&mut self, from: &File, most: usize) -> Result<usize, Failure> {
+        let (mut at, mut to) = (self.written, self.written);
+        let copied = match copy_file_range(from, Some(&mut at), &self.file, Some(&mut to), most) {
+            Ok(n) => Ok(n),
+            // Old kernels, or two file systems that do not do it.
+            Err(
+                rustix::io::Errno::XDEV
+                | rustix::io::Errno::INVAL
+                | rustix::io::Errno::NOSYS
+                | rustix::io::Errno::NOTSUP
+                | rustix::io::Errno::PERM,
+            ) => self.copy_through(from, most),
+            Err(e) => Err(e.into()),
+        };
+        let n = copied.map_err(|e| self.failed(&e))?;
+        self.written += n as u64;
+        Ok(n)
+    }
+
+    fn copy_through(&self, from: &File, most: usize) -> io::Result<usize> {
+        use std::os::unix::fs::FileExt;
+        let mut buffer = vec![0; most.min(BUFFER)];
+        let n = from.read_at(&mut buffer, self.written)?;
+        self.file.write_all_at(&buffer[..n], self.written)?;
+        Ok(n)
+    }
+
+    fn failed(&self, e: &io::Error) -> Failure {
+        let failure = Failure::io(format_args!("cannot write {}", self.temporary.display()), e);
+        let full = matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        if full { Failure { kind: ErrorKind::Full, ..failure } } else { failure }
     }
 
     /// Gives the complete file its name. Without `overwrite`, one that has come to exist meanwhile is kept.

@@ -47,6 +47,18 @@ pub(crate) fn size_text(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// A length of time for people: the two largest units, in whole numbers.
+pub(crate) fn age_text(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min {} s", seconds % 60),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
 fn split(text: &str) -> Result<(u64, &str), String> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -79,6 +91,13 @@ mod tests {
         for wrong in ["", "0s", "s", "1y", "1.5h", "18446744073709551615d"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn ages_for_people() {
+        let text = |seconds| age_text(Duration::from_secs(seconds));
+        assert_eq!([text(0), text(59), text(61)], ["0 s", "59 s", "1 min 1 s"]);
+        assert_eq!([text(3600), text(86_399), text(90_000)], ["1 h 0 min", "23 h 59 min", "1 d 1 h"]);
     }
 
     #[test]

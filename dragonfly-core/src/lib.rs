@@ -56,7 +56,9 @@ pub mod wire;
 pub use error::{Error, ErrorKind, Result};
 pub use fetch::{fetch, fetch_bytes};
 pub use node::{Node, NodeBuilder, RateLimits, TokenOptions};
-pub use peer::{Download, Event, Events, Exported, Peer, Proof, Reader, Receipt, Request, TaskInfo};
+pub use peer::{
+    ActiveTask, Download, Event, Events, Exported, NeighbourInfo, Peer, Proof, Reader, Receipt, Request, TaskInfo,
+};
 pub use scheduler::Scheduler;
 pub use seed::Seed;
 pub use task::{Digest, Generation, TaskId};

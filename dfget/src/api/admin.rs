@@ -27,7 +27,7 @@ pub(super) fn health() -> axum::Router<Arc<Context>> {
 
 async fn metrics(State(context): State<Arc<Context>>) -> impl IntoResponse {
     const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, TYPE)], context.node.metrics_text())
+    ([(header::CONTENT_TYPE, TYPE)], super::counters::text(&context).await)
 }
 
 async fn ready(State(context): State<Arc<Context>>) -> impl IntoResponse {
@@ -35,6 +35,11 @@ async fn ready(State(context): State<Arc<Context>>) -> impl IntoResponse {
 }
 
 pub(super) async fn status(State(context): State<Arc<Context>>) -> Json<StatusBody> {
+    let usage = context.node.usage();
+    let met = match context.peer() {
+        Ok(peer) => peer.neighbours().await.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
     Json(StatusBody {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         peer_id: context.node.peer_id().to_string(),
@@ -43,6 +48,12 @@ pub(super) async fn status(State(context): State<Arc<Context>>) -> Json<StatusBo
         ready: context.is_ready(),
         pid: std::process::id(),
         uptime_s: context.started.elapsed().as_secs(),
+        tenant: context.node.claims().tenant.clone(),
+        allowed: context.node.claims().roles.to_string(),
+        store_bytes: usage.bytes,
+        store_entries: usage.entries as u64,
+        store_quota: usage.quota,
+        neighbours: met.iter().filter(|host| host.connected).count() as u32,
     })
 }
 

@@ -2,13 +2,18 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::io::{self, SeekFrom};
+use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll};
+use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use bytes::BytesMut;
 use dragonfly_core::ErrorKind;
 use dragonfly_core::peer::Reader;
@@ -17,12 +22,17 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, ReadBuf};
 
-use super::{Context, parse, read_failed};
+use super::events::Watch;
+use super::{Caller, Context, parse, query, read_failed};
 use crate::error::Failure;
 use crate::model::{self, ErrorBody, FetchRequest, ReceiptBody};
+use crate::passing::Slot;
+use crate::range::ByteRange;
 
+/// For the receipt to say why a read failed.
+const WHY_MAX: Duration = Duration::from_secs(5);
 /// The most that is read at once; one such chunk a request is held besides hyper's buffer.
 const CHUNK: usize = 256 << 10;
 
@@ -30,27 +40,90 @@ const CHUNK: usize = 256 << 10;
 pub(super) trait Content: AsyncRead + Send + Unpin + 'static {
     fn length(&self) -> u64;
     fn receipt(&mut self) -> impl Future<Output = Result<ReceiptBody, Failure>> + Send;
+    /// It could not be read.
+    fn failed(&mut self, failure: &Failure);
 }
 
-impl Content for Reader {
+impl Content for Watched {
+    fn failed(&mut self, failure: &Failure) {
+        self.watch.failed(failure);
+    }
+
     fn length(&self) -> u64 {
-        Self::length(self)
+        self.part.end - self.part.start
     }
 
     async fn receipt(&mut self) -> Result<ReceiptBody, Failure> {
-        Ok(ReceiptBody::from(&Self::receipt(self).await?))
+        let whole = self.reader.length();
+        let receipt = if self.is_part { Ok(self.part_receipt(whole)) } else { self.whole_receipt().await };
+        match &receipt {
+            Ok(receipt) => self.watch.receipt(receipt),
+            Err(failure) => self.watch.failed(failure),
+        }
+        receipt
+    }
+}
+
+/// Content, or a part of it, and who is told how it goes.
+struct Watched {
+    reader: Reader,
+    watch: Watch,
+    part: Range<u64>,
+    is_part: bool,
+    started: Instant,
+}
+
+impl Watched {
+    async fn new(mut reader: Reader, watch: Watch, range: Option<ByteRange>) -> Result<Self, Failure> {
+        let part = range.map_or(Ok(0..reader.length()), |range| range.within(reader.length()))?;
+        reader.seek(SeekFrom::Start(part.start)).await.map_err(|e| read_failed(&e))?;
+        Ok(Self { reader, watch, part, is_part: range.is_some(), started: Instant::now() })
+    }
+
+    async fn whole_receipt(&mut self) -> Result<ReceiptBody, Failure> {
+        Ok(ReceiptBody::from(&self.reader.receipt().await?))
+    }
+
+    /// Every piece of a part was proven by itself; the rest of the content need not be there.
+    fn part_receipt(&self, whole: u64) -> ReceiptBody {
+        crate::model::part_receipt(&self.reader, &self.part, whole, self.started.elapsed())
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // No more than the part is asked for: `Streaming` counts.
+        Pin::new(&mut self.reader).poll_read(cx, buf)
     }
 }
 
 pub(super) async fn fetch(
     State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
-    let request = parse::<FetchRequest>(body)?.to_request()?;
-    let reader = context.peer()?.open(request).await?;
+    let asked = parse::<FetchRequest>(body)?;
+    let range = asked.byte_range()?;
+    let request = asked.to_request()?.local(caller.is_local());
+    let peer = context.peer()?;
+    let mut watch = Watch::start(&context, peer.task_id(&request)?, asked.is_private());
+    let mut reader = peer.open(request).await.map_err(Failure::from).inspect_err(|e| watch.failed(e))?;
+    watch.follow(reader.events());
     let (task, generation) = (reader.task().to_string(), reader.generation().to_string());
-    let mut response = answer(reader, takes_trailers(&headers)).await?;
+    let passed = match &caller {
+        Caller::Local(slot) if range.is_none() && takes_descriptor(&headers) => pass(&mut reader, slot).await?,
+        _ => None,
+    };
+    let mut response = match passed {
+        Some(receipt) => {
+            watch.receipt(&receipt);
+            let mut response = Json(receipt).into_response();
+            response.headers_mut().insert(model::PASSING, HeaderValue::from_static("descriptor"));
+            response
+        }
+        None => answer(Watched::new(reader, watch, range).await?, takes_trailers(&headers)).await?,
+    };
     for (name, text) in [(model::TASK, task), (model::GENERATION, generation)] {
         if let Ok(value) = HeaderValue::from_str(&text) {
             response.headers_mut().insert(name, value);
@@ -59,22 +132,55 @@ pub(super) async fn fetch(
     Ok(response)
 }
 
+fn takes_descriptor(headers: &HeaderMap) -> bool {
+    headers.get(model::PASSING).is_some_and(|value| value == "descriptor")
+}
+
+/// Puts a descriptor of complete content on its way; `None` if there is none to pass, and the bytes must be sent.
+async fn pass(reader: &mut Reader, slot: &Slot) -> Result<Option<ReceiptBody>, Failure> {
+    if !reader.is_complete() {
+        return Ok(None);
+    }
+    let receipt = reader.receipt().await?;
+    let Some(file) = reader.descriptor().await? else { return Ok(None) };
+    slot.put(file.into());
+    Ok(Some(ReceiptBody::from(&receipt)))
+}
+
 /// Starts `preheat` and waits for its receipt, or with `?wait=false` only says which task it is.
 pub(super) async fn preheat(
     State(context): State<Arc<Context>>,
-    Query(query): Query<HashMap<String, String>>,
+    Extension(caller): Extension<Caller>,
+    asked: Result<Query<HashMap<String, String>>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
+    let wait = query(asked)?.remove("wait");
     let no_seed = || Failure::new(ErrorKind::Config, "this daemon has not the role seed");
     let seed = context.seed.as_ref().ok_or_else(no_seed)?;
-    let request = parse::<FetchRequest>(body)?.to_request()?;
+    let asked = parse::<FetchRequest>(body)?;
+    if asked.range.is_some() {
+        return Err(Failure::usage("a range cannot be preheated: all of the content is"));
+    }
+    let request = asked.to_request()?.local(caller.is_local());
     let task = seed.peer().task_id(&request)?;
+    let mut watch = Watch::start(&context, task, asked.is_private());
     // Dropped, a download goes on: the client need not stay.
     let download = seed.preheat(request);
-    if query.get("wait").is_some_and(|wait| wait == "false") {
+    watch.follow(download.events());
+    let end = async move {
+        let receipt = download.await.map(|receipt| ReceiptBody::from(&receipt)).map_err(Failure::from);
+        match &receipt {
+            Ok(receipt) => watch.receipt(receipt),
+            Err(failure) => watch.failed(failure),
+        }
+        receipt
+    };
+    let end = tokio::spawn(end);
+    if wait.is_some_and(|wait| wait == "false") {
         return Ok((StatusCode::ACCEPTED, Json(json!({"task": task.to_string()}))).into_response());
     }
-    Ok(Json(ReceiptBody::from(&download.await?)).into_response())
+    let receipt = end.await.map_err(|e| Failure::new(ErrorKind::Internal, format!("a preheat broke off: {e}")))?;
+    Ok(Json(receipt?).into_response())
 }
 
 /// Whether the client reads trailers (RFC 9110, 10.1.4).
@@ -120,7 +226,10 @@ impl<C: Content> Streaming<C> {
             let left = usize::try_from(self.length - self.read).unwrap_or(CHUNK);
             chunk.reserve(left.min(CHUNK));
             let mut limited = (&mut self.content).take(left.min(CHUNK) as u64);
-            let n = limited.read_buf(&mut chunk).await.map_err(|e| read_failed(&e))?;
+            let n = match limited.read_buf(&mut chunk).await {
+                Ok(n) => n,
+                Err(e) => return Err(self.why(read_failed(&e)).await),
+            };
             if n == 0 {
                 let message = format!("the content ends after {} bytes of {}", self.read, self.length);
                 return Err(Failure::new(ErrorKind::Internal, message));
@@ -131,6 +240,19 @@ impl<C: Content> Streaming<C> {
             self.receipt = Some(self.content.receipt().await?);
         }
         Ok(Some(chunk.freeze()))
+    }
+}
+
+impl<C: Content> Streaming<C> {
+    /// Content that was found to be wrong is removed while it is read: why says the receipt, not the reader.
+    async fn why(&mut self, failure: Failure) -> Failure {
+        match tokio::time::timeout(WHY_MAX, self.content.receipt()).await {
+            Ok(Err(why)) => why,
+            Ok(Ok(_)) | Err(_) => {
+                self.content.failed(&failure);
+                failure
+            }
+        }
     }
 }
 

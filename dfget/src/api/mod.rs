@@ -1,4 +1,4 @@
-//! The daemon's local HTTP API. Only [`crate::daemon`] serves it, on a Unix socket that is its user's alone.
+//! The daemon's local HTTP API. Only [`crate::daemon`] serves it, on a Unix socket, and over TCP to who has a token.
 //!
 //! `POST /v1/fetch` takes a [`FetchRequest`](crate::model::FetchRequest) and answers with the content, in order, as
 //! it is proven. To a client that sends `TE: trailers` the answer ends with the trailer `dragonfly-receipt` or
@@ -9,14 +9,22 @@
 //! |---|---|
 //! | `GET /v1/tasks?after=&max=`, `GET`/`DELETE /v1/tasks/{id}`, `POST /v1/tasks/{id}/pin`, `.../unpin` | the store |
 //! | `POST /v1/preheat` (`?wait=false`) | the seed fetches before anyone asks |
+//! | `POST /v1/resolve` | the id of the task that a request names |
+//! | `GET /v1/active`, `/v1/neighbours`, `/v1/events` (server-sent) | what happens now |
+//! | `GET`/`PUT /v1/log` | log levels |
 //! | `GET /v1/scheduler` | what the scheduler knows |
 //! | `POST /v1/token` | a join token |
 //! | `GET /v1/status`, `/metrics`, `/healthz`, `/readyz` | how it is |
+//! | `GET /v1/openapi.yaml` | all of this, for programs |
 //!
 //! Failures are an [`ErrorBody`] with a fitting status. No request names a path: the daemon opens none for a client.
 
 mod admin;
+mod counters;
+mod door;
+mod events;
 mod fetch;
+mod live;
 mod tasks;
 
 use std::io;
@@ -26,8 +34,9 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::DefaultBodyLimit;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Query};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use dragonfly_core::node::Node;
@@ -35,11 +44,16 @@ use dragonfly_core::peer::Peer;
 use dragonfly_core::scheduler::Scheduler;
 use dragonfly_core::seed::Seed;
 use dragonfly_core::{Error, ErrorKind};
-use http::StatusCode;
+use http::{StatusCode, header};
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::admin::token_options;
+pub(crate) use self::counters::Counters;
+pub(crate) use self::door::{Caller, Key};
+pub(crate) use self::events::Hub;
 use crate::error::Failure;
+use crate::logging::LogControl;
 use crate::model::ErrorBody;
 
 /// The largest request body: room for a bundle of certificates, too little to hurt.
@@ -57,6 +71,11 @@ pub(crate) struct Context {
     pub(crate) started: Instant,
     /// Every engine serves, and the daemon is not about to stop.
     pub(crate) ready: AtomicBool,
+    /// Cancelled when the daemon is about to stop.
+    pub(crate) stopping: CancellationToken,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) events: Hub,
+    pub(crate) log: LogControl,
 }
 
 impl Context {
@@ -66,13 +85,47 @@ impl Context {
         peer.ok_or_else(|| Failure::new(ErrorKind::Config, "this daemon has neither the role peer nor seed"))
     }
 
+    /// Whether the engines answer. Takes as long as they need.
+    pub(crate) async fn is_alive(&self) -> bool {
+        if let Some(scheduler) = &self.scheduler
+            && scheduler.snapshot().await.is_err()
+        {
+            return false;
+        }
+        match self.peer() {
+            Ok(peer) => peer.active().await.is_ok(),
+            Err(_) => true,
+        }
+    }
+
+    /// Requests of other hosts that are served or wait to be.
+    pub(crate) async fn uploads(&self) -> u64 {
+        match self.peer() {
+            Ok(peer) => peer.neighbours().await.unwrap_or_default().iter().map(|host| u64::from(host.queued)).sum(),
+            Err(_) => 0,
+        }
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
 }
 
+/// The document that describes this API to programs.
+const OPENAPI: &str = include_str!("../../api/openapi.yaml");
+
 /// Everything, for the Unix socket.
 pub(crate) fn local(context: Arc<Context>) -> axum::Router {
+    routes(&context).with_state(context)
+}
+
+/// Everything, for a TCP port, to who has the token.
+pub(crate) fn remote(context: Arc<Context>, key: Arc<Key>) -> axum::Router {
+    let check = from_fn_with_state((Arc::clone(&context), key), door::check);
+    routes(&context).layer(check).with_state(context)
+}
+
+fn routes(context: &Arc<Context>) -> axum::Router<Arc<Context>> {
     admin::health()
         .route("/v1/fetch", post(fetch::fetch))
         .route("/v1/preheat", post(fetch::preheat))
@@ -80,12 +133,22 @@ pub(crate) fn local(context: Arc<Context>) -> axum::Router {
         .route("/v1/tasks/{id}", get(tasks::stat).delete(tasks::remove))
         .route("/v1/tasks/{id}/pin", post(tasks::pin))
         .route("/v1/tasks/{id}/unpin", post(tasks::unpin))
+        .route("/v1/resolve", post(live::resolve))
+        .route("/v1/active", get(live::active))
+        .route("/v1/neighbours", get(live::neighbours))
+        .route("/v1/events", get(events::events))
+        .route("/v1/log", get(live::log).put(live::set_log))
+        .route("/v1/openapi.yaml", get(async || ([(header::CONTENT_TYPE, "application/yaml")], OPENAPI)))
         .route("/v1/scheduler", get(admin::scheduler))
         .route("/v1/status", get(admin::status))
         .route("/v1/token", post(admin::token))
         .fallback(async || Failure::new(ErrorKind::NotFound, "no such path in this API"))
+        .method_not_allowed_fallback(async || {
+            let failure = Failure::usage("this path takes another method");
+            (StatusCode::METHOD_NOT_ALLOWED, Json(ErrorBody::from(&failure)))
+        })
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .with_state(context)
+        .layer(from_fn_with_state(Arc::clone(context), counters::count))
 }
 
 /// Metrics and health alone, for a TCP port.
@@ -101,10 +164,19 @@ pub(crate) fn read_failed(error: &io::Error) -> Failure {
     }
 }
 
+/// What follows the question mark.
+fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Failure> {
+    query.map(|Query(query)| query).map_err(|e| Failure::usage(e.body_text()))
+}
+
 /// Reads a JSON body; none at all is the same as `{}`.
 fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Failure> {
     let body = body.map_err(|e| Failure::usage(format!("cannot read the request: {}", e.body_text())))?;
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+    // A list would be taken for the values of the fields, in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Failure::usage("the request is no JSON object"));
+    }
     serde_json::from_slice(body).map_err(|e| Failure::usage(format!("the request is not understood: {e}")))
 }
 

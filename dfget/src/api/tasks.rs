@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use dragonfly_core::ErrorKind;
 use dragonfly_core::task::{Generation, TaskId};
@@ -10,7 +11,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, query};
 use crate::error::Failure;
 use crate::model::{TaskBody, TasksBody};
 
@@ -27,47 +28,62 @@ pub(super) struct Page {
 
 pub(super) async fn list(
     State(context): State<Arc<Context>>,
-    Query(page): Query<Page>,
+    page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<TasksBody>, Failure> {
+    let page = query(page)?;
     let after = page.after.as_deref().filter(|after| !after.is_empty()).map(cursor).transpose()?;
-    let max = page.max.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-    let found = context.peer()?.list(after, max).await?;
-    let tasks: Vec<_> = found.iter().map(TaskBody::from).collect();
-    let last = tasks.last().filter(|_| tasks.len() >= max);
-    let next = last.map(|last| format!("{}:{}", last.task, last.generation));
+    let max = page.max.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&max) {
+        return Err(Failure::usage(format!("max: expected 1 to {PAGE_MAX}")));
+    }
+    let (mut after, mut tasks) = (after, Vec::new());
+    loop {
+        let found = context.peer()?.list(after, max).await?;
+        after = found.last().map(|last| (last.task, last.generation)).filter(|_| found.len() >= max);
+        // An id that is a capability is not listed, and is no cursor either.
+        tasks.extend(found.iter().filter(|task| !task.private).map(TaskBody::from));
+        if after.is_none() || tasks.len() >= max {
+            break;
+        }
+    }
+    let more = after.is_some() || tasks.len() > max;
+    tasks.truncate(max);
+    let next = tasks.last().filter(|_| more).map(|last| format!("{}:{}", last.task, last.generation));
     Ok(Json(TasksBody { tasks, next }))
 }
 
-pub(super) async fn stat(
-    State(context): State<Arc<Context>>,
-    Path(id): Path<String>,
-) -> Result<Json<TasksBody>, Failure> {
-    let found = context.peer()?.stat(task(&id)?).await?;
+pub(super) async fn stat(State(context): State<Arc<Context>>, id: Id) -> Result<Json<TasksBody>, Failure> {
+    let found = context.peer()?.stat(named(id)?).await?;
     if found.is_empty() {
         return Err(Failure::new(ErrorKind::NotFound, "the task is not held"));
     }
     Ok(Json(TasksBody { tasks: found.iter().map(TaskBody::from).collect(), next: None }))
 }
 
-pub(super) async fn remove(
-    State(context): State<Arc<Context>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Failure> {
-    let freed = context.peer()?.remove(task(&id)?).await?;
+pub(super) async fn remove(State(context): State<Arc<Context>>, id: Id) -> Result<Json<Value>, Failure> {
+    let freed = context.peer()?.remove(named(id)?).await?;
     Ok(Json(json!({"bytes_freed": freed})))
 }
 
-pub(super) async fn pin(State(context): State<Arc<Context>>, Path(id): Path<String>) -> Result<StatusCode, Failure> {
-    context.peer()?.pin(task(&id)?, true).await?;
+pub(super) async fn pin(State(context): State<Arc<Context>>, id: Id) -> Result<StatusCode, Failure> {
+    context.peer()?.pin(named(id)?, true).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn unpin(State(context): State<Arc<Context>>, Path(id): Path<String>) -> Result<StatusCode, Failure> {
-    context.peer()?.pin(task(&id)?, false).await?;
+pub(super) async fn unpin(State(context): State<Arc<Context>>, id: Id) -> Result<StatusCode, Failure> {
+    context.peer()?.pin(named(id)?, false).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn task(text: &str) -> Result<TaskId, Failure> {
+/// The id in a path.
+type Id = Result<Path<String>, PathRejection>;
+
+fn named(id: Id) -> Result<TaskId, Failure> {
+    task(&id.map_err(|e| Failure::usage(e.body_text()))?)
+}
+
+/// Reads a task's id.
+pub(super) fn task(text: &str) -> Result<TaskId, Failure> {
     text.parse().map_err(|e| Failure::usage(format!("task: {e}")))
 }
 

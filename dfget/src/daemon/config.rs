@@ -1,13 +1,21 @@
-//! The command line of `dfdaemon`.
+//! The settings of `dfdaemon`: each is a flag, a variable of the environment and a key of the configuration file, in
+//! this order of strength. They are defined once, as flags; file and `--print-config` follow from the definitions.
+
+mod file;
+mod print;
+mod resolve;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use dragonfly_core::trust::Roles;
+use dragonfly_core::trust::{OriginTrust, Roles};
 use dragonfly_core::wire::Address;
 
+pub(super) use self::print::print;
+pub(super) use self::resolve::{Refused, Settings, resolve};
+use super::commands::{Doctor, Init, Join, Status, Token};
 use crate::error::Failure;
 use crate::places;
 use crate::units::{parse_duration, parse_size};
@@ -20,8 +28,12 @@ pub(super) const PORT: u16 = 65001;
 #[derive(Debug, Parser)]
 #[command(name = "dfdaemon", version, max_term_width = 100)]
 #[command(args_conflicts_with_subcommands = true)]
-#[command(after_help = "SIGTERM or SIGINT ends it once what is under way is done; a second one ends it at once.")]
-pub(super) struct Cli {
+#[command(
+    after_help = "Settings come from flags, then the environment, then --config FILE (TOML or YAML; the keys are the \
+names of the flags).\nSIGTERM or SIGINT ends it once what is under way is done; a second one ends it at once. SIGHUP reads the \
+settings again."
+)]
+pub(crate) struct Cli {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
     #[command(flatten)]
@@ -30,60 +42,128 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Found a network here, or show which one this is
+    Init(Init),
     /// Print a token with which others join this network
     Token(Token),
+    /// Join a network, for the daemon's next start
+    Join(Join),
+    /// Show what the running daemon is and does
+    Status(Status),
+    /// Check ports, clock, disk, limits, membership and who can be reached, and say what to do
+    Doctor(Doctor),
 }
 
 /// What the daemon is to be.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct Serve {
+    /// Read settings from here (TOML, or YAML by its ending .yaml or .yml)
+    #[arg(long, value_name = "FILE", env = "DFDAEMON_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+    /// Print every setting, where it comes from, and end
+    #[arg(long)]
+    pub(super) print_config: bool,
+    /// Check the settings and end
+    #[arg(long, conflicts_with = "print_config")]
+    pub(super) check_config: bool,
     /// What it does: any of scheduler, seed and peer, separated by commas
-    #[arg(long, default_value = "peer")]
+    #[arg(long, default_value = "peer", env = "DFDAEMON_ROLE")]
     pub(super) role: Roles,
     /// Where identity, membership and content are kept [default: $STATE_DIRECTORY, else /var/lib/dragonfly for root
     /// and $XDG_DATA_HOME/dragonfly for others]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "DFDAEMON_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// Where it listens (repeatable) [default: /ip4/0.0.0.0/tcp/65001 and /ip4/0.0.0.0/udp/65001/quic-v1]
-    #[arg(long, value_name = "MULTIADDR", action = ArgAction::Append)]
+    #[arg(long, value_name = "MULTIADDR", action = ArgAction::Append, env = "DFDAEMON_LISTEN", value_delimiter = ',')]
     listen: Vec<Address>,
     /// A scheduler's address with /p2p (repeatable)
-    #[arg(long, value_name = "MULTIADDR", action = ArgAction::Append)]
+    #[arg(long, value_name = "MULTIADDR", action = ArgAction::Append, env = "DFDAEMON_SCHEDULER", value_delimiter = ',')]
     pub(super) scheduler: Vec<Address>,
     /// A member's address with /p2p, to find the others through (repeatable)
-    #[arg(long, value_name = "MULTIADDR", action = ArgAction::Append)]
+    #[arg(long, value_name = "MULTIADDR", action = ArgAction::Append, env = "DFDAEMON_BOOTSTRAP", value_delimiter = ',')]
     pub(super) bootstrap: Vec<Address>,
     /// Join a network: a token, @FILE, or - for standard input [default: the network joined before, else a new one]
     #[arg(long, value_name = "TOKEN", env = "DRAGONFLY_JOIN", hide_env_values = true)]
     pub(super) join: Option<String>,
+    /// Whose word counts on what an origin said, in a network that is founded here
+    #[arg(long, value_enum, default_value = "members", env = "DFDAEMON_ORIGIN_TRUST")]
+    pub(super) origin_trust: Trust,
     /// The socket of the local API: unix:PATH, or none [default: $RUNTIME_DIRECTORY,
     /// $XDG_RUNTIME_DIR/dragonfly or /run/dragonfly, /dfdaemon.sock]
-    #[arg(long, value_name = "unix:PATH", value_parser = parse_api)]
+    #[arg(long, value_name = "unix:PATH", value_parser = parse_api, env = "DFDAEMON_API")]
     api: Option<Api>,
+    /// Who may use the socket: its mode, octal
+    #[arg(long, value_name = "MODE", default_value = "0600", value_parser = parse_mode, env = "DFDAEMON_API_MODE")]
+    pub(super) api_mode: Mode,
+    /// The group of the socket, by name or number [default: the daemon's]
+    #[arg(long, value_name = "GROUP", env = "DFDAEMON_API_GROUP")]
+    pub(super) api_group: Option<String>,
+    /// Serve the API over TCP here as well, to who has the token
+    #[arg(long, value_name = "IP:PORT", env = "DFDAEMON_API_TCP")]
+    pub(super) api_tcp: Option<SocketAddr>,
+    /// The file with the token of the TCP API; made if it is not there [default: api-token in the data directory]
+    #[arg(long, value_name = "FILE", env = "DFDAEMON_API_TOKEN_FILE")]
+    api_token_file: Option<PathBuf>,
+    /// A further name of this host by which clients of the TCP API may call it (repeatable)
+    #[arg(long, value_name = "HOST", action = ArgAction::Append, env = "DFDAEMON_API_HOST", value_delimiter = ',')]
+    pub(super) api_host: Vec<String>,
     /// Serve /metrics, /healthz and /readyz over HTTP here, such as 127.0.0.1:9090; anyone who reaches it reads it
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", env = "DFDAEMON_METRICS")]
     pub(super) metrics: Option<SocketAddr>,
     /// Write identity, addresses and a join token here (JSON, mode 0600) once everything serves
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", env = "DFDAEMON_READY_FILE")]
     pub(super) ready_file: Option<PathBuf>,
     /// The most bytes of content that are kept, such as 50GiB
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, env = "DFDAEMON_QUOTA")]
     pub(super) quota: Option<u64>,
+    /// The most bytes a second that are taken from origins and peers, such as 100MiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, env = "DFDAEMON_DOWNLOAD_LIMIT")]
+    pub(super) download_limit: Option<u64>,
+    /// The most bytes a second that are sent to peers
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, env = "DFDAEMON_UPLOAD_LIMIT")]
+    pub(super) upload_limit: Option<u64>,
+    /// How many neighbours are served at a time; 0 never uploads
+    #[arg(long, value_name = "COUNT", default_value_t = 8, env = "DFDAEMON_UPLOAD_SLOTS")]
+    pub(super) upload_slots: u16,
     /// Fetch from loopback addresses also for other members; for tests
-    #[arg(long)]
+    #[arg(long, env = "DFDAEMON_ALLOW_LOOPBACK_ORIGINS")]
     pub(super) allow_loopback_origins: bool,
-    /// Say more (twice: much more)
-    #[arg(short, long, action = ArgAction::Count)]
-    pub(super) verbose: u8,
+    /// For what is under way when the daemon is asked to stop
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_duration, env = "DFDAEMON_DRAIN_TIMEOUT")]
+    pub(super) drain_timeout: Duration,
+    /// What is logged: a level, and levels of single rooms, such as info,swarm=debug
+    #[arg(long, value_name = "LEVELS", default_value = "info", env = "DFDAEMON_LOG_LEVEL")]
+    log_level: String,
     /// How the log is written
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_enum, default_value = "text", env = "DFDAEMON_LOG_FORMAT")]
     pub(super) log_format: LogFormat,
+    /// Say more (twice: much more): short for --log-level debug, trace
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
     Json,
     Text,
+}
+
+/// [`OriginTrust`] on a command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Trust {
+    /// Any member's: works without seeds; any member can lie about a bare URL
+    Members,
+    /// Only seeds': the right choice for fleets
+    Seeds,
+}
+
+impl From<Trust> for OriginTrust {
+    fn from(trust: Trust) -> Self {
+        match trust {
+            Trust::Members => Self::Members,
+            Trust::Seeds => Self::Seeds,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +174,17 @@ enum Api {
 
 fn parse_api(text: &str) -> Result<Api, String> {
     if text == "none" { Ok(Api::None) } else { crate::client::parse_endpoint(text).map(Api::Unix) }
+}
+
+/// The mode of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mode(pub(super) u32);
+
+fn parse_mode(text: &str) -> Result<Mode, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 && mode & 0o600 == 0o600 => Ok(Mode(mode)),
+        _ => Err(format!("{text:?}: expected an octal mode with read and write for the owner, such as 0660")),
+    }
 }
 
 impl Serve {
@@ -117,30 +208,17 @@ impl Serve {
         let addresses = [format!("/ip4/0.0.0.0/tcp/{PORT}"), format!("/ip4/0.0.0.0/udp/{PORT}/quic-v1")];
         addresses.iter().map(|a| a.parse().map_err(|e| Failure::usage(format!("--listen: {e}")))).collect()
     }
-}
 
-/// The token to print.
-#[derive(Debug, Args)]
-pub(super) struct Token {
-    /// The data directory of the daemon
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// The roles of who joins with it: any of scheduler, seed and peer
-    #[arg(long, default_value = "peer")]
-    pub(super) role: Roles,
-    /// For how long hosts can join with it, such as 30d [default: without end]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    pub(super) expires: Option<Duration>,
-    /// An address to meet at, in place of the daemon's own (repeatable)
-    #[arg(long, value_name = "MULTIADDR", action = ArgAction::Append)]
-    pub(super) address: Vec<Address>,
-    /// The daemon's socket [default: the one noted in the data directory]
-    #[arg(long, value_name = "unix:PATH", value_parser = crate::client::parse_endpoint)]
-    pub(super) api: Option<PathBuf>,
-}
+    pub(super) fn api_token_file(&self) -> Result<PathBuf, Failure> {
+        self.api_token_file.clone().map_or_else(|| Ok(self.data_dir()?.join("api-token")), Ok)
+    }
 
-impl Token {
-    pub(super) fn data_dir(&self) -> Result<PathBuf, Failure> {
-        self.data_dir.clone().map_or_else(places::data_dir, Ok)
+    /// The levels of the log.
+    pub(super) fn levels(&self) -> &str {
+        match self.verbose {
+            0 => &self.log_level,
+            1 => "debug",
+            _ => "trace",
+        }
     }
 }

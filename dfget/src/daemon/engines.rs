@@ -1,6 +1,7 @@
 //! The engines that the roles ask for, on one node: started bottom up, stopped top down.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -10,17 +11,23 @@ use dragonfly_core::peer::Peer;
 use dragonfly_core::scheduler::Scheduler;
 use dragonfly_core::seed::Seed;
 use dragonfly_core::trust::Roles;
+use tokio_util::sync::CancellationToken;
 
 use super::config::Serve;
-use crate::api::Context;
+use crate::api::{Context, Hub};
 use crate::error::Failure;
 use crate::join::read_token;
+use crate::logging::LogControl;
 
 /// For one engine to stop; one that hangs must not keep the others from closing their stores.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
-pub(super) async fn start(args: &Serve, data_dir: &Path) -> Result<Context, Failure> {
-    let mut builder = Node::builder().data_dir(data_dir.to_owned()).allow_loopback_origins(args.allow_loopback_origins);
+pub(super) async fn start(args: &Serve, data_dir: &Path, log: LogControl) -> Result<Context, Failure> {
+    let mut builder = Node::builder()
+        .data_dir(data_dir.to_owned())
+        .allow_loopback_origins(args.allow_loopback_origins)
+        .origin_trust(args.origin_trust.into())
+        .upload_slots(args.upload_slots);
     for address in args.listen()? {
         builder = builder.listen(address);
     }
@@ -37,6 +44,7 @@ pub(super) async fn start(args: &Serve, data_dir: &Path) -> Result<Context, Fail
         builder = builder.join(read_token(join)?);
     }
     let node = builder.start().await?;
+    limits(&node, args);
     let mut context = Context {
         node: node.clone(),
         scheduler: None,
@@ -45,12 +53,22 @@ pub(super) async fn start(args: &Serve, data_dir: &Path) -> Result<Context, Fail
         roles: args.role.to_string(),
         started: Instant::now(),
         ready: AtomicBool::new(false),
+        stopping: CancellationToken::new(),
+        counters: Arc::default(),
+        events: Hub::default(),
+        log,
     };
     if let Err(e) = start_roles(&mut context, args.role).await {
         stop(&context).await;
         return Err(Failure::from(e).while_(format_args!("cannot start as {}", context.roles)));
     }
     Ok(context)
+}
+
+/// Sets what can be changed while the node runs. A limit of nothing is none.
+pub(super) fn limits(node: &Node, args: &Serve) {
+    node.set_download_limit(args.download_limit.filter(|limit| *limit > 0));
+    node.set_upload_limit(args.upload_limit.filter(|limit| *limit > 0));
 }
 
 async fn start_roles(context: &mut Context, roles: Roles) -> Result<(), Error> {

@@ -30,6 +30,11 @@ pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Fail
 
 /// Makes a directory that is its owner's alone, with its parents; one that exists stays as it is.
 pub(super) fn private_dir(path: &Path) -> Result<(), Failure> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    directory(path, 0o700)
+}
+
+/// Makes a directory of this mode, with its parents; one that exists stays as it is.
+pub(super) fn directory(path: &Path, mode: u32) -> Result<(), Failure> {
+    let made = DirBuilder::new().recursive(true).mode(mode).create(path);
     made.map_err(|e| Failure::io(format_args!("cannot make the directory {}", path.display()), &e))
 }

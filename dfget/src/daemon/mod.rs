@@ -1,58 +1,66 @@
 //! `dfdaemon`: starts the engines that its roles ask for on one node, serves the local API, and stops in order.
 
+mod commands;
 mod config;
+mod doctor;
 mod engines;
 mod files;
+mod init;
+mod notify;
+mod reload;
+mod running;
+mod secret;
 mod serve;
 mod socket;
+mod status;
 mod token;
 
-use std::io::{self, IsTerminal, Write};
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use clap::Parser;
+use dragonfly_core::ErrorKind;
 use dragonfly_core::node::TokenOptions;
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
-use tokio_util::sync::CancellationToken;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
-use tracing_subscriber::EnvFilter;
 
-use self::config::{Cli, Command, LogFormat, Serve};
+pub(crate) use self::config::Cli;
+use self::config::{Command, LogFormat, Refused, Serve, Settings};
 use self::socket::Socket;
-use crate::api;
+use crate::api::{self, Key};
 use crate::error::Failure;
 use crate::hints;
+use crate::logging::{self, LogControl};
 use crate::model::ReadyFile;
 use crate::signals::Signals;
 
-/// For requests under way when the daemon is asked to stop. Well below the 90 s after which systemd kills.
-const DRAIN_MAX: Duration = Duration::from_secs(20);
 /// What a shell reports of a process that a second SIGINT ends.
 const EXIT_AT_ONCE: i32 = 130;
+/// Between two looks at whether neighbours are still being served.
+const UPLOADS_LOOK: Duration = Duration::from_millis(50);
 
 /// The program `dfdaemon`.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match &cli.command {
-        Some(Command::Token(args)) => print_token(args),
-        None => {
-            let level = ["info", "debug", "trace"][usize::from(cli.serve.verbose.min(2))];
-            logging(level, cli.serve.log_format == LogFormat::Json);
-            run(&cli.serve)
-        }
-    };
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let result = config::resolve(&line).and_then(|(cli, settings)| match &cli.command {
+        None => daemon(settings, &line).map_err(Refused::from),
+        Some(command) => Ok(obey(command)?),
+    });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
+        Ok(code) => code,
+        Err(Refused::Clap(error)) => error.exit(),
+        Err(Refused::Failure(failure)) => {
             let mut out = io::stderr().lock();
             let _ = writeln!(out, "dfdaemon: {}", failure.message);
-            if let Some(hint) = hints::hint(failure.kind) {
+            if let Some(hint) = failure.hint.or_else(|| hints::daemon_hint(failure.kind)) {
                 let _ = writeln!(out, "hint: {hint}");
             }
             ExitCode::from(hints::exit_code(failure.kind))
@@ -60,43 +68,90 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Sends the log to standard error. `RUST_LOG` refines what is logged.
-pub(crate) fn logging(level: &str, json: bool) {
-    // Of the libraries beneath only what is amiss: they are chatty at every level.
-    let ours = format!("warn,dragonfly_core={level},dfget={level}");
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours));
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log =
-        tracing_subscriber::fmt().with_ansi(colour).with_env_filter(filter).with_writer(io::stderr).with_target(false);
-    // A second subscriber in one process is refused: the first stays.
-    let _ = if json { log.json().try_init() } else { log.try_init() };
+/// The commands that are done in a moment.
+fn obey(command: &Command) -> Result<ExitCode, Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::io("cannot start", &e))?;
+    let (text, sound) = match command {
+        Command::Init(args) => (init::init(args)?, true),
+        Command::Token(args) => (runtime.block_on(token::token(args))? + "\n", true),
+        Command::Join(args) => (runtime.block_on(init::join(args))?, true),
+        Command::Status(args) => (runtime.block_on(status::status(args))?, true),
+        Command::Doctor(args) => runtime.block_on(doctor::doctor(args))?,
+    };
+    print(&text)?;
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(hints::EXIT_FAILED) })
 }
 
-fn print_token(args: &config::Token) -> Result<(), Failure> {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let text = runtime.map_err(|e| Failure::io("cannot start", &e))?.block_on(token::token(args))?;
-    match writeln!(io::stdout(), "{text}") {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::io("cannot write the token", &e)),
+/// Prints; a pipe that nobody reads any more is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::io("cannot write the output", &e)),
         _ => Ok(()),
     }
 }
 
-fn run(args: &Serve) -> Result<(), Failure> {
+fn daemon(settings: Settings, line: &[OsString]) -> Result<ExitCode, Failure> {
+    let serve = &settings.serve;
+    if serve.print_config {
+        print(&config::print(&settings)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    check(serve)?;
+    if serve.check_config {
+        print("the configuration is sound\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let log = logging::start(serve.levels(), serve.log_format == LogFormat::Json)?;
+    run(settings, line, log)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What can be checked of the settings without starting anything.
+fn check(serve: &Serve) -> Result<(), Failure> {
+    logging::check(serve.levels())?;
+    serve.data_dir()?;
+    serve.listen()?;
+    if let Some(group) = &serve.api_group {
+        socket::group_id(group)?;
+    }
+    match serve.join.as_deref() {
+        // Standard input can be read once, and the start needs it.
+        None | Some("-") => {}
+        Some(join) => drop(crate::join::read_token(join)?),
+    }
+    for address in serve.scheduler.iter().chain(&serve.bootstrap) {
+        if address.peer().is_none() {
+            let message = format!("{address} does not say who is there: it must end in /p2p/PEER");
+            return Err(Failure::new(ErrorKind::Config, message));
+        }
+    }
+    Ok(())
+}
+
+fn run(settings: Settings, line: &[OsString], log: LogControl) -> Result<(), Failure> {
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::io("cannot start", &e))?;
     let result = runtime.block_on(async {
-        let mut signals = Signals::install().map_err(|e| Failure::io("cannot watch for signals", &e))?;
-        let started = tokio::select! {
-            started = Daemon::start(args) => started?,
+        let failed = |e: io::Error| Failure::io("cannot watch for signals", &e);
+        let mut signals = Signals::install().map_err(failed)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        let mut running = tokio::select! {
+            started = Running::start(settings, log) => started?,
             signal = signals.next() => {
                 tracing::info!("{signal} before everything was started");
                 return Ok(());
             }
         };
-        let signal = signals.next().await;
+        let signal = loop {
+            tokio::select! {
+                signal = signals.next() => break signal,
+                _ = hangup.recv() => reload::reload(&mut running, line),
+            }
+        };
         tracing::info!("{signal}: finishing what is under way; a second signal ends at once");
         tokio::select! {
-            result = started.stop() => result,
+            result = running.stop() => result,
             // Nothing that is half done may hold the process: not even the runtime's own threads.
             _ = signals.next() => std::process::exit(EXIT_AT_ONCE),
         }
@@ -106,29 +161,47 @@ fn run(args: &Serve) -> Result<(), Failure> {
 }
 
 /// A daemon that serves.
-struct Daemon<'a> {
-    args: &'a Serve,
+struct Running {
+    /// As they are now.
+    settings: Settings,
+    /// As they were at the start.
+    started: Settings,
     context: Arc<api::Context>,
-    stop: CancellationToken,
     tasks: TaskTracker,
     socket: Option<socket::Bound>,
+    key: Option<Arc<Key>>,
 }
 
-impl<'a> Daemon<'a> {
-    async fn start(args: &'a Serve) -> Result<Self, Failure> {
-        let data_dir = args.data_dir()?;
+/// Where the doors are.
+struct Doors {
+    api: Option<String>,
+    api_tcp: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
+}
+
+impl Running {
+    async fn start(settings: Settings, log: LogControl) -> Result<Self, Failure> {
+        let serve = &settings.serve;
+        let data_dir = serve.data_dir()?;
         files::private_dir(&data_dir)?;
-        // What is quick to refuse comes before the engines: both doors are bound, and served at the end.
-        let api = args.api();
-        let socket = api.as_deref().map(Socket::bind).transpose()?;
-        let metrics = match args.metrics {
-            Some(address) => Some(bind_metrics(address).await?),
-            None => None,
-        };
-        let context = Arc::new(engines::start(args, &data_dir).await?);
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        // What is quick to refuse comes before the engines: the doors are bound, and served at the end.
+        let api = serve.api();
+        let bind = |path| Socket::bind(path, serve.api_mode, serve.api_group.as_deref());
+        let socket = api.as_deref().map(bind).transpose()?;
+        let metrics = bind_tcp("--metrics", serve.metrics).await?;
+        let api_tcp = bind_tcp("--api-tcp", serve.api_tcp).await?;
+        let token = serve.api_tcp.map(|_| secret::read_or_create(&serve.api_token_file()?)).transpose()?;
+        let context = Arc::new(engines::start(serve, &data_dir, log).await?);
+        let (stop, tasks) = (context.stopping.clone(), TaskTracker::new());
         let metrics = metrics.map(|(listener, address)| {
             serve::serve(listener, api::metrics(Arc::clone(&context)), stop.clone(), &tasks);
+            address
+        });
+        let mut key = None;
+        let api_tcp = api_tcp.zip(token).map(|((listener, address), token)| {
+            let made = Arc::new(Key::new(&token, address, &serve.api_host));
+            serve::serve(listener, api::remote(Arc::clone(&context), Arc::clone(&made)), stop.clone(), &tasks);
+            key = Some(made);
             address
         });
         let socket = socket.map(|socket| {
@@ -136,53 +209,75 @@ impl<'a> Daemon<'a> {
             socket.path
         });
         if let Some(path) = &api {
-            token::note_api(&data_dir, path)?;
+            running::note_api(&data_dir, path)?;
         }
         context.ready.store(true, Ordering::Release);
-        let daemon = Self { args, context, stop, tasks, socket };
-        daemon.announce(&data_dir, api.as_deref(), metrics)?;
-        Ok(daemon)
+        tasks.spawn(notify::watchdog(Arc::clone(&context), stop.clone()));
+        let running = Self { started: settings.clone(), settings, context, tasks, socket, key };
+        let api = api.map(|path| format!("unix:{}", path.display()));
+        running.announce(&data_dir, &Doors { api, api_tcp, metrics })?;
+        Ok(running)
     }
 
     /// Says what runs and how to join. The token itself is a secret and goes into the ready file alone.
-    fn announce(&self, data_dir: &Path, api: Option<&Path>, metrics: Option<SocketAddr>) -> Result<(), Failure> {
+    fn announce(&self, data_dir: &Path, doors: &Doors) -> Result<(), Failure> {
         let node = &self.context.node;
         let listen: Vec<_> = node.listeners().iter().map(ToString::to_string).collect();
-        let api = api.map(|path| format!("unix:{}", path.display()));
-        let metrics = metrics.map(|address| address.to_string());
-        if let Some(path) = &self.args.ready_file {
-            let join = node.token(TokenOptions::default())?.to_text();
-            let (api, metrics) = (api.clone(), metrics.clone());
-            let peer_id = node.peer_id().to_string();
-            let ready = ReadyFile { peer_id, listen: listen.clone(), join, api, metrics, pid: std::process::id() };
+        let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+        if let Some(path) = &self.settings.serve.ready_file {
+            let ready = ReadyFile {
+                peer_id: node.peer_id().to_string(),
+                listen: listen.clone(),
+                join: node.token(TokenOptions::default())?.to_text(),
+                api: doors.api.clone(),
+                metrics: text(doors.metrics),
+                api_tcp: text(doors.api_tcp),
+                pid: std::process::id(),
+            };
             files::write_json(path, &ready)?;
         }
+        let tcp = text(doors.api_tcp).map_or(String::new(), |address| format!(" and at http://{address}"));
         tracing::info!(
-            "dfdaemon {} serves as {}: peer {}, listening at {}, API at {}, metrics at {}; others join with \
+            "dfdaemon {} serves as {}: peer {}, listening at {}, API at {}{tcp}, metrics at {}; others join with \
              --join \"$(dfdaemon token --data-dir '{}')\"",
             env!("CARGO_PKG_VERSION"),
             self.context.roles,
             node.peer_id(),
             if listen.is_empty() { "no address".to_owned() } else { listen.join(" ") },
-            api.as_deref().unwrap_or("none"),
-            metrics.as_deref().unwrap_or("none"),
+            doors.api.as_deref().unwrap_or("none"),
+            text(doors.metrics).as_deref().unwrap_or("none"),
             data_dir.display(),
         );
+        notify::tell(&[NotifyState::Ready, NotifyState::Status(&format!("serves as {}", self.context.roles))]);
         Ok(())
     }
 
-    /// Stops in order: no new requests, those under way, peers, seed, scheduler, node.
+    /// Stops in order: no new requests, those under way, what neighbours are being served, then peers, seed,
+    /// scheduler and node. Leases go back to their coordinators with the peer.
     async fn stop(self) -> Result<(), Failure> {
+        let bound = self.settings.serve.drain_timeout;
+        let until = Instant::now() + bound;
+        notify::tell(&[NotifyState::Stopping, NotifyState::Status("finishing what is under way")]);
         self.context.ready.store(false, Ordering::Release);
-        self.stop.cancel();
+        self.context.stopping.cancel();
         // New clients find no daemon, rather than one that does not answer.
         drop(self.socket);
-        if let Some(path) = &self.args.ready_file {
+        if let Some(path) = &self.settings.serve.ready_file {
             let _ = std::fs::remove_file(path);
         }
         self.tasks.close();
-        if tokio::time::timeout(DRAIN_MAX, self.tasks.wait()).await.is_err() {
-            tracing::warn!("{} connections were not done within {DRAIN_MAX:?}", self.tasks.len());
+        if tokio::time::timeout(bound, self.tasks.wait()).await.is_err() {
+            tracing::warn!("{} connections were not done within {bound:?}", self.tasks.len());
+        }
+        loop {
+            match self.context.uploads().await {
+                0 => break,
+                left if Instant::now() >= until => {
+                    tracing::warn!("{left} requests of neighbours were not served within {bound:?}");
+                    break;
+                }
+                _ => tokio::time::sleep(UPLOADS_LOOK).await,
+            }
         }
         engines::stop(&self.context).await;
         tracing::info!("stopped");
@@ -190,9 +285,10 @@ impl<'a> Daemon<'a> {
     }
 }
 
-async fn bind_metrics(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
-    let failed = |e: io::Error| Failure::io(format_args!("--metrics: cannot listen at {address}"), &e);
+async fn bind_tcp(flag: &str, address: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, Failure> {
+    let Some(address) = address else { return Ok(None) };
+    let failed = |e: io::Error| Failure::io(format_args!("{flag}: cannot listen at {address}"), &e);
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
+    Ok(Some((listener, address)))
 }

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -13,6 +14,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::api::Caller;
+use crate::passing::Sending;
 
 /// Connections at a time on one listener; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 256;
@@ -24,20 +28,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Something that accepts connections.
 pub(super) trait Listener: Send + Sync + 'static {
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Caller)>> + Send;
 }
 
 impl Listener for UnixListener {
-    type Stream = tokio::net::UnixStream;
-    async fn accept(&self) -> io::Result<Self::Stream> {
-        Ok(Self::accept(self).await?.0)
+    type Stream = Sending;
+    async fn accept(&self) -> io::Result<(Sending, Caller)> {
+        let (stream, slot) = Sending::new(Self::accept(self).await?.0);
+        Ok((stream, Caller::Local(slot)))
     }
 }
 
 impl Listener for TcpListener {
     type Stream = tokio::net::TcpStream;
-    async fn accept(&self) -> io::Result<Self::Stream> {
-        Ok(Self::accept(self).await?.0)
+    async fn accept(&self) -> io::Result<(Self::Stream, Caller)> {
+        Ok((Self::accept(self).await?.0, Caller::Remote))
     }
 }
 
@@ -57,8 +62,8 @@ pub(super) fn serve(listener: impl Listener, router: axum::Router, stop: Cancell
                 () = stop.cancelled() => return,
             };
             match stream {
-                Ok(stream) => {
-                    let connection = connection(stream, router.clone(), stop.clone());
+                Ok((stream, caller)) => {
+                    let connection = connection(stream, router.clone().layer(Extension(caller)), stop.clone());
                     connections.spawn(async move {
                         connection.await;
                         drop(place);

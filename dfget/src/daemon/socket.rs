@@ -1,4 +1,4 @@
-//! The Unix socket of the local API: its user's alone, and one daemon's at a time.
+//! The Unix socket of the local API: whom its mode lets in, and one daemon's at a time.
 //!
 //! A lock beside the socket says whether a daemon lives, also in the moment between its start and its first
 //! `listen`; it ends with the process, however that ends. The socket is made under another name in a directory of
@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,8 @@ use dragonfly_core::ErrorKind;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 
-use super::files::private_dir;
+use super::config::Mode;
+use super::files::directory;
 use crate::error::Failure;
 use crate::output::TemporaryDir;
 
@@ -34,9 +35,11 @@ pub(super) struct Bound {
 
 impl Socket {
     /// Listens at `path`; replaces the socket of a dead daemon, and never anything else.
-    pub(super) fn bind(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn bind(path: &Path, mode: Mode, group: Option<&str>) -> Result<Self, Failure> {
+        let group = group.map(group_id).transpose()?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            private_dir(parent)?;
+            // Whom the mode lets in has to get there.
+            directory(parent, if mode.0 & 0o077 == 0 { 0o700 } else { 0o755 })?;
         }
         let lock = lock(path)?;
         check_unused(path)?;
@@ -45,7 +48,10 @@ impl Socket {
         let private = TemporaryDir::beside(&path.with_file_name("api"))?;
         let temporary = private.path().join("s");
         let listener = UnixListener::bind(&temporary).map_err(failed)?;
-        fs::set_permissions(&temporary, Permissions::from_mode(0o600)).map_err(failed)?;
+        if let Some(group) = group {
+            chown(&temporary, None, Some(group)).map_err(failed)?;
+        }
+        fs::set_permissions(&temporary, Permissions::from_mode(mode.0)).map_err(failed)?;
         fs::rename(&temporary, path).map_err(failed)?;
         Ok(Self { listener, path: Bound { path: path.to_owned(), _lock: lock } })
     }
@@ -56,6 +62,19 @@ impl Drop for Bound {
         // We hold the lock, so it is ours. The lock's file stays: to remove it would let two daemons lock two files.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// The number of a group: as it is, or as /etc/group has it.
+pub(super) fn group_id(group: &str) -> Result<u32, Failure> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    let groups = fs::read_to_string("/etc/group").map_err(|e| Failure::io("cannot read /etc/group", &e))?;
+    let number = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok())?
+    });
+    number.ok_or_else(|| Failure::usage(format!("--api-group: /etc/group has no group {group:?}; give its number")))
 }
 
 fn lock(path: &Path) -> Result<File, Failure> {

@@ -1,35 +1,17 @@
 //! `dfdaemon token`: asks the running daemon, which knows its addresses; else reads the stored membership.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dragonfly_core::trust::{Identity, Membership};
 use dragonfly_core::{Address, ErrorKind};
 use http::Method;
-use serde::{Deserialize, Serialize};
 
-use super::config::Token;
-use super::files::write_json;
+use super::commands::Token;
+use super::running;
 use crate::client::Client;
 use crate::error::Failure;
 use crate::model::{TokenBody, TokenRequest};
-
-/// The note in the data directory of where its daemon's API is.
-const NOTE: &str = "dfdaemon.json";
-/// The note is a path and a number: what is longer is something else.
-const NOTE_MAX: u64 = 8 << 10;
-
-#[derive(Serialize, Deserialize)]
-struct Note {
-    api: PathBuf,
-}
-
-/// Notes where the API of this data directory's daemon is.
-pub(super) fn note_api(data_dir: &Path, api: &Path) -> Result<(), Failure> {
-    let api = std::path::absolute(api).map_err(|e| Failure::io("cannot tell the working directory", &e))?;
-    write_json(&data_dir.join(NOTE), &Note { api })
-}
 
 /// The token's text.
 pub(super) async fn token(args: &Token) -> Result<String, Failure> {
@@ -38,31 +20,14 @@ pub(super) async fn token(args: &Token) -> Result<String, Failure> {
         expires_s: args.expires.map(|expires| expires.as_secs().max(1)),
         addresses: args.address.iter().map(ToString::to_string).collect(),
     };
-    let data_dir = args.data_dir()?;
-    if let Some(path) = &args.api {
-        let client = Client::connect(path).await.map_err(|e| {
-            Failure::new(ErrorKind::Config, format!("no daemon answers at unix:{}: {e}", path.display()))
-        })?;
-        return ask(client, &request).await;
+    match running::find(&args.which).await? {
+        Some(client) => ask(client, &request).await,
+        None => offline(&args.which.data_dir()?, &request),
     }
-    if let Some(path) = noted_api(&data_dir)
-        && let Ok(client) = Client::connect(&path).await
-    {
-        return ask(client, &request).await;
-    }
-    offline(&data_dir, &request)
 }
 
 async fn ask(mut client: Client, request: &TokenRequest) -> Result<String, Failure> {
     Ok(client.json::<TokenBody>(Method::POST, "/v1/token", Some(request)).await?.token)
-}
-
-fn noted_api(data_dir: &Path) -> Option<PathBuf> {
-    let path = data_dir.join(NOTE);
-    if fs::metadata(&path).ok()?.len() > NOTE_MAX {
-        return None;
-    }
-    serde_json::from_slice::<Note>(&fs::read(path).ok()?).ok().map(|note| note.api)
 }
 
 /// A token of the stored membership. It carries the addresses that are given, since nothing listens.

@@ -1,22 +1,32 @@
-//! A fetch through the daemon: its stream goes to the output as it comes, its receipt decides.
+//! A fetch through the daemon: its stream goes to the output as it comes, its receipt decides. Of what the daemon
+//! holds already it passes a descriptor, and the output is made from that.
 
+use std::fs::File as StdFile;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use dragonfly_core::ErrorKind;
 use dragonfly_core::task::Digest;
-use dragonfly_core::{ErrorKind, Event};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
 
-use super::{End, Job, output_failed};
-use crate::client::{Client, Content};
+use super::args::Fetch;
+use super::door::Door;
+use super::jobs::Job;
+use super::{End, output_failed};
+use crate::client::{Content, Fetched};
 use crate::error::Failure;
-use crate::model::ReceiptBody;
+use crate::model::{EventBody, ReceiptBody};
 use crate::output::{Pending, Target};
-use crate::progress::Progress;
+use crate::progress::FileProgress;
 
 /// The daemon keeps the time-out itself and says what happened; this much later we no longer wait for it.
 const TIMEOUT_GRACE: Duration = Duration::from_secs(2);
+/// Bytes that are copied between two looks at signals.
+const COPY: usize = 16 << 20;
+/// Events that wait; more are dropped.
+const EVENTS_MAX: usize = 64;
 
 /// Where the bytes go while they come.
 enum Sink {
@@ -24,52 +34,62 @@ enum Sink {
     Stream(Box<dyn AsyncWrite + Unpin>),
 }
 
-/// Fetches; on a signal or a failure nothing is left behind.
-pub(super) async fn run(job: Job<'_>, mut client: Client) -> Result<ReceiptBody, End> {
-    let Job { args, request, target, mut progress, mut signals } = job;
-    let limit = args.timeout.map_or(Duration::MAX, |timeout| timeout.saturating_add(TIMEOUT_GRACE));
-    let receipt = tokio::select! {
-        result = fetch(&mut client, &request, &target, args.overwrite, &mut progress) => result,
-        _ = signals.next() => Err(End::Interrupted),
-        () = sleep(limit) => Err(Failure::new(ErrorKind::Timeout, "the daemon did not finish in time").into()),
+/// Fetches; dropped or failed, it leaves nothing behind. The daemon keeps what it has, for the next time.
+pub(super) async fn run(
+    args: &Fetch,
+    job: &Job,
+    door: &Door,
+    shown: &FileProgress,
+    watched: bool,
+) -> Result<ReceiptBody, End> {
+    let fetching = fetch(args, job, door, shown, watched);
+    let mut receipt = match args.timeout.and_then(|timeout| timeout.checked_add(TIMEOUT_GRACE)) {
+        None => fetching.await?,
+        Some(limit) => tokio::time::timeout(limit, fetching)
+            .await
+            .unwrap_or_else(|_| Err(Failure::new(ErrorKind::Timeout, "the daemon did not finish in time").into()))?,
     };
-    progress.clear();
-    let mut receipt = receipt?;
-    if let Target::File(path) | Target::Special(path) = &target {
+    if let Target::File(path) | Target::Special(path) = &job.target {
         receipt.output = Some(path.to_string_lossy().into_owned());
-        receipt.exported = Some("copy".to_owned());
+        receipt.exported.get_or_insert_with(|| "copy".to_owned());
     }
-    progress.receipt(&receipt).map_err(|e| output_failed(&e))?;
     Ok(receipt)
 }
 
-async fn sleep(limit: Duration) {
-    match tokio::time::Instant::now().checked_add(limit) {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn fetch(
-    client: &mut Client,
-    request: &crate::model::FetchRequest,
-    target: &Target,
-    overwrite: bool,
-    progress: &mut Progress,
-) -> Result<ReceiptBody, End> {
+async fn fetch(args: &Fetch, job: &Job, door: &Door, shown: &FileProgress, watched: bool) -> Result<ReceiptBody, End> {
     // Before anything is fetched, so that a directory that cannot be written costs no transfer.
-    let mut sink = open(target).await?;
-    let mut content = client.fetch(request).await?;
-    let length = content.length;
-    progress.event(&Event::Described { length }).map_err(|e| output_failed(&e))?;
-    copy(&mut content, &mut sink, progress).await?;
-    let receipt = content.receipt()?;
-    check_digest(request.digest.as_deref(), &receipt)?;
+    let mut sink = open(&job.target).await?;
+    let mut client = door.connect().await?;
+    // A descriptor has no rate.
+    let passing = matches!(sink, Sink::File(_)) && args.limit_rate.is_none();
+    let fetched = if passing {
+        client.fetch_or_descriptor(&job.request).await?
+    } else {
+        Fetched::Content(client.fetch(&job.request).await?)
+    };
+    let describe = |length| shown.event(&EventBody::Described { length }).map_err(|e| output_failed(&e));
+    let receipt = match fetched {
+        Fetched::File { file, mut receipt } => {
+            describe(receipt.length)?;
+            let Sink::File(pending) = &mut sink else {
+                return Err(Failure::new(ErrorKind::Internal, "a descriptor for what is no file").into());
+            };
+            receipt.exported = Some(take(&file, pending, receipt.length, shown).await?.to_owned());
+            receipt
+        }
+        Fetched::Content(mut content) => {
+            describe(content.length)?;
+            let events = if watched { follow(door, &content.task).await } else { None };
+            copy(&mut content, &mut sink, shown, events, args.limit_rate).await?;
+            content.receipt()?
+        }
+    };
+    check_digest(job.request.digest.as_deref(), &receipt)?;
     match sink {
-        Sink::File(pending) => pending.finish(length, overwrite)?,
-        Sink::Stream(mut stream) => stream.shutdown().await.map_err(|e| output_failed(&e))?,
+        Sink::File(pending) => pending.finish(receipt.length, args.overwrite)?,
+        Sink::Stream(mut stream) => stream.flush().await.map_err(|e| output_failed(&e))?,
     }
-    progress.event(&Event::Complete).map_err(|e| output_failed(&e))?;
+    shown.event(&EventBody::Complete).map_err(|e| output_failed(&e))?;
     Ok(receipt)
 }
 
@@ -94,18 +114,82 @@ pub(super) async fn open_special(path: &std::path::Path) -> Result<File, Failure
     file.map_err(|e| Failure::io(format_args!("cannot write {}", path.display()), &e))
 }
 
-async fn copy(content: &mut Content, sink: &mut Sink, progress: &mut Progress) -> Result<(), End> {
+/// Makes the output from the daemon's file; how.
+async fn take(from: &StdFile, pending: &mut Pending, length: u64, shown: &FileProgress) -> Result<&'static str, End> {
+    if pending.reflink(from, length) {
+        return Ok("reflink");
+    }
     let mut bytes = 0;
-    while let Some(chunk) = content.chunk().await? {
+    while bytes < length {
+        let most = COPY.min(usize::try_from(length - bytes).unwrap_or(COPY));
+        let n = pending.copy_from(from, most)?;
+        if n == 0 {
+            break;
+        }
+        bytes += n as u64;
+        shown.bytes(bytes, length).map_err(|e| output_failed(&e))?;
+        tokio::task::yield_now().await;
+    }
+    Ok("copy")
+}
+
+/// What the daemon tells of the fetch; nothing if it does not want to.
+async fn follow(door: &Door, task: &str) -> Option<mpsc::Receiver<EventBody>> {
+    let mut events = door.connect().await.ok()?;
+    let (told, receiver) = mpsc::channel(EVENTS_MAX);
+    let task = task.to_owned();
+    tokio::spawn(async move {
+        let Ok(mut stream) = events.events(Some(&task)).await else { return };
+        while let Ok(Some(event)) = stream.next().await {
+            // What does not fit is progress that is overtaken already.
+            if let Err(mpsc::error::TrySendError::Closed(_)) = told.try_send(event.what) {
+                return;
+            }
+        }
+    });
+    Some(receiver)
+}
+
+async fn copy(
+    content: &mut Content,
+    sink: &mut Sink,
+    shown: &FileProgress,
+    mut events: Option<mpsc::Receiver<EventBody>>,
+    limit: Option<u64>,
+) -> Result<(), End> {
+    let (mut bytes, started) = (0_u64, Instant::now());
+    loop {
+        let told = async {
+            match &mut events {
+                Some(events) => events.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let chunk = tokio::select! {
+            chunk = content.chunk() => match chunk? {
+                Some(chunk) => chunk,
+                None => return Ok(()),
+            },
+            event = told => {
+                match event {
+                    Some(event) => shown.told(&event).map_err(|e| output_failed(&e))?,
+                    None => events = None,
+                }
+                continue;
+            }
+        };
         match sink {
             // Into the page cache: shorter than handing it to another thread.
             Sink::File(pending) => pending.write(&chunk)?,
             Sink::Stream(stream) => stream.write_all(&chunk).await.map_err(|e| output_failed(&e))?,
         }
         bytes += chunk.len() as u64;
-        progress.bytes(bytes, content.length).map_err(|e| output_failed(&e))?;
+        shown.bytes(bytes, content.length).map_err(|e| output_failed(&e))?;
+        if let Some(limit) = limit.filter(|limit| *limit > 0) {
+            let due = Duration::from_secs_f64(bytes as f64 / limit as f64);
+            tokio::time::sleep(due.saturating_sub(started.elapsed())).await;
+        }
     }
-    Ok(())
 }
 
 /// The receipt has to say that the whole was checked against the digest that we gave.

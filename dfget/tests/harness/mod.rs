@@ -40,7 +40,15 @@ pub(crate) fn dfdaemon(dir: &Path) -> Command {
 fn isolated(program: &str, dir: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(dir).env("HOME", dir).env("XDG_RUNTIME_DIR", dir.join("run")).stdin(Stdio::null());
-    for name in ["DRAGONFLY_JOIN", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "XDG_DATA_HOME", "RUST_LOG"] {
+    for name in [
+        "DRAGONFLY_JOIN",
+        "RUNTIME_DIRECTORY",
+        "STATE_DIRECTORY",
+        "XDG_DATA_HOME",
+        "RUST_LOG",
+        "NOTIFY_SOCKET",
+        "DRAGONFLY_ENDPOINT",
+    ] {
         command.env_remove(name);
     }
     command
@@ -105,6 +113,12 @@ impl DaemonBuilder {
     /// More options.
     pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.command.args(args);
+        self
+    }
+
+    /// Variables of its environment.
+    pub(crate) fn env<const N: usize>(mut self, variables: [(&str, &str); N]) -> Self {
+        self.command.envs(variables);
         self
     }
 
@@ -216,8 +230,13 @@ impl Daemon {
     }
 
     /// Asks it to stop and waits for it; what it logged comes along.
-    pub(crate) fn stop(mut self) -> (ExitStatus, String) {
+    pub(crate) fn stop(self) -> (ExitStatus, String) {
         signal(&self.child, Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for its end, once it was asked to stop.
+    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let status = wait_for("the end of the daemon", || self.child.try_wait().unwrap());
         (status, self.log())
     }
@@ -232,4 +251,33 @@ impl Drop for Daemon {
             eprintln!("--- log of {}:\n{}", self.dir().display(), self.log());
         }
     }
+}
+
+/// An origin on a runtime of its own, for tests that only run programs.
+pub(crate) struct TestOrigin {
+    runtime: tokio::runtime::Runtime,
+    pub(crate) origin: dragonfly_testkit::Origin,
+}
+
+impl TestOrigin {
+    pub(crate) fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let origin = runtime.block_on(dragonfly_testkit::Origin::start()).unwrap();
+        Self { runtime, origin }
+    }
+
+    /// Serves this under a path, and says where.
+    pub(crate) fn set(&self, path: &str, resource: dragonfly_testkit::Resource) -> String {
+        let _guard = self.runtime.enter();
+        self.origin.set(path, resource);
+        self.origin.url(path)
+    }
+}
+
+/// Everything in a directory, sorted.
+pub(crate) fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }

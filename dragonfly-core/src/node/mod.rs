@@ -165,6 +165,22 @@ impl Node {
         self.0.metrics.text(&bounds)
     }
 
+    /// How much its store holds.
+    pub fn usage(&self) -> crate::store::Usage {
+        self.0.store.usage()
+    }
+
+    /// Bounds what it takes from origins and peers together, in bytes a second; `None` is no bound. Takes effect at
+    /// once. A bound far below one piece (at most 4 MiB) in two minutes makes downloads fail as stalled.
+    pub fn set_download_limit(&self, bytes_per_second: Option<u64>) {
+        self.0.throttles.intake.set(bytes_per_second);
+    }
+
+    /// Bounds what it sends to peers, in bytes a second; `None` is no bound. Takes effect at once.
+    pub fn set_upload_limit(&self, bytes_per_second: Option<u64>) {
+        self.0.throttles.upload.set(bytes_per_second);
+    }
+
     /// Closes listeners and connections and makes the store durable. Shut down the engines on it first: what they
     /// still do fails. Idempotent.
     ///

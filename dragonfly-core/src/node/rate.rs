@@ -1,5 +1,6 @@
 //! Rates that bytes are kept to: for the node as a whole, and for each task.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ impl RateLimits {
 /// The throttles of a node, or of one task.
 #[derive(Debug, Default)]
 pub(crate) struct Throttles {
+    /// What is taken from origins and peers together.
+    pub(crate) intake: Throttle,
     pub(crate) upload: Throttle,
     pub(crate) download: Throttle,
     pub(crate) origin: Throttle,
@@ -52,6 +55,7 @@ pub(crate) struct Throttles {
 impl Throttles {
     pub(super) fn of_node(limits: &RateLimits) -> Self {
         Self {
+            intake: Throttle::default(),
             upload: Throttle::new(limits.upload),
             download: Throttle::new(limits.download),
             origin: Throttle::new(limits.origin),
@@ -60,6 +64,7 @@ impl Throttles {
 
     pub(super) fn of_task(limits: &RateLimits) -> Self {
         Self {
+            intake: Throttle::default(),
             upload: Throttle::new(limits.task_upload),
             download: Throttle::new(limits.task_download),
             origin: Throttle::new(limits.task_origin),
@@ -70,14 +75,21 @@ impl Throttles {
 /// Lets bytes pass at a rate, in the order in which they come.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
-    rate: Option<u64>,
+    /// Bytes a second; 0 is no bound.
+    rate: AtomicU64,
     /// When the next bytes may pass.
     next: Mutex<Option<Instant>>,
 }
 
 impl Throttle {
     fn new(rate: Option<u64>) -> Self {
-        Self { rate, next: Mutex::default() }
+        Self { rate: AtomicU64::new(rate.unwrap_or(0)), next: Mutex::default() }
+    }
+
+    /// Changes the rate. Who waits already waits as before.
+    pub(super) fn set(&self, rate: Option<u64>) {
+        self.rate.store(rate.map_or(0, |rate| rate.max(1)), Ordering::Relaxed);
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Waits until so many bytes may pass. Dropping the future gives nothing back: they count as passed.
@@ -89,7 +101,7 @@ impl Throttle {
 
     /// When so many bytes may pass; `None`: now.
     fn reserve(&self, bytes: usize, now: Instant) -> Option<Instant> {
-        let rate = self.rate?;
+        let rate = Some(self.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)?;
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let earliest = now.checked_sub(BURST).unwrap_or(now);
         let at = next.map_or(earliest, |next| next.max(earliest));
@@ -116,7 +128,8 @@ mod tests {
         assert_eq!(throttle.reserve(100, later), None);
         assert_eq!(throttle.reserve(1, later), None);
         assert!(throttle.reserve(1, later).is_some());
-        assert_eq!(Throttle::new(None).reserve(usize::MAX, start), None);
+        throttle.set(None);
+        assert_eq!(throttle.reserve(usize::MAX, later), None);
     }
 
     #[test]

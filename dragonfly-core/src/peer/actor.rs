@@ -203,6 +203,7 @@ impl Actor {
 
     fn command(&mut self, command: Command) {
         match command {
+            Command::ActiveTasks { reply } => drop(reply.send(self.active_tasks())),
             Command::Discard { task, generation, done } => self.discard(task, generation, done),
             Command::Blame { peers, why } => peers.into_iter().for_each(|peer| self.blame_peer(peer, &why)),
             Command::Distrust { task, generation, done } => self.distrust(task, generation, done),
@@ -211,6 +212,7 @@ impl Actor {
                 let count = key.map_or(0, |key| self.swarm.neighbours(key).count());
                 let _ = reply.send(count as u32);
             }
+            Command::NeighbourInfos { reply } => drop(reply.send(self.neighbour_infos())),
             Command::Release { task, done } => {
                 let _ = done.send(self.release(task));
             }

@@ -59,6 +59,9 @@ pub(crate) struct Content {
     bytes_from_origin: AtomicU64,
     bytes_from_peers: AtomicU64,
     neighbours: AtomicU64,
+    /// Leases of this host that failed, and pieces from peers that did not match.
+    retries: AtomicU32,
+    refuted: AtomicU32,
     /// How many items of evidence were kept with the entry.
     kept: AtomicU32,
     state: watch::Sender<State>,
@@ -93,6 +96,8 @@ impl Content {
             bytes_from_origin: AtomicU64::new(0),
             bytes_from_peers: AtomicU64::new(0),
             neighbours: AtomicU64::new(0),
+            retries: AtomicU32::new(0),
+            refuted: AtomicU32::new(0),
             kept: AtomicU32::new(kept),
             state: watch::Sender::new(state),
             trouble: Mutex::default(),
@@ -190,6 +195,21 @@ impl Content {
 
     pub(crate) fn set_neighbours(&self, neighbours: usize) {
         self.neighbours.store(neighbours as u64, Ordering::Relaxed);
+    }
+
+    /// A lease of this host failed: the range is fetched again.
+    pub(crate) fn count_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A peer sent a piece that does not match its hash.
+    pub(crate) fn count_refuted(&self) {
+        self.refuted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Failed leases, refuted pieces.
+    pub(crate) fn troubles(&self) -> (u32, u32) {
+        (self.retries.load(Ordering::Relaxed), self.refuted.load(Ordering::Relaxed))
     }
 
     /// What came so far.

@@ -169,6 +169,7 @@ async fn complete(
     let _ = events.send(Event::Described { length: layout.length() });
     let mut state = content.watch();
     let mut follower = Follower::start(engine, content, request).await?;
+    let mut troubles = (0, 0);
     loop {
         let now = state.borrow_and_update().clone();
         let held = follower.catch_up().await?;
@@ -180,6 +181,10 @@ async fn complete(
             from_peers,
             neighbours: content.neighbours(),
         });
+        if content.troubles() != troubles {
+            troubles = content.troubles();
+            let _ = events.send(Event::Trouble { retries: troubles.0, refuted: troubles.1 });
+        }
         match now {
             State::Complete => break,
             State::Failed(error) => return Err(error),

@@ -12,7 +12,7 @@ use super::actor::Actor;
 use super::content::{Content, Counts, State};
 use super::event::{Command, Event, NewWant, Scope, WantId, WantStatus};
 use super::tasks::eighths;
-use super::{Request, resolve};
+use super::{ActiveTask, NeighbourInfo, Request, resolve};
 use crate::node::Node;
 use crate::scheduler::Coordinator;
 use crate::swarm::TaskKey;
@@ -218,6 +218,20 @@ impl Engine {
             Ok(()) => answer.await.unwrap_or(0),
             Err(_) => 0,
         }
+    }
+
+    /// The tasks that take part now.
+    pub(super) async fn active_tasks(&self) -> Result<Vec<ActiveTask>> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::ActiveTasks { reply }).await?;
+        answer.await.map_err(|_| stopped())
+    }
+
+    /// The hosts that are met.
+    pub(super) async fn neighbour_infos(&self) -> Result<Vec<NeighbourInfo>> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::NeighbourInfos { reply }).await?;
+        answer.await.map_err(|_| stopped())
     }
 
     /// Lets go of a task so that the store may remove it; refused while somebody wants it.

@@ -8,6 +8,7 @@ use tokio::sync::{oneshot, watch};
 use super::content::{Content, Counts};
 use super::lane::LaneNumber;
 use super::origin::{Description, OriginAccess};
+use super::view::{ActiveTask, NeighbourInfo};
 use crate::net::{Incoming, Stream};
 use crate::source::SourceError;
 use crate::swarm::{HostKey, Input, LeaseKey, TaskKey};
@@ -90,6 +91,14 @@ pub(super) enum Command {
     Neighbours {
         task: TaskId,
         reply: oneshot::Sender<u32>,
+    },
+    /// The hosts that are met, for listings.
+    NeighbourInfos {
+        reply: oneshot::Sender<Vec<NeighbourInfo>>,
+    },
+    /// The tasks that take part, for listings.
+    ActiveTasks {
+        reply: oneshot::Sender<Vec<ActiveTask>>,
     },
     /// Forgets a task that is to be removed from the store.
     Release {

@@ -74,6 +74,15 @@ impl Host {
     }
 }
 
+/// A host as listings see it.
+pub(super) struct Met<'a> {
+    pub(super) key: HostKey,
+    pub(super) peer: PeerId,
+    pub(super) addresses: &'a [Address],
+    pub(super) connected: bool,
+    pub(super) tasks: usize,
+}
+
 impl Hosts {
     fn key(&mut self, peer: PeerId) -> HostKey {
         self.met += 1;
@@ -126,6 +135,17 @@ impl Hosts {
     /// How many are remembered.
     pub(super) fn known(&self) -> usize {
         self.table.len()
+    }
+
+    /// Everyone met, in the order in which they were.
+    pub(super) fn met(&self) -> impl Iterator<Item = Met<'_>> {
+        self.table.iter().enumerate().map(|(index, host)| Met {
+            key: HostKey(index as u32),
+            peer: host.peer,
+            addresses: &host.addresses,
+            connected: host.lane.is_some(),
+            tasks: host.lane.as_ref().map_or(0, |lane| lane.tasks.len()),
+        })
     }
 
     pub(super) fn lanes_up(&self) -> usize {

@@ -245,6 +245,9 @@ impl Actor {
         }
         let Some(content) = self.contents.get(&key).cloned() else { return };
         let task = content.task;
+        if outcome.is_err() {
+            content.count_retry();
+        }
         match outcome {
             Ok(()) => {
                 self.tell_of(task, ToCoordinator::Done { task, lease: lease_id(lease) });

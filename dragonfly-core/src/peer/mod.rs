@@ -25,6 +25,7 @@ mod request;
 mod resolve;
 mod seal;
 mod tasks;
+mod view;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub use receipt::{Event, Exported, Proof, Receipt};
 pub use request::Request;
 pub(crate) use resolve::resolve_trigger;
 pub(crate) use tasks::TASKS_MAX;
+pub use view::{ActiveTask, NeighbourInfo};
 
 use crate::node::Node;
 use crate::store::{EntryInfo, EntryKey};
@@ -81,6 +83,8 @@ pub struct TaskInfo {
     pub pinned: bool,
     /// Hosts that its pieces are exchanged with now.
     pub neighbours: u32,
+    /// Whether its id must not be shown to others: who knows it may ask for the content.
+    pub private: bool,
 }
 
 impl Peer {
@@ -164,6 +168,22 @@ impl Peer {
         Ok(listed.iter().map(info).collect())
     }
 
+    /// The tasks that take part in the swarm now: being fetched, or served. Cancel-safe.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub async fn active(&self) -> Result<Vec<ActiveTask>> {
+        self.engine.active_tasks().await
+    }
+
+    /// The hosts that pieces are, or were, exchanged with. Cancel-safe.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub async fn neighbours(&self) -> Result<Vec<NeighbourInfo>> {
+        self.engine.neighbour_infos().await
+    }
+
     /// Removes a task from the store; how many bytes that freed. Cancel-safe: what was begun is finished.
     ///
     /// # Errors
@@ -240,5 +260,6 @@ fn info(entry: &EntryInfo) -> TaskInfo {
         complete: entry.held == entry.length,
         pinned: entry.pinned,
         neighbours: 0,
+        private: entry.key.class == Class::Keyed,
     }
 }

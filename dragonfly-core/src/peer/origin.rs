@@ -185,6 +185,7 @@ async fn spool(
     let throttles = node.task_throttles();
     while let Some(bytes) = body.next().await {
         let bytes = bytes?;
+        node.throttles().intake.pass(bytes.len()).await;
         node.throttles().origin.pass(bytes.len()).await;
         throttles.origin.pass(bytes.len()).await;
         let mut rest = bytes.as_ref();
@@ -306,6 +307,7 @@ impl Fetch {
                 let bytes = body.next().await.ok_or_else(|| local(&"the origin's body ended early"))?;
                 let bytes = bytes.map_err(|e| Failure::from(&e))?;
                 self.node.metrics().bytes_from_origin.add(bytes.len() as u64);
+                self.node.throttles().intake.pass(bytes.len()).await;
                 self.node.throttles().origin.pass(bytes.len()).await;
                 self.content.throttles.origin.pass(bytes.len()).await;
                 self.renew(&mut renewed, *end).await;

@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 
-use super::content::{Content, State};
+use super::content::{Content, Counts, State};
 use super::download::Download;
 use super::engine::{Engine, Want};
 use crate::{Error, ErrorKind, Receipt, Result};
@@ -55,6 +55,40 @@ impl Reader {
     /// The version of its content.
     pub fn generation(&self) -> crate::task::Generation {
         self.content.generation
+    }
+
+    /// Progress of the download behind it, as [`Download::events`] tells it.
+    pub fn events(&self) -> super::Events {
+        self.download.events()
+    }
+
+    /// How far the content is, as [`Event::Progress`](crate::Event) says it; what came from where is counted from
+    /// the time when this host began to take part.
+    pub fn progress(&self) -> crate::Event {
+        let layout = self.content.layout;
+        let Counts { from_origin, from_peers } = self.content.counts();
+        crate::Event::Progress {
+            bytes: self.content.held_bytes(),
+            length: layout.length(),
+            from_origin,
+            from_peers,
+            neighbours: self.content.neighbours(),
+        }
+    }
+
+    /// Whether every piece is held already.
+    pub fn is_complete(&self) -> bool {
+        self.content.is_complete()
+    }
+
+    /// A read-only descriptor of the file that holds the complete content; `None` where it has no file of its own
+    /// (small content, content in memory). The content is not evicted while this reader lives. Cancel-safe.
+    ///
+    /// # Errors
+    /// The content is not complete, or its file cannot be opened.
+    pub async fn descriptor(&mut self) -> Result<Option<std::fs::File>> {
+        let entry = Arc::clone(&self.content.entry);
+        self.engine.node().io().run(move || entry.descriptor()).await?.map_err(Error::from)
     }
 
     /// Waits until every piece is held and the whole was checked.

@@ -66,6 +66,13 @@ pub enum Event {
         /// Neighbours for this task.
         neighbours: u32,
     },
+    /// Something went wrong that was, or is being, made good; the counts are from the start of this task.
+    Trouble {
+        /// Fetches from the origin by this host that failed and are tried again.
+        retries: u32,
+        /// Pieces from peers that did not match their hash; who sent them is blamed.
+        refuted: u32,
+    },
     /// Every byte is held; digest and output remain.
     Complete,
 }

@@ -30,6 +30,7 @@ pub struct Request {
     pub(crate) insecure: bool,
     pub(crate) age_max: Option<Duration>,
     pub(crate) stale_ok: bool,
+    pub(crate) local: bool,
 }
 
 impl Request {
@@ -51,6 +52,7 @@ impl Request {
             insecure: false,
             age_max: None,
             stale_ok: false,
+            local: true,
         }
     }
 
@@ -159,6 +161,14 @@ impl Request {
     #[must_use]
     pub fn stale_ok(mut self, stale_ok: bool) -> Self {
         self.stale_ok = stale_ok;
+        self
+    }
+
+    /// Whether a user of this machine asks (default: yes): then the origin may be on loopback. For one who asks
+    /// from elsewhere only what the node's guard allows to everybody is fetched.
+    #[must_use]
+    pub fn local(mut self, local: bool) -> Self {
+        self.local = local;
         self
     }
 }

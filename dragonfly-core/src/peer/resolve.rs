@@ -42,8 +42,12 @@ pub(super) fn resolve(node: &Node, request: &Request) -> Result<Resolved> {
         let context = format!("nothing here fetches {}: URLs", url.scheme());
         return Err(Error::new(ErrorKind::InvalidInput, context));
     }
-    let access =
-        request.back_to_source.then(|| OriginAccess { url, headers: request.headers.clone(), trust, local: true });
+    let access = request.back_to_source.then(|| OriginAccess {
+        url,
+        headers: request.headers.clone(),
+        trust,
+        local: request.local,
+    });
     let plain = request.headers.is_empty() && request.ca_pem.is_empty() && !specified.filtered;
     Ok(of_spec(specified.spec, plain, access))
 }

@@ -43,6 +43,8 @@ impl Content for Fake {
         self.length
     }
 
+    fn failed(&mut self, _: &Failure) {}
+
     async fn receipt(&mut self) -> Result<ReceiptBody, Failure> {
         if self.refuted {
             return Err(Failure::new(ErrorKind::DigestMismatch, "another digest"));
@@ -52,6 +54,7 @@ impl Content for Fake {
             task: text(),
             generation: text(),
             length: self.length,
+            range: None,
             blake3: text(),
             digest: None,
             proof: "verified".into(),

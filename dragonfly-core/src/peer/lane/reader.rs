@@ -244,6 +244,7 @@ async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes
         Outcome::Proven(content, buffer, expected)
     }
     // What is not read is not sent for long: the other end waits for room.
+    lane.node.throttles().intake.pass(bytes.len()).await;
     lane.node.throttles().download.pass(bytes.len()).await;
     let content = match &outcome {
         Outcome::Partial(content, _) | Outcome::Proven(content, ..) | Outcome::Refuted(content) => Some(content),
@@ -266,6 +267,7 @@ async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes
         Outcome::Refuted(content) => {
             tracing::debug!(?host, task = ?content.task, piece, "a piece does not match its hash");
             lane.node.metrics().pieces_refuted.add(1);
+            content.count_refuted();
             lane.input(Input::Refuted { host, request: id, piece }).await
         }
     }

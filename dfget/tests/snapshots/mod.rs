@@ -1,0 +1,122 @@
+//! What the programs print, whole: help, the usual successes, and every class of error. A change shows in the diff of
+//! a file; `INSTA_UPDATE=always cargo test -p dfget snapshots` writes them anew.
+
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use dragonfly_testkit::Resource;
+
+use crate::harness::{Daemon, Done, TestOrigin, dfdaemon, dfget, run};
+
+/// What differs from run to run is given a name.
+fn assert_done(name: &str, done: &Done, dir: &Path) {
+    let text = format!(
+        "code: {}\n--- stdout\n{}--- stderr\n{}",
+        done.status.code().map_or("none".to_owned(), |code| code.to_string()),
+        done.text(),
+        done.stderr
+    );
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_snapshot_path("../snapshots/files");
+    settings.set_omit_expression(true);
+    settings.add_filter(&format!("(/private)?{}", dir.display()), "DIR");
+    settings.add_filter(r"127\.0\.0\.1:\d+", "HOST:PORT");
+    settings.add_filter(r"in \d+\.\d s", "in TIME");
+    settings.add_filter(r#""elapsed_ms":\d+"#, r#""elapsed_ms":0"#);
+    settings.add_filter(r"/tcp/\d{2,}", "/tcp/PORT");
+    settings.add_filter(r"12D3KooW\w+", "PEER");
+    settings.add_filter(r#""generation":"\w+""#, r#""generation":"GENERATION""#);
+    settings.add_filter(r#""task":"\w+""#, r#""task":"TASK""#);
+    settings.add_filter(r"(task|generation)  (\s*)[a-z0-9]{40,}", "$1  ${2}ID");
+    settings.add_filter(r"(?m)^(\s+\S+ [KMGT]?i?B\s+\S+ [KMGT]?i?B \S+\s+)[a-z0-9]{40,}", "${1}ID");
+    settings.add_filter(r"(?m)^(\s+all\s+\S+ [KMGT]?i?B \S+\s+)[a-z0-9]{40,}", "${1}ID");
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+#[test]
+fn help() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["", "stat", "ls", "rm", "pin", "unpin", "preheat", "tasks", "peers", "top"] {
+        let args: Vec<_> = [command].into_iter().filter(|command| !command.is_empty()).collect();
+        let done = run(dfget(dir.path()).args(&args).arg("--help"));
+        assert_done(&format!("help_dfget{}{command}", if command.is_empty() { "" } else { "_" }), &done, dir.path());
+    }
+    for command in ["", "init", "token", "join", "status", "doctor"] {
+        let args: Vec<_> = [command].into_iter().filter(|command| !command.is_empty()).collect();
+        let done = run(dfdaemon(dir.path()).args(&args).arg("--help"));
+        let name = format!("help_dfdaemon{}{command}", if command.is_empty() { "" } else { "_" });
+        assert_done(&name, &done, dir.path());
+    }
+}
+
+#[test]
+fn successes() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(1, 100_000));
+    let daemon = Daemon::with_role("scheduler,seed,peer").start();
+    let dir = daemon.dir();
+    let alone = run(dfget(dir).args([url.as_str(), "-O", "alone"]));
+    assert_done("ok_alone", &alone, dir);
+    assert_done("ok_through_the_daemon", &daemon.dfget([url.as_str(), "-O", "one"]), dir);
+    assert_done("ok_again", &daemon.dfget([url.as_str(), "-O", "two"]), dir);
+    assert_done("ok_range", &daemon.dfget([url.as_str(), "-O", "three", "-r", "0-999"]), dir);
+    assert_done("ok_quiet", &daemon.dfget([url.as_str(), "-O", "four", "-q"]), dir);
+    let json = daemon.dfget([url.as_str(), "-O", "five", "--json"]);
+    let last = Done { stdout: json.text().lines().last().unwrap().as_bytes().to_vec(), ..json };
+    assert_done("ok_json_receipt", &last, dir);
+    assert_done("ok_stat", &daemon.dfget(["stat", &url]), dir);
+    assert_done("ok_ls", &daemon.dfget(["ls"]), dir);
+    assert_done("ok_tasks", &daemon.dfget(["tasks"]), dir);
+    assert_done("ok_peers", &daemon.dfget(["peers"]), dir);
+    assert_done("ok_pin", &daemon.dfget(["pin", &url]), dir);
+    assert_done("ok_unpin", &daemon.dfget(["unpin", &url]), dir);
+    assert_done("ok_rm", &daemon.dfget(["rm", &url]), dir);
+    assert_done("ok_preheat", &daemon.dfget(["preheat", &url]), dir);
+}
+
+/// One of each kind that a user can meet.
+#[test]
+fn error_classes() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(1, 100_000));
+    let dir = tempfile::tempdir().unwrap();
+    let fails = |name: &str, args: &[&str]| assert_done(name, &run(dfget(dir.path()).args(args)), dir.path());
+    fails("error_usage", &["--no-such-option"]);
+    fails("error_invalid_input", &[&url, "-H", "no colon"]);
+    fails("error_misspelt", &["tsaks"]);
+    fails("error_config", &[&url, "-e", "unix:none.sock"]);
+    fails("error_no_daemon", &["ls"]);
+    fails("error_io", &[&url, "-O", "none/file"]);
+    std::fs::write(dir.path().join("there"), "").unwrap();
+    fails("error_exists", &[&url, "-O", "there"]);
+    fails("error_not_found", &[&origin.origin.url("/none"), "-O", "a"]);
+    let forbidden = origin.set("/forbidden", Resource::seeded(1, 1000).fail_first(1000, 403, None));
+    fails("error_forbidden", &[&forbidden]);
+    let wrong = "crc32c:00000000";
+    fails("error_digest_mismatch", &[&url, "-O", "b", "--digest", wrong]);
+    let stalled = origin.set("/stalled", Resource::seeded(1, 9 << 20).stall_after(0, 100));
+    fails("error_timeout", &[&stalled, "--timeout", "1s"]);
+    let token = Daemon::with_role("peer").start().token("peer");
+    fails("error_network", &[&url, "-O", "c", "--disable-back-to-source", "--timeout", "2s", "--join", &token]);
+    let socket = UnixListener::bind(dir.path().join("s")).unwrap();
+    let daemon = std::thread::spawn(move || {
+        let (mut stream, _) = socket.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n").unwrap();
+        // Until the client has read it.
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+    });
+    fails("error_internal", &[&url, "-O", "d", "-e", "unix:s"]);
+    daemon.join().unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = dfget(dir.path());
+    let done = command.args([&url, "-O", "-"]).stdout(full).stderr(std::process::Stdio::piped()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_done("error_full", &Done { status: done.status, stdout: done.stdout, stderr }, dir.path());
+    let daemon = |name: &str, args: &[&str]| assert_done(name, &run(dfdaemon(dir.path()).args(args)), dir.path());
+    daemon("error_daemon_usage", &["--role", "boss"]);
+    std::fs::write(dir.path().join("c.toml"), "lisen = 'x'\n").unwrap();
+    daemon("error_daemon_config", &["--config", "c.toml"]);
+    daemon("error_daemon_status", &["status", "--data-dir", "none"]);
+}
