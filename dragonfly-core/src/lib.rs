@@ -42,6 +42,7 @@ mod fetch;
 pub mod net;
 pub mod node;
 pub mod peer;
+mod runtime;
 pub mod scheduler;
 pub mod seed;
 pub mod source;
