@@ -56,6 +56,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use fetch::{fetch, fetch_bytes};
 pub use node::{Node, NodeBuilder, TokenOptions};
 pub use peer::{Download, Event, Events, Exported, Peer, Proof, Reader, Receipt, Request, TaskInfo};
+pub use runtime::Runtime;
 pub use scheduler::Scheduler;
 pub use seed::Seed;
 pub use task::{Digest, Generation, TaskId};
