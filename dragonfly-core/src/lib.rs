@@ -54,11 +54,11 @@ pub mod wire;
 
 pub use error::{Error, ErrorKind, Result};
 pub use fetch::{fetch, fetch_bytes};
-pub use node::{Node, NodeBuilder, TokenOptions};
+pub use node::{Metric, MetricKind, Node, NodeBuilder, NodeEvent, NodeEvents, PeerRequest, Policy, TokenOptions};
 pub use peer::{Download, Event, Events, Exported, Peer, Proof, Reader, Receipt, Request, TaskInfo};
 pub use runtime::Runtime;
 pub use scheduler::Scheduler;
 pub use seed::Seed;
 pub use task::{Digest, Generation, TaskId};
-pub use trust::{OriginTrust, Roles, Token};
+pub use trust::{Claims, Identity, OriginTrust, Roles, Token};
 pub use wire::{Address, PeerId};

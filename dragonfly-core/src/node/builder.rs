@@ -10,7 +10,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::admission::Members;
-use super::{BUDGET_UNIT, CONTROL_PROTOCOL, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, WRITE_BUDGET_BYTES};
+use super::{
+    BUDGET_UNIT, CONTROL_PROTOCOL, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, Policy, Rules, WRITE_BUDGET_BYTES,
+};
 use crate::net::{Host, HostConfig};
 use crate::source::{Guard, Registry, Source};
 use crate::store::{FileOptions, FileStore, MemoryOptions, MemoryStore, Store};
@@ -39,6 +41,8 @@ pub struct NodeBuilder {
     guard: Guard,
     sources: Vec<Arc<dyn Source>>,
     runtime: Option<Handle>,
+    identity: Option<Identity>,
+    policy: Option<Arc<dyn Policy>>,
 }
 
 impl Default for NodeBuilder {
@@ -56,6 +60,8 @@ impl Default for NodeBuilder {
             guard: Guard::default(),
             sources: Vec::new(),
             runtime: None,
+            identity: None,
+            policy: None,
         }
     }
 }
@@ -142,6 +148,19 @@ impl NodeBuilder {
         self
     }
 
+    /// Who the node is (default: the identity in the data directory, made where there is none). Two live nodes of one
+    /// identity cannot both be reached.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// The embedder's own rules about other members (default: all members are equal).
+    pub fn policy(mut self, policy: Arc<dyn Policy>) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
     /// Starts the node: takes the data directory, loads or makes its identity, joins or founds a network, listens.
     ///
     /// # Errors
@@ -156,15 +175,18 @@ impl NodeBuilder {
         };
         let io = IoPool::start()?;
         let (dir, token, origin_trust) = (self.data_dir.clone(), self.token.clone(), self.origin_trust);
+        let own = self.identity;
         let options = FileOptions { quota: self.quota_bytes, ..FileOptions::default() };
         let memory_bytes = self.memory_bytes;
         let (store, identity, membership) =
-            io.run(move || open(dir, token.as_ref(), origin_trust, options, memory_bytes)).await??;
+            io.run(move || open(dir, own, token.as_ref(), origin_trust, options, memory_bytes)).await??;
         let (identity, membership) = (Arc::new(identity), Arc::new(membership));
+        let rules = Rules(self.policy);
+        let members = Members { membership: Arc::clone(&membership), rules: rules.clone() };
         let config = HostConfig {
             listen: self.listen.clone(),
             protocols: vec![CONTROL_PROTOCOL, LANE_PROTOCOL],
-            ..HostConfig::new(identity.secret(), Arc::new(Members(Arc::clone(&membership))))
+            ..HostConfig::new(identity.secret(), Arc::new(members))
         };
         let (host, mut incoming) = Host::start(config, &runtime)?;
         let mut queue = |protocol| {
@@ -197,6 +219,7 @@ impl NodeBuilder {
             coordinators: coordinators.unwrap_or_default(),
             upload_slots: self.upload_slots,
             listens: !self.listen.is_empty(),
+            rules,
             control: tokio::sync::Mutex::new(control),
             lanes: tokio::sync::Mutex::new(lanes),
             write_budget: Arc::new(Semaphore::new(WRITE_BUDGET_BYTES / BUDGET_UNIT)),
@@ -233,13 +256,14 @@ fn coordinators(list: &[Address], me: crate::wire::PeerId) -> Vec<Vec<Address>> 
 /// Everything that touches the disk at the start.
 fn open(
     dir: Option<PathBuf>,
+    own: Option<Identity>,
     token: Option<&Token>,
     origin_trust: OriginTrust,
     options: FileOptions,
     memory_bytes: u64,
 ) -> Result<(Arc<dyn Store>, Identity, Membership)> {
     let Some(dir) = dir else {
-        let identity = Identity::generate();
+        let identity = own.unwrap_or_else(Identity::generate);
         let options = MemoryOptions { quota: memory_bytes, ..MemoryOptions::default() };
         let membership = match token {
             Some(token) => Membership::join(&identity, token),
@@ -250,7 +274,10 @@ fn open(
     // The store's lock comes first: it tells a second process off before it can change anything.
     let store = FileStore::open(&dir, options)?;
     let config = |e: crate::trust::FileError| Error::new(ErrorKind::Config, e.to_string()).caused_by(e);
-    let identity = Identity::load_or_create(&dir).map_err(config)?;
+    let identity = match own {
+        Some(identity) => identity,
+        None => Identity::load_or_create(&dir).map_err(config)?,
+    };
     let known = Membership::load(&dir, &identity).map_err(config)?;
     let membership = match (known, token) {
         (Some(mut membership), Some(token)) => {

@@ -34,31 +34,73 @@ pub(crate) struct Metrics {
     pub(crate) tasks: Number,
 }
 
+/// A metric at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metric {
+    /// Its name, `dragonfly_` in front.
+    pub name: &'static str,
+    /// One sentence on what it counts.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub kind: MetricKind,
+    /// Its value.
+    pub value: u64,
+}
+
+/// How a [`Metric`] moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MetricKind {
+    /// It only grows, from the start of the node.
+    Counter,
+    /// It comes and goes.
+    Gauge,
+}
+
 impl Metrics {
-    /// The Prometheus text exposition format, version 0.0.4.
-    pub(crate) fn text(&self, store: Usage) -> String {
-        let mut text = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, value: u64| {
-            let _ = write!(
-                text,
-                "# HELP dragonfly_{name} {help}\n# TYPE dragonfly_{name} {kind}\ndragonfly_{name} {value}\n"
-            );
-        };
-        let counter = "counter";
-        family("origin_bytes_total", counter, "Body bytes received from origins.", self.bytes_from_origin.value());
-        family(
-            "peer_received_bytes_total",
-            counter,
-            "Proven bytes received from peers.",
-            self.bytes_from_peers.value(),
-        );
-        family("peer_sent_bytes_total", counter, "Bytes of pieces sent to peers.", self.bytes_to_peers.value());
-        let help = "Pieces from peers that did not match their hash.";
-        family("pieces_refuted_total", counter, help, self.pieces_refuted.value());
-        family("lanes", "gauge", "Open lanes to other hosts.", self.lanes.value());
-        family("tasks", "gauge", "Tasks that take part in the swarm.", self.tasks.value());
-        family("store_bytes", "gauge", "Bytes that the store uses.", store.bytes);
-        family("store_entries", "gauge", "Generations that the store holds pieces of.", store.entries as u64);
-        text
+    /// Every metric, in the order in which they are shown.
+    pub(crate) fn values(&self, store: Usage) -> Vec<Metric> {
+        use MetricKind::{Counter, Gauge};
+        let metric = |name, help, kind, value| Metric { name, help, kind, value };
+        let of = |name, help, kind, number: &Number| metric(name, help, kind, number.value());
+        vec![
+            of("dragonfly_origin_bytes_total", "Body bytes received from origins.", Counter, &self.bytes_from_origin),
+            of(
+                "dragonfly_peer_received_bytes_total",
+                "Proven bytes received from peers.",
+                Counter,
+                &self.bytes_from_peers,
+            ),
+            of("dragonfly_peer_sent_bytes_total", "Bytes of pieces sent to peers.", Counter, &self.bytes_to_peers),
+            of(
+                "dragonfly_pieces_refuted_total",
+                "Pieces from peers that did not match their hash.",
+                Counter,
+                &self.pieces_refuted,
+            ),
+            of("dragonfly_lanes", "Open lanes to other hosts.", Gauge, &self.lanes),
+            of("dragonfly_tasks", "Tasks that take part in the swarm.", Gauge, &self.tasks),
+            metric("dragonfly_store_bytes", "Bytes that the store uses.", Gauge, store.bytes),
+            metric(
+                "dragonfly_store_entries",
+                "Generations that the store holds pieces of.",
+                Gauge,
+                store.entries as u64,
+            ),
+        ]
     }
+}
+
+/// The Prometheus text exposition format, version 0.0.4.
+pub(crate) fn text(metrics: &[Metric]) -> String {
+    let mut text = String::new();
+    for Metric { name, help, kind, value } in metrics {
+        let kind = match kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+        };
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    }
+    text
 }

@@ -134,7 +134,8 @@ impl Actor {
     fn start_lane(&mut self, key: HostKey, stream: Stream, ours: bool) {
         let me = self.node.peer_id();
         let Some(host) = self.hosts.get(key) else { return };
-        let preferred = (me < host.peer) == ours;
+        let peer = host.peer;
+        let preferred = (me < peer) == ours;
         match &host.lane {
             Some(lane) if lane.ours != ours && !preferred => return,
             Some(_) => {
@@ -151,7 +152,7 @@ impl Actor {
             host.lane = Some(OpenLane { number, ours, commands, tasks: BTreeMap::new() });
         }
         let (node, registry, events) = (self.node.clone(), self.registry.clone(), self.events.clone());
-        self.node.spawn(lane::run(node, (key, number), registry, stream, queue, events));
+        self.node.spawn(lane::run(node, (key, peer, number), registry, stream, queue, events));
         self.input(Input::LaneUp { host: key });
     }
 

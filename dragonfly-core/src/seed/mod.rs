@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::node::Node;
+use crate::node::{Node, PeerRequest};
 use crate::peer::{Download, Engine, Peer, Request, resolve_trigger};
 use crate::trust::Roles;
 use crate::wire::control::TaskInfo;
@@ -92,6 +92,11 @@ async fn obey(engine: crate::peer::WeakEngine, node: Node, mut triggers: mpsc::R
                 continue;
             }
         };
+        let fetch = PeerRequest::Fetch { task: info.task, label: resolved.label() };
+        if !node.rules().admit_request(&fetch) {
+            tracing::info!(task = ?info.task, "the embedder's policy refuses what a scheduler asks for");
+            continue;
+        }
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         node.spawn(async move {
             if let Err(error) = engine.hold(resolved).await {

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::{Lane, LaneError, Pending};
-use crate::node::now_unix;
+use crate::node::{PeerRequest, now_unix};
 use crate::peer::content::{Content, keep_evidence};
 use crate::peer::event::{Event, LaneEvent};
 use crate::swarm::{Input, RequestId};
@@ -95,6 +95,10 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
             let Some(content) = task_of(lane, slot) else {
                 return lane.tell(LaneEvent::Unservable { request }).await;
             };
+            if !may_serve(lane, &content) {
+                // What is refused looks like what is not held.
+                return lane.tell(LaneEvent::Unservable { request }).await;
+            }
             let count = values.len() as u32;
             let same = values.iter().zip(first..).all(|(value, piece)| content.value(piece) == Some(*value));
             if !same {
@@ -115,6 +119,12 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
             Ok(())
         }
     }
+}
+
+/// Whether the embedder lets this neighbour have pieces of this content.
+fn may_serve(lane: &Lane, content: &Content) -> bool {
+    let label = &content.entry.described().label;
+    lane.node.rules().admit_request(&PeerRequest::Serve { peer: lane.peer, task: content.task, label })
 }
 
 fn task_of(lane: &Lane, slot: Slot) -> Option<Arc<Content>> {
