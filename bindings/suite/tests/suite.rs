@@ -274,6 +274,9 @@ fn judge(case: &Case, outcome: anyhow::Result<()>) -> Result<(), String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_case_of_the_table() -> anyhow::Result<()> {
+    // What the library logs, as RUST_LOG says.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     let world = World::start().await?;
     let (token, token_all) = world.tokens()?;
     let dir = tempfile::tempdir()?;
