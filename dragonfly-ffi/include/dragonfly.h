@@ -55,6 +55,174 @@
 #define DRAGONFLY_ABI_VERSION 65536
 
 /*
+ The kinds of error, the same in every language.
+ */
+enum dragonfly_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   No error.
+   */
+  DRAGONFLY_OK = 0,
+  /*
+   The caller withdrew, or the engine shut down first.
+   */
+  DRAGONFLY_CANCELLED = 1,
+  /*
+   The configuration or the environment does not allow it.
+   */
+  DRAGONFLY_CONFIG = 2,
+  /*
+   The content does not have the digest that the caller gave.
+   */
+  DRAGONFLY_DIGEST_MISMATCH = 3,
+  /*
+   The output exists and was not to be overwritten.
+   */
+  DRAGONFLY_EXISTS = 4,
+  /*
+   The origin, or a rule of this node, refuses.
+   */
+  DRAGONFLY_FORBIDDEN = 5,
+  /*
+   No space: disk, quota or memory budget.
+   */
+  DRAGONFLY_FULL = 6,
+  /*
+   An argument is malformed; also NULL where it must not be, and a handle that was freed.
+   */
+  DRAGONFLY_INVALID_INPUT = 7,
+  /*
+   The local file system failed.
+   */
+  DRAGONFLY_IO = 8,
+  /*
+   Peers or the scheduler could not be reached.
+   */
+  DRAGONFLY_NETWORK = 9,
+  /*
+   The origin has no such content, or the task is not held.
+   */
+  DRAGONFLY_NOT_FOUND = 10,
+  /*
+   The origin failed in another way.
+   */
+  DRAGONFLY_ORIGIN = 11,
+  /*
+   Not within the time.
+   */
+  DRAGONFLY_TIMEOUT = 12,
+  /*
+   A bug or a broken invariant; please report it.
+   */
+  DRAGONFLY_INTERNAL = 13,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dragonfly_kind dragonfly_kind;
+#else
+typedef int32_t dragonfly_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/*
+ What kind of progress it is.
+ */
+enum dragonfly_event_type
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   No event: the download has ended.
+   */
+  DRAGONFLY_EVENT_END = 0,
+  /*
+   The length is known (again, should the origin's content have changed).
+   */
+  DRAGONFLY_EVENT_DESCRIBED = 1,
+  /*
+   More bytes are held.
+   */
+  DRAGONFLY_EVENT_PROGRESS = 2,
+  /*
+   Every byte is held; digest and output remain.
+   */
+  DRAGONFLY_EVENT_COMPLETE = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dragonfly_event_type dragonfly_event_type;
+#else
+typedef int32_t dragonfly_event_type;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/*
+ How an output came under its name.
+ */
+enum dragonfly_exported
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   There was none.
+   */
+  DRAGONFLY_EXPORTED_NONE = 0,
+  /*
+   Its bytes were copied.
+   */
+  DRAGONFLY_EXPORTED_COPY = 1,
+  /*
+   It is a hard link to the store's file.
+   */
+  DRAGONFLY_EXPORTED_HARD_LINK = 2,
+  /*
+   It shares the store's blocks until either is written.
+   */
+  DRAGONFLY_EXPORTED_REFLINK = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dragonfly_exported dragonfly_exported;
+#else
+typedef int32_t dragonfly_exported;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/*
+ From where `dragonfly_reader_seek` counts.
+ */
+enum dragonfly_whence
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   From the start.
+   */
+  DRAGONFLY_SEEK_SET = 0,
+  /*
+   From where the reader is.
+   */
+  DRAGONFLY_SEEK_CUR = 1,
+  /*
+   From the end.
+   */
+  DRAGONFLY_SEEK_END = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dragonfly_whence dragonfly_whence;
+#else
+typedef int32_t dragonfly_whence;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/*
  What calls that block are withdrawn with, from another thread or a signal handler's helper. One may be given to any
  number of calls; once fired it stays so. Freed with `dragonfly_cancel_free`.
  */
@@ -182,7 +350,7 @@ typedef struct dragonfly_event {
   /*
    A `dragonfly_event_type`; programs must expect ones that this header does not name.
    */
-  int32_t type_;
+  int32_t type;
   /*
    Hosts that pieces are exchanged with.
    */
