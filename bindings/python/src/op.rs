@@ -77,7 +77,8 @@ impl Shared {
 /// An operation under way. It runs whether or not anyone waits for it.
 #[pyclass(frozen, module = "dragonfly._native")]
 pub(crate) struct Op {
-    inner: Owned<(Arc<Shared>, CancellationToken)>,
+    /// The threads go last: an operation that fails must not end those that tell of it.
+    inner: Owned<(Arc<Shared>, CancellationToken, Runtime)>,
 }
 
 /// Ends an operation whose task was dropped before it was done.
@@ -103,7 +104,7 @@ impl Op {
             // On a thread that may wait for the interpreter.
             let _ = tokio::task::spawn_blocking(move || ending.0.finish(outcome)).await;
         });
-        Self { inner: Owned::new((shared, cancel)) }
+        Self { inner: Owned::new((shared, cancel, runtime.clone())) }
     }
 }
 
@@ -113,7 +114,7 @@ impl Op {
     /// raises (Ctrl-C) withdraws from it. Raises TimeoutError after `timeout` seconds, which withdraws nothing.
     #[pyo3(signature = (timeout = None))]
     fn run<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
-        let (shared, cancel) = self.inner.get(py)?;
+        let (shared, cancel, _) = self.inner.get(py)?;
         let bound = timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
         let started = std::time::Instant::now();
         loop {
@@ -136,7 +137,7 @@ impl Op {
 
     /// Its result, once it is done; it can be taken once. Raises what went wrong.
     fn result<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let (shared, _) = self.inner.get(py)?;
+        let (shared, ..) = self.inner.get(py)?;
         let outcome = shared.lock().outcome.take();
         let missing = || Err(Error::new(ErrorKind::InvalidInput, "not done yet, or its result was taken before"));
         match outcome.unwrap_or_else(missing) {
@@ -158,7 +159,7 @@ impl Op {
 
     /// Calls `callback()` when it is done, from a thread of the library's; at once if it is done already.
     fn on_done(&self, py: Python<'_>, callback: Py<PyAny>) -> PyResult<()> {
-        let (shared, _) = self.inner.get(py)?;
+        let (shared, ..) = self.inner.get(py)?;
         {
             let mut state = shared.lock();
             if !state.done {
