@@ -67,11 +67,6 @@ impl World {
         Ok((self.first.token(TokenOptions::default())?.to_text(), self.first.token(all)?.to_text()))
     }
 
-    /// Body bytes that the origin sent in all.
-    pub fn sent(&self) -> u64 {
-        self.origin.counters().body_bytes_total()
-    }
-
     /// Ends it.
     ///
     /// # Errors

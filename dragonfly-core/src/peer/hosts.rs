@@ -206,8 +206,18 @@ impl Actor {
                 self.open_task(host, task);
             }
             LaneEvent::OpenedUnknown { task, generation } => {
-                let key = TaskKey(u32::MAX);
-                self.send(host, LaneCommand::Close { key, task, generation, opened: false });
+                let Some(key) = self.registry.find(task, generation).map(|content| content.key) else {
+                    let key = TaskKey(u32::MAX);
+                    self.send(host, LaneCommand::Close { key, task, generation, opened: false });
+                    return;
+                };
+                // It became known between the lane's look and this one, and this host may have opened it, too. The
+                // neighbour takes a close for the end of both, so both start anew.
+                let sides = self.hosts.lane(host).and_then(|lane| lane.tasks.remove(&key));
+                let opened = sides.is_some_and(|sides| sides.ours);
+                self.send(host, LaneCommand::Close { key, task, generation, opened });
+                self.input(Input::TaskClosed { host, task: key });
+                self.open_task(host, key);
             }
             LaneEvent::Closed { task, generation } => {
                 let key = self.registry.find(task, generation).map(|content| content.key);

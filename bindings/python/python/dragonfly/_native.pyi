@@ -3,6 +3,18 @@
 from collections.abc import Callable
 from typing import Any, final
 
+__all__ = [
+    "NativeDownload",
+    "NativeNode",
+    "NativePeer",
+    "NativeReader",
+    "NativeScheduler",
+    "NativeSeed",
+    "Op",
+    "__version__",
+    "node_start",
+]
+
 __version__: str
 
 @final

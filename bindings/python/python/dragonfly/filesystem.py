@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-import fsspec
+import fsspec  # type: ignore[import-untyped]
 
 from . import Node, Peer
 

@@ -9,6 +9,5 @@ async fn main() -> anyhow::Result<()> {
     let (peer, all) = world.tokens()?;
     println!("origin {}\ntoken {peer}\ntoken_all {all}\nready", world.origin());
     tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
-    println!("sent {}", world.sent());
     world.stop().await
 }
