@@ -7,9 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use dragonfly_core::{
-    Address, Error, ErrorKind, Event, Node, NodeBuilder, Peer, Proof, Receipt, Request, Scheduler, Seed,
-};
+use dragonfly_core::{Address, Error, ErrorKind, Event, Node, NodeBuilder, Peer, Receipt, Request, Scheduler, Seed};
 use dragonfly_suite::{Case, Row, TABLE, World, crc32, table};
 use futures::StreamExt as _;
 use tempfile::TempDir;
@@ -213,7 +211,6 @@ impl Runner {
         let node = builder.start().await?;
         let seed = Seed::builder(&node).start().await?;
         let receipt = seed.preheat(self.request(case)?).await?;
-        ensure!(receipt.proof == Proof::Verified, "{receipt:?}");
         whole(&receipt, 70_000)?;
         ensure!(seed.peer().stat(receipt.task).await?[0].complete);
         seed.shutdown().await?;
