@@ -1,6 +1,6 @@
 //! The one error type of the public API.
 
-use std::fmt;
+use std::{fmt, io};
 
 use crate::trust::TokenError;
 use crate::wire::InvalidName;
@@ -58,24 +58,26 @@ impl ErrorKind {
         }
     }
 
+    /// Every kind, in an order that never changes: bindings number them by it. New ones come at the end.
+    pub const ALL: &[Self] = &[
+        Self::Cancelled,
+        Self::Config,
+        Self::DigestMismatch,
+        Self::Exists,
+        Self::Forbidden,
+        Self::Full,
+        Self::InvalidInput,
+        Self::Io,
+        Self::Network,
+        Self::NotFound,
+        Self::Origin,
+        Self::Timeout,
+        Self::Internal,
+    ];
+
     /// The kind with this name, if there is one.
     pub fn from_name(name: &str) -> Option<Self> {
-        const ALL: [ErrorKind; 13] = [
-            ErrorKind::Cancelled,
-            ErrorKind::Config,
-            ErrorKind::DigestMismatch,
-            ErrorKind::Exists,
-            ErrorKind::Forbidden,
-            ErrorKind::Full,
-            ErrorKind::InvalidInput,
-            ErrorKind::Io,
-            ErrorKind::Network,
-            ErrorKind::NotFound,
-            ErrorKind::Origin,
-            ErrorKind::Timeout,
-            ErrorKind::Internal,
-        ];
-        ALL.into_iter().find(|kind| kind.name() == name)
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 }
 
@@ -126,6 +128,51 @@ impl Error {
     /// Whether the same call may succeed later.
     pub const fn is_temporary(&self) -> bool {
         self.temporary
+    }
+
+    /// The context and every cause beneath it, in one line: for people, and for languages without causes.
+    pub fn report(&self) -> String {
+        let mut text = self.context.clone();
+        let mut last = text.clone();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            // Some libraries repeat the cause in their own message.
+            let line = error.to_string();
+            if !last.ends_with(&line) {
+                text = format!("{text}: {line}");
+            }
+            last = line;
+            cause = error.source();
+        }
+        text
+    }
+
+    /// The error that a [`Reader`](crate::Reader) answered a read with. Another error of I/O is of the kind
+    /// [`Io`](ErrorKind::Io).
+    pub fn from_read(error: io::Error) -> Self {
+        error.downcast::<Self>().unwrap_or_else(|e| Self::new(ErrorKind::Io, "cannot read the content").caused_by(e))
+    }
+}
+
+/// Keeps the whole error inside: [`Error::from_read`] gets it back.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error.kind {
+            ErrorKind::DigestMismatch => io::ErrorKind::InvalidData,
+            ErrorKind::Exists => io::ErrorKind::AlreadyExists,
+            ErrorKind::Forbidden => io::ErrorKind::PermissionDenied,
+            ErrorKind::Full => io::ErrorKind::StorageFull,
+            ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
+            ErrorKind::NotFound => io::ErrorKind::NotFound,
+            ErrorKind::Timeout => io::ErrorKind::TimedOut,
+            ErrorKind::Cancelled
+            | ErrorKind::Config
+            | ErrorKind::Io
+            | ErrorKind::Network
+            | ErrorKind::Origin
+            | ErrorKind::Internal => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
     }
 }
 

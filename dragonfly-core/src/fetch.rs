@@ -41,10 +41,7 @@ pub async fn fetch_bytes(url: &str, max: usize) -> Result<Bytes> {
             return Err(Error::new(ErrorKind::Full, context));
         }
         let mut bytes = Vec::with_capacity(reader.length() as usize);
-        reader.read_to_end(&mut bytes).await.map_err(|e| match e.downcast::<Error>() {
-            Ok(error) => error,
-            Err(e) => Error::new(ErrorKind::Io, "cannot read the content").caused_by(e),
-        })?;
+        reader.read_to_end(&mut bytes).await.map_err(Error::from_read)?;
         reader.receipt().await?;
         Ok(Bytes::from(bytes))
     };

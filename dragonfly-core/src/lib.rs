@@ -12,7 +12,8 @@
 //!
 //! # Concepts
 //! A **task** is one piece of content: a URL and everything else that may change its bytes. A **generation** is one
-//! version of it, cut into **pieces**, each proven by its BLAKE3 value before it is held or served. A [`Node`] is a host as a member of a **network**; on it run engines:
+//! version of it, cut into **pieces**, each proven by its BLAKE3 value before it is held or served. A [`Node`] is a host
+//! as a member of a **network**; on it run engines:
 //!
 //! - [`Peer`] downloads, stores, and serves what it holds to its **neighbours**.
 //! - [`Seed`] is a peer that is expected to fetch from the origin, and that is preheated.
@@ -33,6 +34,53 @@
 //! # }
 //! ```
 //!
+//! # One program per engine
+//! A service that schedules, and is the seed that goes to the origin first:
+//!
+//! ```no_run
+//! # async fn example() -> dragonfly_core::Result<()> {
+//! use dragonfly_core::{Node, Request, Scheduler, Seed, TokenOptions};
+//!
+//! let node = Node::builder().data_dir("data").listen("/ip4/0.0.0.0/tcp/65001".parse()?).start().await?;
+//! let scheduler = Scheduler::builder(&node).start().await?;
+//! let seed = Seed::builder(&node).start().await?;
+//! println!("{}", node.token(TokenOptions::default())?.to_text());
+//! seed.preheat(Request::new("https://example.org/model.bin")).await?;
+//! println!("{} tasks", scheduler.snapshot().await?.tasks.len());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A peer that reads a remote file from the middle, before it is complete:
+//!
+//! ```no_run
+//! # async fn example(peer: dragonfly_core::Peer) -> dragonfly_core::Result<()> {
+//! use dragonfly_core::{Error, Request};
+//! use tokio::io::{AsyncReadExt, AsyncSeekExt};
+//!
+//! let mut reader = peer.open(Request::new("https://example.org/table.parquet")).await?;
+//! reader.seek(std::io::SeekFrom::End(-8)).await.map_err(Error::from_read)?;
+//! let mut footer = [0; 8];
+//! reader.read_exact(&mut footer).await.map_err(Error::from_read)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What an embedder brings
+//! | of one's own | with |
+//! |---|---|
+//! | tokio runtime; or none | [`NodeBuilder::runtime`]; [`Runtime`] |
+//! | identity | [`NodeBuilder::identity`] |
+//! | store directory, or memory | [`NodeBuilder::data_dir`], [`NodeBuilder::memory_bytes`] |
+//! | metrics registry | [`Node::metrics_now`] |
+//! | URL scheme | [`NodeBuilder::source`] with a [`Source`](source::Source) |
+//! | rules about members and their requests | [`NodeBuilder::policy`] with a [`Policy`] |
+//! | eyes on what happens | [`Node::events`], [`Download::events`], `tracing` |
+//!
+//! [`Error`] says what went wrong by [kind](ErrorKind), the same in every language, and whether to try again. The rooms
+//! below [`task`], [`wire`], [`swarm`], [`store`], [`trust`] and [`net`] are what the engines are made of: simulations and
+//! tools use them, programs seldom need to.
+//!
 //! # What this library does not do
 //! It installs no logger, no crypto provider and no signal handler, keeps no global state, and never ends the
 //! process. Without being told so it has no listener. It emits `tracing` events for whoever subscribes.
@@ -44,6 +92,7 @@ pub mod fuzz;
 pub mod net;
 pub mod node;
 pub mod peer;
+mod runtime;
 pub mod scheduler;
 pub mod seed;
 pub mod source;
@@ -55,12 +104,15 @@ pub mod wire;
 
 pub use error::{Error, ErrorKind, Result};
 pub use fetch::{fetch, fetch_bytes};
-pub use node::{Node, NodeBuilder, RateLimits, TokenOptions};
+pub use node::{
+    Metric, MetricKind, Node, NodeBuilder, NodeEvent, NodeEvents, PeerRequest, Policy, RateLimits, TokenOptions,
+};
 pub use peer::{
     ActiveTask, Download, Event, Events, Exported, NeighbourInfo, Peer, Proof, Reader, Receipt, Request, TaskInfo,
 };
+pub use runtime::Runtime;
 pub use scheduler::Scheduler;
 pub use seed::Seed;
 pub use task::{Digest, Generation, TaskId};
-pub use trust::{OriginTrust, Roles, Token};
+pub use trust::{Claims, Identity, OriginTrust, Roles, Token};
 pub use wire::{Address, PeerId};

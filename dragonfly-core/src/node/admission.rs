@@ -5,13 +5,16 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use super::now_unix;
+use super::{Rules, now_unix};
 use crate::net::{Admission, Admitted, Duplex, Host, Refused};
 use crate::trust::{self, Claims, Membership, Side};
 use crate::wire::PeerId;
 
 /// Lets members of one network in.
-pub(super) struct Members(pub(super) Arc<Membership>);
+pub(super) struct Members {
+    pub(super) membership: Arc<Membership>,
+    pub(super) rules: Rules,
+}
 
 /// What a connected member has proven.
 struct Proven {
@@ -29,9 +32,12 @@ impl Admission for Members {
     ) -> BoxFuture<'a, Result<Admitted, Refused>> {
         async move {
             let side = if dialer { Side::Dialer } else { Side::Listener };
-            let admitted = trust::admit(&mut io, &self.0, side, local, remote, now_unix())
+            let admitted = trust::admit(&mut io, &self.membership, side, local, remote, now_unix())
                 .await
                 .map_err(|e| Refused::new(e.to_string()))?;
+            if !self.rules.admit_peer(remote, &admitted.claims) {
+                return Err(Refused::new("the embedder's policy refuses this member"));
+            }
             let proven = Proven { claims: admitted.claims, credential: admitted.credential };
             Ok(Admitted { claims: Arc::new(proven) })
         }

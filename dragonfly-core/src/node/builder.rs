@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::admission::Members;
 use super::{
-    BUDGET_UNIT, CONTROL_PROTOCOL, Directory, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, ORIGIN_REQUESTS_MAX,
-    RateLimits, Throttles, WRITE_BUDGET_BYTES, WeakNode, descriptors,
+    BUDGET_UNIT, CONTROL_PROTOCOL, Directory, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, ORIGIN_REQUESTS_MAX, Policy,
+    RateLimits, Rules, Throttles, WRITE_BUDGET_BYTES, WeakNode, descriptors,
 };
 use crate::net::{Host, HostConfig};
 use crate::source::{Guard, Registry, Source};
@@ -58,6 +58,8 @@ pub struct NodeBuilder {
     guard: Guard,
     sources: Vec<Arc<dyn Source>>,
     runtime: Option<Handle>,
+    identity: Option<Identity>,
+    policy: Option<Arc<dyn Policy>>,
 }
 
 impl Default for NodeBuilder {
@@ -79,6 +81,8 @@ impl Default for NodeBuilder {
             guard: Guard::default(),
             sources: Vec::new(),
             runtime: None,
+            identity: None,
+            policy: None,
         }
     }
 }
@@ -191,6 +195,19 @@ impl NodeBuilder {
         self
     }
 
+    /// Who the node is (default: the identity in the data directory, made where there is none). Two live nodes of one
+    /// identity cannot both be reached.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// The embedder's own rules about other members (default: all members are equal).
+    pub fn policy(mut self, policy: Arc<dyn Policy>) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
     /// Starts the node: takes the data directory, loads or makes its identity, joins or founds a network, listens.
     ///
     /// # Errors
@@ -214,14 +231,18 @@ impl NodeBuilder {
             high_water,
             ttl: self.ttl,
         };
-        let (store, identity, membership) = io.run(move || open(dir, token.as_ref(), origin_trust, &policy)).await??;
+        let own = self.identity;
+        let (store, identity, membership) =
+            io.run(move || open(dir, own, token.as_ref(), origin_trust, &policy)).await??;
         let (identity, membership) = (Arc::new(identity), Arc::new(membership));
+        let rules = Rules(self.policy);
+        let members = Members { membership: Arc::clone(&membership), rules: rules.clone() };
         let limits = descriptors::net_limits();
         let config = HostConfig {
             listen: self.listen.clone(),
             protocols: vec![CONTROL_PROTOCOL, LANE_PROTOCOL],
             limits: limits.clone(),
-            ..HostConfig::new(identity.secret(), Arc::new(Members(Arc::clone(&membership))))
+            ..HostConfig::new(identity.secret(), Arc::new(members))
         };
         let (host, mut incoming) = Host::start(config, &runtime)?;
         let mut queue = |protocol| {
@@ -257,6 +278,7 @@ impl NodeBuilder {
             coordinators: coordinators.unwrap_or_default(),
             upload_slots: self.upload_slots,
             listens: !self.listen.is_empty(),
+            rules,
             control: tokio::sync::Mutex::new(control),
             lanes: tokio::sync::Mutex::new(lanes),
             write_budget: Arc::new(Semaphore::new(WRITE_BUDGET_BYTES / BUDGET_UNIT)),
@@ -325,12 +347,13 @@ struct StorePolicy {
 /// Everything that touches the disk at the start.
 fn open(
     dir: Option<PathBuf>,
+    own: Option<Identity>,
     token: Option<&Token>,
     origin_trust: OriginTrust,
     policy: &StorePolicy,
 ) -> Result<(Arc<dyn Store>, Identity, Membership)> {
     let Some(dir) = dir else {
-        let identity = Identity::generate();
+        let identity = own.unwrap_or_else(Identity::generate);
         let StorePolicy { memory_bytes: quota, low_water, high_water, ttl, .. } = *policy;
         let options = MemoryOptions { quota, low_water, high_water, ttl, ..MemoryOptions::default() };
         let membership = match token {
@@ -345,7 +368,10 @@ fn open(
     let options = FileOptions { quota, low_water, high_water, ttl, open_files_max, ..FileOptions::default() };
     let store = FileStore::open(&dir, options)?;
     let config = |e: crate::trust::FileError| Error::new(ErrorKind::Config, e.to_string()).caused_by(e);
-    let identity = Identity::load_or_create(&dir).map_err(config)?;
+    let identity = match own {
+        Some(identity) => identity,
+        None => Identity::load_or_create(&dir).map_err(config)?,
+    };
     let known = Membership::load(&dir, &identity).map_err(config)?;
     let membership = match (known, token) {
         (Some(mut membership), Some(token)) => {

@@ -41,84 +41,103 @@ pub(crate) struct Metrics {
     pub(crate) tasks: Number,
 }
 
+/// A metric at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metric {
+    /// Its name, `dragonfly_` in front.
+    pub name: &'static str,
+    /// One sentence on what it counts.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub kind: MetricKind,
+    /// Its value.
+    pub value: u64,
+}
+
+/// How a [`Metric`] moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MetricKind {
+    /// It only grows, from the start of the node.
+    Counter,
+    /// It comes and goes.
+    Gauge,
+}
+
 impl Metrics {
-    /// The Prometheus text exposition format, version 0.0.4.
-    pub(super) fn text(&self, bounds: &Bounds) -> String {
-        let store = &bounds.store;
-        let mut text = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, value: u64| {
-            let _ = write!(
-                text,
-                "# HELP dragonfly_{name} {help}\n# TYPE dragonfly_{name} {kind}\ndragonfly_{name} {value}\n"
-            );
-        };
-        let counter = "counter";
-        family("origin_bytes_total", counter, "Body bytes received from origins.", self.bytes_from_origin.value());
-        family(
-            "peer_received_bytes_total",
-            counter,
-            "Proven bytes received from peers.",
-            self.bytes_from_peers.value(),
-        );
-        family("peer_sent_bytes_total", counter, "Bytes of pieces sent to peers.", self.bytes_to_peers.value());
+    /// Every metric, in the order in which they are shown.
+    pub(super) fn values(&self, bounds: &Bounds) -> Vec<Metric> {
+        let mut all = Vec::new();
+        let mut add = |kind, name, help, value| all.push(Metric { name, help, kind, value });
+        let mut counter = |name, help, number: &Number| add(MetricKind::Counter, name, help, number.value());
+        counter("dragonfly_origin_bytes_total", "Body bytes received from origins.", &self.bytes_from_origin);
+        counter("dragonfly_peer_received_bytes_total", "Proven bytes received from peers.", &self.bytes_from_peers);
+        counter("dragonfly_peer_sent_bytes_total", "Bytes of pieces sent to peers.", &self.bytes_to_peers);
         let help = "Pieces from peers that did not match their hash.";
-        family("pieces_refuted_total", counter, help, self.pieces_refuted.value());
+        counter("dragonfly_pieces_refuted_total", help, &self.pieces_refuted);
         let help = "Pieces that came from a second peer although they were held by then.";
-        family("pieces_repeated_total", counter, help, self.pieces_repeated.value());
+        counter("dragonfly_pieces_repeated_total", help, &self.pieces_repeated);
         let help = "Neighbours that were shunned for a time, for what only a broken or hostile one does.";
-        family("neighbours_blamed_total", counter, help, self.neighbours_blamed.value());
+        counter("dragonfly_neighbours_blamed_total", help, &self.neighbours_blamed);
         let help = "Times that a neighbour sent too little for too long of what it was asked for.";
-        family("neighbours_stalled_total", counter, help, self.neighbours_stalled.value());
-        family("lanes", "gauge", "Open lanes to other hosts.", self.lanes.value());
-        family("members", "gauge", "Other members of the network that are known.", self.members.value());
-        family("tasks", "gauge", "Tasks that take part in the swarm.", self.tasks.value());
-        family("store_bytes", "gauge", "Bytes that the store uses.", store.bytes);
-        family("store_evicted_bytes_total", counter, "Bytes that eviction freed.", store.evicted_bytes);
-        let help = "Generations that eviction removed.";
-        family("store_evicted_entries_total", counter, help, store.evicted_entries);
-        if let Some(quota) = store.quota {
-            family("store_quota_bytes", "gauge", "Bytes that the store may use.", quota);
-        }
-        family("store_entries", "gauge", "Generations that the store holds pieces of.", store.entries as u64);
-        let help = "Generations with pieces that the index on disk does not know yet.";
-        family("store_unwritten_entries", "gauge", help, store.unwritten as u64);
-        let gauge = "gauge";
-        let (connections, connections_max) = bounds.connections;
-        family("peers_connected", gauge, "Hosts that this one is connected to.", connections as u64);
-        family("connections_limit", gauge, "Connections at the most.", connections_max as u64);
-        let (waiting, waiting_max) = bounds.write_bytes;
-        family("write_waiting_bytes", gauge, "Received bytes that wait to be written.", waiting as u64);
-        family("write_waiting_bytes_limit", gauge, "Received bytes that may wait to be written.", waiting_max as u64);
-        let (requests, requests_max) = bounds.origin_requests;
-        family("origin_requests", gauge, "Requests that are out at origins.", requests as u64);
-        family("origin_requests_limit", gauge, "Requests at origins at the most.", requests_max as u64);
+        counter("dragonfly_neighbours_stalled_total", help, &self.neighbours_stalled);
+        let mut counter = |name, help, value| add(MetricKind::Counter, name, help, value);
         let help = "Streams of peers that were dropped because too many waited.";
-        family("streams_dropped_total", counter, help, bounds.streams_dropped);
-        family("hosts_known", gauge, "Hosts that are remembered as neighbours.", self.hosts.value());
-        family("hosts_known_limit", gauge, "Hosts remembered at the most.", crate::peer::HOSTS_MAX as u64);
-        family("tasks_limit", gauge, "Tasks that take part at the most.", crate::peer::TASKS_MAX as u64);
-        let help = "Bytes requested of peers that have not arrived.";
-        family("in_flight_bytes", gauge, help, self.in_flight_bytes.value());
+        counter("dragonfly_streams_dropped_total", help, bounds.streams_dropped);
+        let store = &bounds.store;
+        counter("dragonfly_store_evicted_bytes_total", "Bytes that eviction freed.", store.evicted_bytes);
+        let help = "Generations that eviction removed.";
+        counter("dragonfly_store_evicted_entries_total", help, store.evicted_entries);
+        let mut gauge = |name, help, value| add(MetricKind::Gauge, name, help, value);
+        gauge("dragonfly_store_bytes", "Bytes that the store uses.", store.bytes);
+        let help = "Generations that the store holds pieces of.";
+        gauge("dragonfly_store_entries", help, store.entries as u64);
+        let help = "Generations with pieces that the index on disk does not know yet.";
+        gauge("dragonfly_store_unwritten_entries", help, store.unwritten as u64);
+        gauge("dragonfly_members", "Other members of the network that are known.", self.members.value());
         let swarm = crate::swarm::Config::default();
-        family("in_flight_bytes_limit", gauge, "Bytes requested of peers at the most.", swarm.in_flight_bytes_max);
-        family("lanes_limit", gauge, "Lanes at the most.", swarm.lanes_max as u64);
+        let (connections, connections_max) = bounds.connections;
+        gauge("dragonfly_peers_connected", "Hosts that this one is connected to.", connections as u64);
+        gauge("dragonfly_connections_limit", "Connections at the most.", connections_max as u64);
+        gauge("dragonfly_lanes", "Open lanes to other hosts.", self.lanes.value());
+        gauge("dragonfly_lanes_limit", "Lanes at the most.", swarm.lanes_max as u64);
+        gauge("dragonfly_tasks", "Tasks that take part in the swarm.", self.tasks.value());
+        gauge("dragonfly_tasks_limit", "Tasks that take part at the most.", crate::peer::TASKS_MAX as u64);
+        gauge("dragonfly_hosts_known", "Hosts that are remembered as neighbours.", self.hosts.value());
+        gauge("dragonfly_hosts_known_limit", "Hosts remembered at the most.", crate::peer::HOSTS_MAX as u64);
+        let help = "Bytes requested of peers that have not arrived.";
+        gauge("dragonfly_in_flight_bytes", help, self.in_flight_bytes.value());
+        let help = "Bytes requested of peers at the most.";
+        gauge("dragonfly_in_flight_bytes_limit", help, swarm.in_flight_bytes_max);
+        let (waiting, waiting_max) = bounds.write_bytes;
+        gauge("dragonfly_write_waiting_bytes", "Received bytes that wait to be written.", waiting as u64);
+        let help = "Received bytes that may wait to be written.";
+        gauge("dragonfly_write_waiting_bytes_limit", help, waiting_max as u64);
+        let (requests, requests_max) = bounds.origin_requests;
+        gauge("dragonfly_origin_requests", "Requests that are out at origins.", requests as u64);
+        gauge("dragonfly_origin_requests_limit", "Requests at origins at the most.", requests_max as u64);
         let RateLimits { upload, download, origin, task_upload, task_download, task_origin } = bounds.rates;
-        let rates = [
-            ("upload", upload),
-            ("download", download),
-            ("origin", origin),
-            ("task_upload", task_upload),
-            ("task_download", task_download),
-            ("task_origin", task_origin),
+        let limits = [
+            ("dragonfly_store_quota_bytes", "Bytes that the store may use.", store.quota),
+            ("dragonfly_upload_rate_limit_bytes", RATE_HELP, upload),
+            ("dragonfly_download_rate_limit_bytes", RATE_HELP, download),
+            ("dragonfly_origin_rate_limit_bytes", RATE_HELP, origin),
+            ("dragonfly_task_upload_rate_limit_bytes", RATE_HELP, task_upload),
+            ("dragonfly_task_download_rate_limit_bytes", RATE_HELP, task_download),
+            ("dragonfly_task_origin_rate_limit_bytes", RATE_HELP, task_origin),
         ];
-        for (name, rate) in rates {
-            if let Some(rate) = rate {
-                family(&format!("{name}_rate_limit_bytes"), gauge, "Bytes a second at the most.", rate);
+        for (name, help, limit) in limits {
+            if let Some(limit) = limit {
+                gauge(name, help, limit);
             }
         }
-        text
+        all
     }
 }
+
+/// What the rate limits are, those that are set.
+const RATE_HELP: &str = "Bytes a second at the most.";
 
 /// What a node has bounds for, and how much of it is used: used, then the bound.
 #[derive(Debug)]
@@ -129,4 +148,17 @@ pub(super) struct Bounds {
     pub(super) write_bytes: (usize, usize),
     pub(super) origin_requests: (usize, usize),
     pub(super) streams_dropped: u64,
+}
+
+/// The Prometheus text exposition format, version 0.0.4.
+pub(crate) fn text(metrics: &[Metric]) -> String {
+    let mut text = String::new();
+    for Metric { name, help, kind, value } in metrics {
+        let kind = match kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+        };
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    }
+    text
 }

@@ -12,17 +12,21 @@ mod directory;
 mod framed;
 mod io;
 mod metrics;
+mod policy;
 mod rate;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures::{Stream, StreamExt as _};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::task::JoinHandle;
 
 pub use builder::{NodeBuilder, TokenOptions};
@@ -33,10 +37,13 @@ pub(crate) use framed::{
 pub(crate) use io::IoPool;
 use metrics::Bounds;
 pub(crate) use metrics::Metrics;
+pub use metrics::{Metric, MetricKind};
+pub(crate) use policy::Rules;
+pub use policy::{PeerRequest, Policy};
 pub use rate::RateLimits;
 pub(crate) use rate::Throttles;
 
-use crate::net::{Host, Incoming};
+use crate::net::{Host, Incoming, PeerEvent};
 use crate::source::Registry;
 use crate::store::Store;
 use crate::trust::{self, Claims, Coordinators, Identity, Membership, OriginTrust, Roles, Token};
@@ -85,6 +92,7 @@ struct Inner {
     coordinators: Vec<Vec<Address>>,
     upload_slots: u16,
     listens: bool,
+    rules: Rules,
     control: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     lanes: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     write_budget: Arc<Semaphore>,
@@ -150,6 +158,11 @@ impl Node {
 
     /// Its metrics in the Prometheus text format.
     pub fn metrics_text(&self) -> String {
+        metrics::text(&self.metrics_now())
+    }
+
+    /// Its metrics as plain values at this moment, for a registry of the embedder's own.
+    pub fn metrics_now(&self) -> Vec<Metric> {
         self.0.metrics.members.set(self.directory(|directory, _| directory.len() as u64));
         let bounds = Bounds {
             store: self.0.store.usage(),
@@ -162,7 +175,7 @@ impl Node {
             origin_requests: (ORIGIN_REQUESTS_MAX - self.0.origin_slots.available_permits(), ORIGIN_REQUESTS_MAX),
             streams_dropped: self.0.host.overflowed(),
         };
-        self.0.metrics.text(&bounds)
+        self.0.metrics.values(&bounds)
     }
 
     /// How much its store holds.
@@ -179,6 +192,28 @@ impl Node {
     /// Bounds what it sends to peers, in bytes a second; `None` is no bound. Takes effect at once.
     pub fn set_upload_limit(&self, bytes_per_second: Option<u64>) {
         self.0.throttles.upload.set(bytes_per_second);
+    }
+
+    /// The members that are connected now, in no order.
+    pub fn peers(&self) -> Vec<PeerId> {
+        self.0.host.peers()
+    }
+
+    /// Members that come and go from now on. Bounded and lossy: a reader that lags far behind misses events and
+    /// should look at [`Node::peers`]. The stream ends with the node.
+    pub fn events(&self) -> NodeEvents {
+        let events = futures::stream::unfold(self.0.host.events(), |mut receiver| async move {
+            loop {
+                let event = match receiver.recv().await {
+                    Ok(PeerEvent::Up(peer)) => NodeEvent::PeerUp(peer),
+                    Ok(PeerEvent::Down(peer)) => NodeEvent::PeerDown(peer),
+                    Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                };
+                return Some((event, receiver));
+            }
+        });
+        NodeEvents { inner: events.boxed() }
     }
 
     /// Closes listeners and connections and makes the store durable. Shut down the engines on it first: what they
@@ -257,6 +292,10 @@ impl Node {
 
     pub(crate) fn upload_slots(&self) -> u16 {
         self.0.upload_slots
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.0.rules
     }
 
     pub(crate) fn acts_as_seed(&self) -> bool {
@@ -369,6 +408,35 @@ impl Node {
     pub(crate) fn jitter(&self, duration: Duration) -> Duration {
         // Sixteen random bits are as fair as jitter needs.
         duration / 2 + (duration / 2 / (1 << 16)) * (random() as u32 & 0xffff)
+    }
+}
+
+/// What happens to a [`Node`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// A member is connected.
+    PeerUp(PeerId),
+    /// The last connection to a member is gone.
+    PeerDown(PeerId),
+}
+
+/// The events of a [`Node`]: see [`Node::events`].
+pub struct NodeEvents {
+    inner: futures::stream::BoxStream<'static, NodeEvent>,
+}
+
+impl Stream for NodeEvents {
+    type Item = NodeEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<NodeEvent>> {
+        self.inner.poll_next_unpin(cx)
+    }
+}
+
+impl std::fmt::Debug for NodeEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NodeEvents")
     }
 }
 

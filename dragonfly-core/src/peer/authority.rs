@@ -14,7 +14,8 @@ use crate::wire::{Address, PeerId};
 use crate::{Error, ErrorKind, Result};
 
 /// How many messages may wait for a coordinator. A session that lags behind so far is closed and taken up anew.
-const COMMANDS_MAX: usize = 1024;
+// A host that comes back says something of each of its tasks at once, and asks for each.
+const COMMANDS_MAX: usize = 16 << 10;
 
 /// The first and the longest pause between attempts to reach a coordinator. Doubled each time, with jitter, so
 /// that a coordinator that comes back is not stormed.

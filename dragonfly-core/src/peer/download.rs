@@ -33,7 +33,9 @@ const NO_WAY: &str = "no neighbour has what is missing, and nobody was allowed t
 /// A download under way. It is a future of its [`Receipt`]; [`Download::events`] shows progress meanwhile.
 ///
 /// It runs whether or not it is polled: dropping it detaches from it, [`Download::cancel`] withdraws this caller's
-/// interest (others who fetch the same content go on). Cancel-safe: polling can stop and go on at any time.
+/// interest (others who fetch the same content go on). Cancel-safe: polling can stop and go on at any time. A clone is
+/// another handle of the same download.
+#[derive(Clone)]
 #[must_use = "a download detaches when it is dropped: await it, or nobody learns how it ended"]
 pub struct Download {
     outcome: futures::future::Shared<futures::future::BoxFuture<'static, Result<Receipt>>>,

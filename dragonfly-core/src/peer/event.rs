@@ -138,11 +138,10 @@ pub(super) enum LaneEvent {
     Cancelled {
         request: u32,
     },
-    /// The neighbour takes part no more; `void`: it did not know the task that was opened, and forgot the offer.
+    /// The neighbour takes part no more, or did not know the task.
     Closed {
         task: TaskId,
         generation: Generation,
-        void: bool,
     },
     /// A request expects values that are not ours.
     Conflicting {

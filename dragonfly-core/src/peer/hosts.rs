@@ -231,7 +231,8 @@ impl Actor {
     fn start_lane(&mut self, key: HostKey, stream: Stream, ours: bool) {
         let me = self.node.peer_id();
         let Some(host) = self.hosts.get(key) else { return };
-        let preferred = (me < host.peer) == ours;
+        let peer = host.peer;
+        let preferred = (me < peer) == ours;
         match &host.lane {
             Some(lane) if lane.ours != ours && !preferred => return,
             Some(_) => {
@@ -251,7 +252,7 @@ impl Actor {
             host.lane = Some(OpenLane { number, ours, commands, stop: stop.clone(), tasks: BTreeMap::new() });
         }
         let (node, registry, events) = (self.node.clone(), self.registry.clone(), self.events.clone());
-        self.node.spawn(lane::run(node, (key, number), registry, stream, (queue, stop), events));
+        self.node.spawn(lane::run(node, (key, peer, number), registry, stream, (queue, stop), events));
         self.input(Input::LaneUp { host: key });
     }
 
@@ -310,22 +311,26 @@ impl Actor {
                 self.open_task(host, task);
             }
             LaneEvent::OpenedUnknown { task, generation } => {
-                let key = TaskKey(u32::MAX);
-                self.send(host, LaneCommand::Close { key, task, generation, opened: false });
+                let Some(key) = self.registry.find(task, generation).map(|content| content.key) else {
+                    let key = TaskKey(u32::MAX);
+                    self.send(host, LaneCommand::Close { key, task, generation, opened: false });
+                    return;
+                };
+                // It became known between the lane's look and this one, and this host may have opened it, too. The
+                // neighbour takes a close for the end of both, so both start anew.
+                let sides = self.hosts.lane(host).and_then(|lane| lane.tasks.remove(&key));
+                let opened = sides.is_some_and(|sides| sides.ours);
+                self.send(host, LaneCommand::Close { key, task, generation, opened });
+                self.input(Input::TaskClosed { host, task: key });
+                self.open_task(host, key);
             }
-            LaneEvent::Closed { task, generation, void } => {
+            LaneEvent::Closed { task, generation } => {
                 let key = self.registry.find(task, generation).map(|content| content.key);
                 let Some(key) = key else { return };
-                let sides = self.hosts.lane(host).and_then(|lane| lane.tasks.remove(&key));
-                self.input(Input::TaskClosed { host, task: key });
-                // Its own offer may have crossed ours, which came too early: then ours is made again.
-                let theirs = sides.and_then(|sides| sides.theirs).filter(|_| void);
-                if let Some(wanted) = theirs {
-                    if let Some(lane) = self.hosts.lane(host) {
-                        lane.tasks.entry(key).or_default().theirs = Some(wanted);
-                    }
-                    self.open_task(host, key);
+                if let Some(lane) = self.hosts.lane(host) {
+                    lane.tasks.remove(&key);
                 }
+                self.input(Input::TaskClosed { host, task: key });
             }
             LaneEvent::Cancelled { request } => {
                 self.send(host, LaneCommand::StopServing { request });

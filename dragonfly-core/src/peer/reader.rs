@@ -23,7 +23,8 @@ const WINDOW_BYTES: u64 = 16 << 20;
 
 /// Proven bytes of one piece of content, from any place, before the whole is complete.
 ///
-/// Reads wait for the pieces that they need, which are fetched first. Dropping the reader withdraws its interest
+/// Reads wait for the pieces that they need, which are fetched first; [`Error::from_read`] turns the error of a read
+/// back into one of this library. Dropping the reader withdraws its interest
 /// in the content. What it yields is *attested* at least; whether the whole matches a digest that the caller gave
 /// is known at the end only: [`Reader::receipt`] says so.
 pub struct Reader {
@@ -172,7 +173,7 @@ impl AsyncRead for Reader {
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(chunk)) => self.chunk = chunk,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
             }
         }
     }

@@ -19,6 +19,13 @@ pub(crate) struct Resolved {
     pub(super) access: Option<OriginAccess>,
 }
 
+impl Resolved {
+    /// The task's URL without anything secret.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+}
+
 /// Understands a request of a local caller.
 pub(super) fn resolve(node: &Node, request: &Request) -> Result<Resolved> {
     let membership = node.membership();

@@ -23,7 +23,8 @@ use crate::{Error, ErrorKind, Result};
 const INBOX_MAX: usize = 4096;
 
 /// How many messages may wait for one member. Who lags behind so far is cut off and comes back.
-const OUTBOX_MAX: usize = 512;
+// A member that joins thousands of tasks at once is answered several times for each.
+const OUTBOX_MAX: usize = 16 << 10;
 
 /// How many queued messages are taken before the core's actions are carried out.
 const BATCH_MAX: usize = 256;

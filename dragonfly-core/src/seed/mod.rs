@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::node::Node;
+use crate::node::{Node, PeerRequest};
 use crate::peer::{Download, Engine, Peer, Request, resolve_trigger};
 use crate::trust::Roles;
 use crate::wire::control::TaskInfo;
@@ -93,6 +93,11 @@ async fn obey(engine: crate::peer::WeakEngine, mut triggers: mpsc::Receiver<Task
                 continue;
             }
         };
+        let fetch = PeerRequest::Fetch { task: info.task, label: resolved.label() };
+        if !engine.node().rules().admit_request(&fetch) {
+            tracing::info!(task = ?info.task, "the embedder's policy refuses what a scheduler asks for");
+            continue;
+        }
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let node = engine.node().clone();
         node.spawn(async move {

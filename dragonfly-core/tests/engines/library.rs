@@ -1,9 +1,13 @@
 //! What an embedder sees.
 
+use std::sync::Arc;
+
+use dragonfly_core::source::{self, OpenRequest, Opened, Source, SourceError};
 use dragonfly_core::task::{Algorithm, DigestHasher};
 use dragonfly_core::{Digest, ErrorKind, Event, Node, Peer, Proof, Request};
 use dragonfly_testkit::{Origin, Resource, content};
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 
 const LENGTH: u64 = 2 << 20;
 
@@ -101,4 +105,41 @@ async fn malformed_requests_are_told_what_is_wrong() {
     peer.shutdown().await.unwrap();
     assert_eq!(peer.fetch(Request::new("http://127.0.0.1:1/")).await.unwrap_err().kind(), ErrorKind::Cancelled);
     node.shutdown().await.unwrap();
+}
+
+/// An embedder's own scheme: content that it computes.
+struct Computed;
+
+impl Source for Computed {
+    fn schemes(&self) -> &[&str] {
+        &["computed"]
+    }
+
+    fn open<'a>(&'a self, request: OpenRequest) -> BoxFuture<'a, Result<Opened, SourceError>> {
+        let (start, end) = request.range.map_or((0, LENGTH), |range| (range.start, range.end.min(LENGTH)));
+        let body = content::bytes(9, start, (end - start) as usize);
+        let opened = Opened::Content(source::Content {
+            length: Some(LENGTH),
+            offset: start,
+            body_length: Some(end - start),
+            validator: request.expect,
+            ranges: true,
+            fresh: None,
+            private: false,
+            body: futures::stream::once(async move { Ok(body) }).boxed(),
+        });
+        async move { Ok(opened) }.boxed()
+    }
+}
+
+/// A program without a runtime, with a scheme of its own.
+#[test]
+fn an_embedder_brings_a_source_and_no_runtime() {
+    let runtime = dragonfly_core::Runtime::new(2).unwrap();
+    let node = runtime.block_on(Node::builder().source(Arc::new(Computed)).start()).unwrap();
+    let peer = runtime.block_on(Peer::builder(&node).start()).unwrap();
+    let receipt = runtime.block_on(peer.fetch(Request::new("computed://anything/at/all"))).unwrap();
+    assert_eq!((receipt.length, receipt.blake3.bytes()), (LENGTH, &content::blake3(9, LENGTH)[..]));
+    runtime.block_on(peer.shutdown()).unwrap();
+    runtime.block_on(node.shutdown()).unwrap();
 }

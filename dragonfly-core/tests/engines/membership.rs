@@ -1,5 +1,11 @@
-use dragonfly_core::{ErrorKind, Node, Peer, Request, Roles, Scheduler, Seed, Token};
+use std::sync::{Arc, Mutex};
+
+use dragonfly_core::{
+    Claims, ErrorKind, Identity, Metric, MetricKind, Node, NodeEvent, Peer, PeerId, PeerRequest, Policy, Request,
+    Roles, Scheduler, Seed, Token,
+};
 use dragonfly_testkit::Resource;
+use futures::StreamExt as _;
 
 use crate::harness::{Network, SEED, all_roles, loopback};
 
@@ -80,4 +86,71 @@ async fn a_data_directory_has_one_user() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(format!("{error:?}").contains(&dir.path().display().to_string()), "{error:?}");
     node.shutdown().await.unwrap();
+}
+
+/// An embedder's policy: which members may connect, and which tasks they are served.
+struct Picky {
+    refused: Mutex<Option<PeerId>>,
+    hidden: &'static str,
+}
+
+impl Policy for Picky {
+    fn admit_peer(&self, peer: PeerId, claims: &Claims) -> bool {
+        assert!(claims.roles.contains(Roles::PEER));
+        *self.refused.lock().unwrap() != Some(peer)
+    }
+
+    fn admit_request(&self, request: &PeerRequest<'_>) -> bool {
+        let (PeerRequest::Serve { label, .. } | PeerRequest::Fetch { label, .. }) = request else { return true };
+        !label.contains(self.hidden)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_embedder_decides_whom_to_serve_and_what() {
+    let network = Network::start(1, true).await;
+    let open = network.serve("/open", Resource::seeded(SEED, LENGTH));
+    let hidden = network.serve("/hidden", Resource::seeded(SEED, LENGTH));
+    let policy = Arc::new(Picky { refused: Mutex::default(), hidden: "/hidden" });
+    let node = network
+        .builder(7, &network.token(), loopback())
+        .identity(Identity::generate())
+        .policy(Arc::clone(&policy) as Arc<dyn Policy>)
+        .start()
+        .await
+        .unwrap();
+    let mut events = node.events();
+    let peer = Peer::builder(&node).start().await.unwrap();
+    for url in [&open, &hidden] {
+        assert_eq!(peer.fetch(Request::new(url)).await.unwrap().length, LENGTH);
+    }
+    assert!(matches!(events.next().await, Some(NodeEvent::PeerUp(_))));
+    assert!(!node.peers().is_empty());
+    // What is not served comes from elsewhere, although this host was asked for it.
+    let other = &network.peers[0].peer;
+    assert_eq!(other.fetch(Request::new(&hidden)).await.unwrap().bytes_from_peers, LENGTH);
+    let sent = |metric: &Metric| metric.name == "dragonfly_peer_sent_bytes_total";
+    let sent = node.metrics_now().into_iter().find(sent).unwrap();
+    assert_eq!((sent.value, sent.kind), (0, MetricKind::Counter));
+    assert!(node.metrics_text().contains(&format!("{} 0\n", sent.name)));
+
+    // A member that is refused cannot connect, although its credential is good: it is left with the origin.
+    let refused = Identity::generate();
+    *policy.refused.lock().unwrap() = Some(refused.peer_id());
+    let stranger = network
+        .builder(8, &network.token(), loopback())
+        .identity(refused)
+        .bootstrap(node.listeners()[0].clone())
+        .start()
+        .await
+        .unwrap();
+    let alone = Peer::builder(&stranger).start().await.unwrap();
+    assert_eq!(alone.fetch(Request::new(&open)).await.unwrap().bytes_from_origin, LENGTH);
+    assert!(!node.peers().contains(&stranger.peer_id()));
+
+    alone.shutdown().await.unwrap();
+    stranger.shutdown().await.unwrap();
+    peer.shutdown().await.unwrap();
+    node.shutdown().await.unwrap();
+    network.stop().await;
 }

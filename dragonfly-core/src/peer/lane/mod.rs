@@ -21,6 +21,7 @@ use super::event::{Event, LaneEvent};
 use crate::node::Node;
 use crate::swarm::{HostKey, TaskKey};
 use crate::task::{Generation, PieceHash, PieceHasher, PieceIndex, TaskId};
+use crate::wire::PeerId;
 use crate::wire::lane::{RejectReason, Run, Slot};
 
 /// How many commands may wait for a lane. The core keeps far fewer in flight for each neighbour; a lane that lags
@@ -123,6 +124,7 @@ struct Shared {
 struct Lane {
     node: Node,
     host: HostKey,
+    peer: PeerId,
     number: LaneNumber,
     registry: Registry,
     events: mpsc::Sender<Event>,
@@ -171,14 +173,14 @@ impl Lane {
 /// Its end is told as [`LaneEvent::Down`].
 pub(super) async fn run(
     node: Node,
-    (host, number): (HostKey, LaneNumber),
+    (host, peer, number): (HostKey, PeerId, LaneNumber),
     registry: Registry,
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     (commands, stop): (mpsc::Receiver<LaneCommand>, CancellationToken),
     events: mpsc::Sender<Event>,
 ) {
     let (input, output) = tokio::io::split(stream);
-    let lane = Lane { node, host, number, registry, events, shared: Mutex::default() };
+    let lane = Lane { node, host, peer, number, registry, events, shared: Mutex::default() };
     let ended = tokio::select! {
         ended = reader::run(&lane, input) => ended,
         ended = writer::run(&lane, output, commands) => ended,

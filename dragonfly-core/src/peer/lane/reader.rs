@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncRead;
 
 use super::{Lane, LaneError, Pending};
-use crate::node::{now_unix, read_frame};
+use crate::node::{PeerRequest, now_unix, read_frame};
 use crate::peer::content::{Content, keep_evidence};
 use crate::peer::event::{Event, LaneEvent};
 use crate::swarm::{Input, RequestId};
@@ -67,7 +67,7 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
             if let Some(slot) = slot {
                 lane.shared().theirs.remove(&slot);
             }
-            lane.tell(LaneEvent::Closed { task, generation, void: slot.is_none() }).await
+            lane.tell(LaneEvent::Closed { task, generation }).await
         }
         Message::Evidence { slot, items } => match task_of(lane, slot) {
             None => Ok(()),
@@ -97,6 +97,10 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
             let Some(content) = task_of(lane, slot) else {
                 return lane.tell(LaneEvent::Unservable { request }).await;
             };
+            if !may_serve(lane, &content) {
+                // What is refused looks like what is not held.
+                return lane.tell(LaneEvent::Unservable { request }).await;
+            }
             let count = values.len() as u32;
             let same = values.iter().zip(first..).all(|(value, piece)| content.value(piece) == Some(*value));
             if !same {
@@ -117,6 +121,12 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
             Ok(())
         }
     }
+}
+
+/// Whether the embedder lets this neighbour have pieces of this content.
+fn may_serve(lane: &Lane, content: &Content) -> bool {
+    let label = &content.entry.described().label;
+    lane.node.rules().admit_request(&PeerRequest::Serve { peer: lane.peer, task: content.task, label })
 }
 
 fn task_of(lane: &Lane, slot: Slot) -> Option<Arc<Content>> {

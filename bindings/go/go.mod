@@ -1,0 +1,3 @@
+module dragonfly/bindings/go
+
+go 1.24

@@ -1,0 +1,6 @@
+//go:build dragonfly_static
+
+package dragonfly
+
+// #cgo pkg-config: dragonfly-static
+import "C"

@@ -1,0 +1,111 @@
+"""Dragonfly behind fsspec: `dragonfly+https://host/path` is read through a peer of this process, so that libraries which
+read through fsspec need not know of it. Options of the node go into `storage_options`, those of a request into
+`request`."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import fsspec  # type: ignore[import-untyped]
+
+from . import Node, Peer
+
+#: What is read ahead of a caller that reads little.
+_BUFFER = 1 << 20
+
+
+class DragonflyFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """Files of HTTP origins, read only. One node and peer for each set of options, per process."""
+
+    protocol = ("dragonfly+https", "dragonfly+http", "dragonfly")
+    root_marker = ""
+
+    def __init__(self, *args: Any, request: Mapping[str, Any] | None = None, **options: Any) -> None:
+        known = ("use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache", "asynchronous", "loop")
+        general = {name: options.pop(name) for name in known if name in options}
+        super().__init__(*args, **general)
+        self._options = options
+        self._request = dict(request or {})
+        self._lock = threading.Lock()
+        self._engine: tuple[Node, Peer] | None = None
+
+    @property
+    def peer(self) -> Peer:
+        """The peer behind it, started when it is first needed."""
+        with self._lock:
+            if self._engine is None:
+                node = Node(**self._options)
+                self._engine = (node, node.peer())
+            return self._engine[1]
+
+    def close(self) -> None:
+        """Stops the peer, if it runs."""
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine[1].close()
+            engine[0].close()
+
+    @classmethod
+    def _strip_protocol(cls, path: str | list[str]) -> str | list[str]:
+        """What is fetched: the URL without `dragonfly+`; `dragonfly://` is HTTPS."""
+        if isinstance(path, list):
+            return [str(cls._strip_protocol(one)) for one in path]
+        if path.startswith("dragonfly+"):
+            return path.removeprefix("dragonfly+")
+        if path.startswith("dragonfly://"):
+            return "https://" + path.removeprefix("dragonfly://")
+        return path
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def _parent(cls, path: str) -> str:
+        return path.rsplit("/", 1)[0]
+
+    def _open_reader(self, path: str) -> Any:
+        return self.peer.open(str(self._strip_protocol(path)), **self._request)
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BufferedReader:
+        if mode != "rb":
+            raise NotImplementedError("an origin is read only")
+        return io.BufferedReader(self._open_reader(path), _BUFFER)
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Name and length. What was begun to be fetched for it is withdrawn."""
+        with self._open_reader(path) as reader:
+            return {"name": str(self._strip_protocol(path)), "size": reader.length, "type": "file"}
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        """The file itself: an origin has no listings."""
+        info = self.info(path)
+        return [info] if detail else [info["name"]]
+
+    def exists(self, path: str, **_: Any) -> bool:
+        """Whether the origin has it."""
+        try:
+            self.info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def isdir(self, path: str) -> bool:
+        """Never: an origin has no directories."""
+        return False
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        """The bytes of a file, or of a range of it; negative places count from the end."""
+        with self._open_reader(path) as reader:
+            first, last, _step = slice(start, end).indices(reader.length)
+            reader.seek(first)
+            with io.BufferedReader(reader, _BUFFER) as buffered:
+                return buffered.read(max(last - first, 0))
+
+    def get_file(self, rpath: str, lpath: Any, **_: Any) -> None:
+        """To a local file, complete and checked."""
+        self.peer.fetch(str(self._strip_protocol(rpath)), lpath, overwrite=True, **self._request)

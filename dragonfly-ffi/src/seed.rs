@@ -1,0 +1,125 @@
+//! The Seed engine.
+
+use dragonfly_core::{Runtime, Seed};
+
+use crate::args;
+use crate::boundary::{run, run_or};
+use crate::cancel::{Patience, dragonfly_cancel};
+use crate::download::{DownloadObject, dragonfly_download};
+use crate::error::{dragonfly_error, dragonfly_status};
+use crate::node::dragonfly_node;
+use crate::peer::{PeerObject, dragonfly_peer};
+use crate::request::{self, dragonfly_request};
+use crate::table::{self, handle};
+
+/// The Seed engine of a node: a peer that is expected to go to the origin, and that is preheated. Freed with
+/// `dragonfly_seed_free`.
+pub struct dragonfly_seed {
+    _private: [u8; 0],
+}
+
+/// A seed, as C holds it.
+pub struct SeedObject {
+    seed: Seed,
+    runtime: Runtime,
+}
+
+handle!(dragonfly_seed, SeedObject, "seed");
+
+/// Starts the seed of a node; before its peer, on a node that is to be both. The node's token must carry the role.
+///
+/// Any thread; blocks, for at most `timeout_ms` (negative: for as long as it takes) and until `cancel` (or NULL) is
+/// fired.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dragonfly_seed_start(
+    node: *const dragonfly_node,
+    timeout_ms: i64,
+    cancel: *const dragonfly_cancel,
+    seed: *mut *mut dragonfly_seed,
+    error: *mut *mut dragonfly_error,
+) -> dragonfly_status {
+    // SAFETY: what the caller owes for its pointers.
+    unsafe {
+        run(error, || {
+            args::wanted(seed, "seed")?;
+            let node = table::get(node)?;
+            let started = Patience::of(timeout_ms, cancel)?.wait(&node.runtime, Seed::builder(&node.node).start())?;
+            seed.write(table::insert::<dragonfly_seed>(SeedObject { seed: started, runtime: node.runtime.clone() }));
+            Ok(())
+        })
+    }
+}
+
+/// Fetches content before anyone asks for it, and keeps it to be served.
+///
+/// Any thread; does not block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dragonfly_seed_preheat(
+    seed: *const dragonfly_seed,
+    request: *const dragonfly_request,
+    download: *mut *mut dragonfly_download,
+    error: *mut *mut dragonfly_error,
+) -> dragonfly_status {
+    // SAFETY: what the caller owes for its pointers.
+    unsafe {
+        run(error, || {
+            args::wanted(download, "download")?;
+            let seed = table::get(seed)?;
+            let started = seed.seed.preheat(request::read(request)?);
+            download.write(table::insert::<dragonfly_download>(DownloadObject::of(started, seed.runtime.clone())));
+            Ok(())
+        })
+    }
+}
+
+/// The peer that it is: a handle of its own, to be freed.
+///
+/// Any thread; does not block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dragonfly_seed_peer(
+    seed: *const dragonfly_seed,
+    peer: *mut *mut dragonfly_peer,
+    error: *mut *mut dragonfly_error,
+) -> dragonfly_status {
+    // SAFETY: what the caller owes for its pointers.
+    unsafe {
+        run(error, || {
+            args::wanted(peer, "peer")?;
+            let seed = table::get(seed)?;
+            let object = PeerObject { peer: seed.seed.peer().clone(), runtime: seed.runtime.clone() };
+            peer.write(table::insert::<dragonfly_peer>(object));
+            Ok(())
+        })
+    }
+}
+
+/// Stops the engine, as `dragonfly_peer_shutdown` does.
+///
+/// Any thread; blocks, for at most `timeout_ms` (negative: for as long as it takes) and until `cancel` (or NULL) is
+/// fired.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dragonfly_seed_shutdown(
+    seed: *const dragonfly_seed,
+    timeout_ms: i64,
+    cancel: *const dragonfly_cancel,
+    error: *mut *mut dragonfly_error,
+) -> dragonfly_status {
+    // SAFETY: what the caller owes for its pointers.
+    unsafe {
+        run(error, || {
+            let seed = table::get(seed)?;
+            Patience::of(timeout_ms, cancel)?.wait(&seed.runtime, seed.seed.shutdown())
+        })
+    }
+}
+
+/// Frees the handle. NULL is fine.
+///
+/// Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
+#[unsafe(no_mangle)]
+pub extern "C" fn dragonfly_seed_free(seed: *mut dragonfly_seed) {
+    run_or((), || {
+        table::free(seed);
+        Ok(())
+    });
+}
