@@ -227,11 +227,13 @@ pub unsafe extern "C" fn dragonfly_download_watch(
 }
 
 /// Calls back. Each call is on a thread that may be blocked.
-async fn tell(watch: Watch, progress: bool, mut events: Events, outcome: Shared<BoxFuture<'static, Result<Receipt>>>) {
+async fn tell(watch: Watch, progress: bool, events: Events, outcome: Shared<BoxFuture<'static, Result<Receipt>>>) {
     let mut place = Some(watch);
-    while progress {
-        let Some(event) = events.next().await else { break };
-        let (Some(event), Some(watch)) = (dragonfly_event::of(Some(&event)), place.take()) else { continue };
+    // Without a callback for progress there is nothing to wait for but the end.
+    let mut events = if progress { events.left_stream() } else { futures::stream::empty().right_stream() };
+    while let Some(event) = events.next().await {
+        let Some(event) = dragonfly_event::of(Some(&event)) else { continue };
+        let Some(watch) = place.take() else { return };
         let called = tokio::task::spawn_blocking(move || {
             watch.event(&event);
             watch
