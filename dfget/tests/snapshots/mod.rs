@@ -1,7 +1,7 @@
 //! What the programs print, whole: help, the usual successes, and every class of error. A change shows in the diff of
 //! a file; `INSTA_UPDATE=always cargo test -p dfget snapshots` writes them anew.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -103,6 +103,8 @@ fn error_classes() {
     let socket = UnixListener::bind(dir.path().join("s")).unwrap();
     let daemon = std::thread::spawn(move || {
         let (mut stream, _) = socket.accept().unwrap();
+        // The request first: an answer before it is no answer to it.
+        stream.read_exact(&mut [0; 64]).unwrap();
         stream.write_all(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n").unwrap();
         // Until the client has read it.
         std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
