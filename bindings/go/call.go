@@ -23,6 +23,9 @@ func newCanceller(ctx context.Context) (canceller, error) {
 	if ctx.Done() == nil {
 		return canceller{stop: func() bool { return true }}, nil
 	}
+	if ctx.Err() != nil {
+		return canceller{}, &Error{Kind: Cancelled, Message: "the context had ended", cause: context.Cause(ctx)}
+	}
 	var handle *C.dragonfly_cancel
 	var failure *C.dragonfly_error
 	if err := take(ctx, C.dragonfly_cancel_new(&handle, &failure), failure); err != nil {
