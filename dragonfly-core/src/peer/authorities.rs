@@ -15,6 +15,9 @@ use crate::wire::control::{ToCoordinator, ToMember};
 /// This host's own coordinator.
 pub(super) const LOCAL: AuthorityId = AuthorityId(0);
 
+/// The coordinator of what this host keeps to itself: no other host has a session with it.
+pub(super) const PRIVATE: AuthorityId = AuthorityId(u32::MAX);
+
 #[derive(Default)]
 pub(super) struct Authorities(BTreeMap<AuthorityId, Authority>);
 
@@ -41,7 +44,7 @@ impl Authorities {
     /// The coordinator for a task: of those that are up, the one that rendezvous hashing names; this host's own
     /// once none of the others can be reached. `None`: not known yet.
     fn of(&self, task: &TaskId) -> Option<AuthorityId> {
-        let remote = || self.0.iter().filter(|(id, _)| **id != LOCAL);
+        let remote = || self.0.iter().filter(|(id, _)| !matches!(**id, LOCAL | PRIVATE));
         let best = remote().filter_map(|(id, authority)| match &authority.state {
             AuthorityState::Up { peer, .. } => Some((rendezvous_score(task, peer.public_key()), *id)),
             _ => None,
@@ -61,6 +64,9 @@ impl Actor {
         self.authorities.0.insert(LOCAL, connecting());
         let seed = self.node.acts_as_seed();
         self.node.spawn(authority::keep_local(self.node.clone(), LOCAL, stream, seed, self.events.clone()));
+        self.authorities.0.insert(PRIVATE, connecting());
+        let stream = self.private.local_session();
+        self.node.spawn(authority::keep_local(self.node.clone(), PRIVATE, stream, seed, self.events.clone()));
         for (addresses, number) in self.node.coordinators().into_iter().zip(1..) {
             let id = AuthorityId(number);
             self.authorities.0.insert(id, connecting());
@@ -109,7 +115,7 @@ impl Actor {
         };
         for id in ids {
             let Some(task) = self.tasks.get(&id) else { continue };
-            let target = if task.scope.is_local() { Some(LOCAL) } else { self.authorities.of(&id) };
+            let target = if task.scope.is_local() { Some(PRIVATE) } else { self.authorities.of(&id) };
             let Some(target) = target.filter(|target| self.authorities.is_up(*target)) else { continue };
             if task.authority == Some(target) {
                 continue;
