@@ -99,31 +99,34 @@ async fn kill(victims: Victims, moment: Moment) -> (u64, u64) {
     (sent, before)
 }
 
-/// What the dead had taken, and what was under way to them, may have to be fetched again; nothing else.
-async fn matrix(victims: Victims, spared: bool) {
+/// What the dead had taken, and what was under way to them, may have to be fetched again; nothing else. `spared`:
+/// so much, where those who fetch are not among them.
+async fn matrix(victims: Victims, spared: Option<u64>) {
     for moment in MOMENTS {
         let (sent, before) = kill(victims, moment).await;
-        let lost = if spared { 0 } else { before + REQUEST_MAX.min(RATE) };
+        let lost = spared.unwrap_or(before + REQUEST_MAX.min(RATE));
         assert!(sent <= LENGTH + lost, "{victims:?} {moment:?}: {sent} of {LENGTH}, {before} before");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_scheduler() {
-    matrix(Victims::Scheduler, true).await;
+    // The next coordinator asks the origin what is current again, with a request that takes the first 4 MiB along,
+    // and the leases that were under way, a MiB each, are granted anew in the worst case.
+    matrix(Victims::Scheduler, Some(8 << 20)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_seed() {
-    matrix(Victims::Seed, false).await;
+    matrix(Victims::Seed, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_of_the_peers() {
-    matrix(Victims::HalfThePeers, true).await;
+    matrix(Victims::HalfThePeers, Some(0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_of_equals_with_those_who_fetch() {
-    matrix(Victims::HalfOfEquals, false).await;
+    matrix(Victims::HalfOfEquals, None).await;
 }

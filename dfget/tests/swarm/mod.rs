@@ -2,6 +2,8 @@
 
 mod killed;
 mod large;
+mod options;
+mod secrets;
 
 use std::fs;
 use std::process::Stdio;

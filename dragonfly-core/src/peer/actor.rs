@@ -40,6 +40,7 @@ pub(super) struct Actor {
     pub(super) hosts: Hosts,
     pub(super) authorities: Authorities,
     pub(super) coordinator: Arc<Coordinator>,
+    pub(super) private: Coordinator,
     pub(super) leases: HashMap<(TaskKey, LeaseKey), Lease>,
     /// The number of the next generation that takes part.
     pub(super) keys: Arc<AtomicU32>,
@@ -67,6 +68,7 @@ impl Actor {
             hosts: Hosts::default(),
             authorities: Authorities::default(),
             coordinator,
+            private: Coordinator::private(&node),
             leases: HashMap::new(),
             node,
             keys: Arc::default(),

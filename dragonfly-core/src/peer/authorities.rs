@@ -22,6 +22,9 @@ use crate::wire::{Address, PeerId, bytes_of_ip};
 /// This host's own coordinator.
 pub(super) const LOCAL: AuthorityId = AuthorityId(0);
 
+/// The coordinator of what this host keeps to itself: no other host has a session with it.
+pub(super) const PRIVATE: AuthorityId = AuthorityId(u32::MAX);
+
 /// An anchor that is being reached is waited for so long before others are asked in its place.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -63,6 +66,8 @@ enum Kind {
     /// Named by another member for some task.
     Found,
     Local,
+    /// This host's own for what it keeps to itself.
+    Private,
 }
 
 enum AuthorityState {
@@ -115,7 +120,9 @@ impl Authorities {
     /// The one of these authorities that are up that suits the task best.
     fn best(&self, task: &TaskId, which: impl Fn(&Authority, bool) -> bool) -> Option<AuthorityId> {
         let up = self.all.iter().filter_map(|(id, authority)| match (&authority.state, authority.peer) {
-            (AuthorityState::Up { scheduler: Some(scheduler), .. }, Some(peer)) if which(authority, *scheduler) => {
+            (AuthorityState::Up { scheduler: Some(scheduler), .. }, Some(peer))
+                if authority.kind != Kind::Private && which(authority, *scheduler) =>
+            {
                 Some((rendezvous_score(task, peer.public_key()), *id))
             }
             _ => None,
@@ -164,6 +171,10 @@ impl Actor {
         let peer = Some(self.node.peer_id());
         self.authorities.all.insert(LOCAL, Authority { peer, kind: Kind::Local, state, _stop: None });
         self.node.spawn(authority::keep_local(self.node.clone(), LOCAL, stream, seed, self.events.clone()));
+        let state = AuthorityState::Connecting(Instant::now());
+        self.authorities.all.insert(PRIVATE, Authority { peer, kind: Kind::Private, state, _stop: None });
+        let stream = self.private.local_session();
+        self.node.spawn(authority::keep_local(self.node.clone(), PRIVATE, stream, seed, self.events.clone()));
         for addresses in self.node.coordinators() {
             self.start_authority(addresses, Kind::Anchor);
         }
@@ -269,7 +280,7 @@ impl Actor {
     pub(super) fn reassign(&mut self, id: TaskId) -> bool {
         let Some(task) = self.tasks.get(&id) else { return false };
         let next = match task.scope.is_local() {
-            true if self.authorities.is_up(LOCAL) => Next::Join(LOCAL),
+            true if self.authorities.is_up(PRIVATE) => Next::Join(PRIVATE),
             true => Next::Wait,
             false => self.authorities.next(&id, &task.meeting),
         };

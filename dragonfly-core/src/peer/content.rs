@@ -72,6 +72,11 @@ pub(crate) struct Content {
 }
 
 impl Content {
+    /// Whether other hosts may be served from it.
+    pub(super) fn is_shared(&self) -> bool {
+        !super::event::is_local(self.entry.key().class)
+    }
+
     pub(crate) fn new(
         (key, task, generation): (TaskKey, TaskId, Generation),
         entry: Arc<dyn Entry>,

@@ -118,6 +118,9 @@ impl Engine {
     /// Declares interest in a task. The interest is withdrawn when the [`Want`] is dropped.
     pub(super) async fn want(&self, request: &Request) -> Result<Want> {
         let resolved = resolve::resolve(self.node(), request)?;
+        if request.insecure {
+            tracing::warn!(url = resolved.label, "as asked, the certificate of this origin is not checked");
+        }
         self.want_resolved(resolved, request.age_max, request.stale_ok, request.priority).await
     }
 

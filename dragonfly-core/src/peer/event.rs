@@ -61,10 +61,15 @@ pub(super) struct Scope {
 impl Scope {
     /// Whether this host keeps it to itself: then it is its own coordinator, and nobody is told.
     pub(super) fn is_local(&self) -> bool {
-        use crate::task::Class;
-        // A reauthorised task may be shared once each host asks the origin for itself; until then it is not shared.
-        matches!(self.class, Class::HostLocal | Class::Reauth)
+        is_local(self.class)
     }
+}
+
+/// Whether a host keeps content of this class to itself.
+pub(super) fn is_local(class: crate::task::Class) -> bool {
+    use crate::task::Class;
+    // A reauthorised task may be shared once each host asks the origin for itself; until then it is not shared.
+    matches!(class, Class::HostLocal | Class::Reauth)
 }
 
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::actor::Actor;
-use super::authorities::LOCAL;
+use super::authorities::PRIVATE;
 use super::content::Content;
 use super::event::Event;
 use super::origin::{self, Body, Description, Fetch, OriginBody, Spooled};
@@ -164,7 +164,7 @@ impl Actor {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.scope.class = Class::HostLocal;
             task.described = None;
-            self.join(id, LOCAL);
+            self.join(id, PRIVATE);
         }
     }
 

@@ -120,19 +120,28 @@ impl Coordinator {
     /// The coordinator of `node`, started if it does not run.
     pub(crate) fn of(node: &Node) -> Arc<Self> {
         node.shared(|| {
-            let (inbox, queue) = mpsc::channel(INBOX_MAX);
-            let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
-            let (actor, ended) = (Actor::new(node.clone()), stopped.clone());
-            let running = stop.clone();
-            let accepting = accept(node.clone(), inbox.clone(), stop.clone());
-            node.spawn(async move {
-                let accepting = tokio::spawn(accepting);
-                actor.run(queue, running).await;
-                accepting.abort();
-                ended.cancel();
-            });
-            Arc::new(Self { inbox, node: node.clone(), stop: stop.clone(), stopped, _stop: stop.drop_guard() })
+            let coordinator = Self::start(node);
+            let accepting = accept(node.clone(), coordinator.inbox.clone(), coordinator.stop.clone());
+            let stop = coordinator.stop.clone();
+            node.spawn(async move { stop.run_until_cancelled(accepting).await });
+            Arc::new(coordinator)
         })
+    }
+
+    /// A coordinator that no other host ever speaks to, for what a host keeps to itself.
+    pub(crate) fn private(node: &Node) -> Self {
+        Self::start(node)
+    }
+
+    fn start(node: &Node) -> Self {
+        let (inbox, queue) = mpsc::channel(INBOX_MAX);
+        let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let (actor, running, ended) = (Actor::new(node.clone()), stop.clone(), stopped.clone());
+        node.spawn(async move {
+            actor.run(queue, running).await;
+            ended.cancel();
+        });
+        Self { inbox, node: node.clone(), stop: stop.clone(), stopped, _stop: stop.drop_guard() }
     }
 
     /// A session for an engine of the same process.

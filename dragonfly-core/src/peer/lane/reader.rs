@@ -47,6 +47,8 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
             let found = lane
                 .registry
                 .find(task, generation)
+                // Content of this host alone is as good as unknown.
+                .filter(|content| content.is_shared())
                 .filter(|content| (content.layout.length(), content.layout.piece_length()) == (length, piece_length));
             match found {
                 None => lane.tell(LaneEvent::OpenedUnknown { task, generation }).await,

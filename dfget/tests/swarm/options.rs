@@ -1,0 +1,106 @@
+//! Options that only show with an origin.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use dragonfly_testkit::{Origin, Resource, content};
+
+use super::SEED;
+use crate::harness::{Daemon, dfget, run};
+
+const LENGTH: u64 = 2 << 20;
+
+/// A fetch that takes too long ends when it was told to, through the daemon and without, and leaves nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timeout_ends_a_fetch_that_hangs() {
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(SEED, LENGTH).stall_after(100_000, u64::MAX));
+    let url = origin.url("/file");
+    let work = tokio::task::spawn_blocking(move || {
+        let daemon = Daemon::with_role("peer").start();
+        let started = Instant::now();
+        let through = daemon.dfget([url.as_str(), "-O", "output", "--timeout", "1s"]);
+        let alone = run(dfget(daemon.dir()).args([&url, "--standalone", "-O", "output", "--timeout", "1s"]));
+        for done in [through, alone] {
+            assert!(done.is_code(1) && done.stderr.contains("--timeout"), "{done:?}");
+        }
+        // Well below the 30 s after which silence of the origin is an error of its own.
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+        assert!(!daemon.dir().join("output").exists());
+    });
+    work.await.unwrap();
+}
+
+/// `-q` says nothing; a certificate that is not checked is told to who did not ask for silence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quiet_is_quiet_and_insecure_warns() {
+    let origin = Origin::builder().tls().start().await.unwrap();
+    origin.set("/file", Resource::seeded(SEED, LENGTH));
+    let url = origin.url("/file");
+    let work = tokio::task::spawn_blocking(move || {
+        let dir = tempfile::tempdir().unwrap();
+        let warned = run(dfget(dir.path()).args([&url, "--standalone", "-O", "one", "--insecure"]));
+        assert!(warned.is_code(0) && warned.stderr.contains("warning"), "{warned:?}");
+        let quiet = run(dfget(dir.path()).args([&url, "--standalone", "-O", "two", "--insecure", "-q"]));
+        assert!(quiet.is_code(0) && quiet.stderr.is_empty() && quiet.stdout.is_empty(), "{quiet:?}");
+        for name in ["one", "two"] {
+            assert_eq!(fs::read(dir.path().join(name)).unwrap(), content::bytes(SEED, 0, LENGTH as usize));
+        }
+    });
+    work.await.unwrap();
+}
+
+/// The digest is checked by the daemon over the whole: a wrong one leaves no output.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_digest_leaves_no_output() {
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(SEED, LENGTH));
+    let url = origin.url("/file");
+    let work = tokio::task::spawn_blocking(move || {
+        let daemon = Daemon::with_role("peer").start();
+        let wrong = format!("sha256:{}", "0".repeat(64));
+        let mut alone = dfget(daemon.dir());
+        alone.args([&url, "--standalone"]);
+        for mut command in [daemon.dfget_command([&url]), alone] {
+            let done = run(command.args(["-O", "output", "--digest", &wrong]));
+            assert!(done.is_code(1), "{done:?}");
+            assert!(!daemon.dir().join("output").exists());
+        }
+    });
+    work.await.unwrap();
+}
+
+/// With a token `dfget` is a member for as long as it runs: what the network holds does not come from the origin.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn standalone_with_a_token_takes_from_the_network() {
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(SEED, LENGTH));
+    let url = origin.url("/file");
+    let work = tokio::task::spawn_blocking(move || {
+        let seed = Daemon::with_role("scheduler,seed").start();
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["one", "two"] {
+            let mut command = dfget(dir.path());
+            command.env("DRAGONFLY_JOIN", seed.token("peer"));
+            let done = run(command.args([&url, "--standalone", "-O", name]));
+            assert!(done.is_code(0), "{done:?}\n{}", seed.log());
+            assert_eq!(fs::read(dir.path().join(name)).unwrap(), content::bytes(SEED, 0, LENGTH as usize));
+        }
+    });
+    work.await.unwrap();
+    assert_eq!(origin.body_bytes("/file"), LENGTH);
+}
+
+/// Roles come from the token: with a peer's a daemon is no seed, and prints no token for one.
+#[test]
+fn a_peers_token_makes_no_seed() {
+    let first = Daemon::with_role("scheduler,seed").start();
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = crate::harness::dfdaemon(dir.path());
+    command.env("DRAGONFLY_JOIN", first.token("peer"));
+    let args = ["--role", "seed", "--data-dir", "data", "--api", "none", "--listen", "/ip4/127.0.0.1/tcp/0"];
+    let refused = run(command.args(args));
+    assert!(refused.is_code(2) && refused.stderr.contains("role"), "{refused:?}");
+    let refused = run(crate::harness::dfdaemon(dir.path()).args(["token", "--data-dir", "data", "--role", "seed"]));
+    assert!(!refused.is_code(0) && refused.stdout.is_empty(), "{refused:?}");
+}

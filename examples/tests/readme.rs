@@ -1,0 +1,25 @@
+//! What README.md shows is what compiles.
+
+#![allow(clippy::unwrap_used, dead_code)]
+
+/// The lines of the README, verbatim; that they compile is the point.
+#[rustfmt::skip]
+async fn embedded() -> dragonfly_core::Result<()> {
+use dragonfly_core::{Node, Peer, Request};
+
+let node = Node::builder().start().await?;
+let peer = Peer::builder(&node).start().await?;
+let receipt = peer.fetch(Request::new("https://example.org/model.bin").output("model.bin")).await?;
+println!("{} bytes, {}", receipt.length, receipt.blake3);
+Ok(())
+}
+
+#[test]
+fn the_rust_of_the_readme_is_compiled_here() {
+    let readme = include_str!("../../README.md");
+    let blocks: Vec<&str> = readme.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        assert!(include_str!("readme.rs").contains(block), "not compiled here:\n{block}");
+    }
+}
