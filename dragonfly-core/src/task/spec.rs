@@ -7,7 +7,8 @@
 //! 2. The URL carries a signature, whether filtered away or not: [`Class::Reauth`]. The signature is no part of the
 //!    id, so each host asks the origin with its own. A parameter of the caller's own filter list counts as a
 //!    signature if its name speaks of one (`token`, `sig`, `key`, ...); a mere cache-buster does not.
-//! 3. The caller sends headers outside [`PUBLIC_HEADERS`], or the URL holds user information: [`Class::Keyed`].
+//! 3. The caller sends headers outside [`PUBLIC_HEADERS`], or the URL holds user information or a query parameter
+//!    that is a credential by its name (`access_token`, `api_key`, ...): [`Class::Keyed`].
 //! 4. Everything else is [`Class::Public`] until the origin's answer says otherwise.
 //!
 //! Private headers are in [`TaskSpec::key`] under every class: two callers with different ones never share a task.
@@ -26,6 +27,25 @@ pub const URL_BYTES_MAX: usize = 8 << 10;
 
 /// The most bytes of a tag, an application, a tenant, a validator or the name of a filtered parameter.
 pub const NAME_BYTES_MAX: usize = 256;
+
+/// Query parameters that are credentials and not signatures: whoever has the URL has the account. Such a URL is told
+/// to nobody.
+const CREDENTIALS: [&str; 14] = [
+    "access_token",
+    "accesstoken",
+    "api_key",
+    "apikey",
+    "auth_token",
+    "authtoken",
+    "bearer",
+    "client_secret",
+    "job_token",
+    "jwt",
+    "passwd",
+    "password",
+    "private_token",
+    "token",
+];
 
 /// The most names of filtered parameters: enough for every store's signature at once.
 pub const FILTERED_MAX: usize = 64;
@@ -164,7 +184,7 @@ impl TaskSpec {
         let url = Url::parse(url).map_err(|_| InvalidSpec::Url("it cannot be parsed"))?;
         let filtered = filter_of(options.filtered)?;
         let canonical = canonical(&url, &filtered)?;
-        let private = private_headers(&url, options.headers)?;
+        let private = private_of(&url, &canonical.url, options.headers)?;
         let class = match (options.insecure, private.is_empty(), canonical.presigned) {
             (true, ..) => Class::HostLocal,
             (_, false, _) if options.tenant_key.is_none() => Class::HostLocal,
@@ -259,8 +279,8 @@ fn check_filter(names: &[String]) -> Result<(), InvalidSpec> {
 }
 
 /// What of a request is private, as sorted pairs of lower-case name and trimmed value. User information is the pair
-/// `@userinfo`, a name that no header can have.
-fn private_headers(url: &Url, headers: &[(String, String)]) -> Result<Vec<(String, String)>, InvalidSpec> {
+/// `@userinfo`, a query parameter has a `?` before its name: names that no header can have.
+fn private_of(url: &Url, canonical: &str, headers: &[(String, String)]) -> Result<Vec<(String, String)>, InvalidSpec> {
     let valid = headers.len() <= HEADERS_MAX
         && headers.iter().all(|(name, value)| !name.is_empty() && name.len() + value.len() <= HEADER_BYTES_MAX);
     if !valid {
@@ -275,6 +295,12 @@ fn private_headers(url: &Url, headers: &[(String, String)]) -> Result<Vec<(Strin
         let userinfo = format!("{}:{}", url.username(), url.password().unwrap_or(""));
         private.push(("@userinfo".to_owned(), userinfo));
     }
+    // These stay in the URL, which no other host is told under this class. What is filtered is a signature.
+    let query = canonical.split_once('?').map_or("", |(_, query)| query);
+    let credentials = url::form_urlencoded::parse(query.as_bytes())
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.into_owned()))
+        .filter(|(name, _)| CREDENTIALS.contains(&name.as_str()));
+    private.extend(credentials.map(|(name, value)| (format!("?{name}"), value)));
     private.sort_unstable();
     Ok(private)
 }

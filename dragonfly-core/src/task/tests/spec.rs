@@ -26,10 +26,13 @@ fn a_class_follows_from_what_could_be_private() {
         ("https://h/a?Signature=1&Expires=2&GoogleAccessId=x", Class::Reauth),
         ("https://u:p@h/a?x-amz-signature=1", Class::Reauth),
         ("https://u:p@h/a", Class::Keyed),
+        ("https://h/a?Access_Token=1", Class::Keyed),
+        ("https://h/a?x=1&api%5Fkey=1", Class::Keyed),
+        ("https://h/a?tokens=1", Class::Public),
     ] {
         let spec = with_headers(url, &[("User-Agent", "x"), ("ACCEPT", "*/*")]);
         assert_eq!(spec.class, class, "{url}");
-        assert_eq!(spec.key.is_some(), url.contains('@'), "{url}");
+        assert_eq!(spec.key.is_some(), url.contains('@') || class == Class::Keyed, "{url}");
     }
     assert_eq!(specify("https://u:p@h/a").spec.class, Class::HostLocal, "no tenant key");
     let options = SpecOptions { insecure: true, ..Default::default() };
