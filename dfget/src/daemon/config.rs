@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use dragonfly_core::source::OriginPattern;
 use dragonfly_core::trust::{OriginTrust, Roles};
 use dragonfly_core::wire::Address;
 
@@ -125,6 +126,10 @@ pub(super) struct Serve {
     /// How many neighbours are served at a time; 0 never uploads
     #[arg(long, value_name = "COUNT", default_value_t = 8, env = "DFDAEMON_UPLOAD_SLOTS")]
     pub(super) upload_slots: u16,
+    /// An origin that may be fetched from for other members, [scheme://]host[:port], the host perhaps with *. in front
+    /// (repeatable) [default: any]
+    #[arg(long, value_name = "ORIGIN", action = ArgAction::Append, env = "DFDAEMON_ALLOW_ORIGIN", value_delimiter = ',')]
+    pub(super) allow_origin: Vec<OriginPattern>,
     /// Fetch from loopback addresses also for other members; for tests
     #[arg(long, env = "DFDAEMON_ALLOW_LOOPBACK_ORIGINS")]
     pub(super) allow_loopback_origins: bool,

@@ -37,6 +37,9 @@ pub(super) async fn start(args: &Serve, data_dir: &Path, log: LogControl) -> Res
     for address in &args.bootstrap {
         builder = builder.bootstrap(address.clone());
     }
+    for origin in &args.allow_origin {
+        builder = builder.allow_origin(origin.clone());
+    }
     if let Some(bytes) = args.quota {
         builder = builder.quota_bytes(bytes);
     }

@@ -15,7 +15,7 @@ use super::{
     RateLimits, Rules, Throttles, WRITE_BUDGET_BYTES, WeakNode, descriptors,
 };
 use crate::net::{Host, HostConfig};
-use crate::source::{Guard, Registry, Source};
+use crate::source::{Guard, OriginPattern, Registry, Source};
 use crate::store::{FileOptions, FileStore, MemoryOptions, MemoryStore, Store};
 use crate::trust::{Identity, Membership, OriginTrust, Roles, Token};
 use crate::wire::Address;
@@ -180,6 +180,13 @@ impl NodeBuilder {
     /// Whether fetches that no local caller asked for may reach origins on loopback (default: no).
     pub fn allow_loopback_origins(mut self, allow: bool) -> Self {
         self.guard.allow_loopback = allow;
+        self
+    }
+
+    /// An origin that fetches which no local caller asked for may reach, on every hop (default: any). Can be
+    /// repeated: then those alone.
+    pub fn allow_origin(mut self, origin: OriginPattern) -> Self {
+        self.guard.origins.get_or_insert_default().push(origin);
         self
     }
 

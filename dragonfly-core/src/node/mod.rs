@@ -104,7 +104,7 @@ struct Inner {
     schedules: AtomicBool,
     directory: Mutex<Directory>,
     started: Instant,
-    triggers: Mutex<Option<mpsc::Sender<TaskInfo>>>,
+    triggers: Mutex<Option<mpsc::Sender<(PeerId, TaskInfo)>>>,
     shared: Mutex<HashMap<TypeId, Weak<dyn Any + Send + Sync>>>,
     numbers: AtomicU64,
 }
@@ -302,8 +302,8 @@ impl Node {
         self.0.seed.load(Ordering::Acquire)
     }
 
-    /// From now on it acts as a seed; `triggers` gets the tasks that a scheduler wants it to fetch.
-    pub(crate) fn become_seed(&self, triggers: mpsc::Sender<TaskInfo>) {
+    /// From now on it acts as a seed; `triggers` gets the tasks that a scheduler wants it to fetch, and who that is.
+    pub(crate) fn become_seed(&self, triggers: mpsc::Sender<(PeerId, TaskInfo)>) {
         self.0.seed.store(true, Ordering::Release);
         *lock(&self.0.triggers) = Some(triggers);
     }
@@ -328,9 +328,9 @@ impl Node {
 
     /// A scheduler wants this seed to take part in a task. More than it can take are dropped: the scheduler then
     /// finds another way.
-    pub(crate) fn triggered(&self, info: TaskInfo) {
+    pub(crate) fn triggered(&self, by: PeerId, info: TaskInfo) {
         if let Some(triggers) = lock(&self.0.triggers).as_ref() {
-            let _ = triggers.try_send(info);
+            let _ = triggers.try_send((by, info));
         }
     }
 

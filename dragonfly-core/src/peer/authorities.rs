@@ -437,7 +437,11 @@ impl Actor {
             }
             ToMember::Redirect { task, to } => self.named(id, task, &to),
             ToMember::Revoked { task, lease } => self.revoked(task, lease),
-            ToMember::Trigger(info) => self.triggered(info),
+            ToMember::Trigger(info) => {
+                if let Some(by) = self.authorities.all.get(&id).and_then(|authority| authority.peer) {
+                    self.triggered(by, info);
+                }
+            }
         }
     }
 }

@@ -77,19 +77,19 @@ impl Engine {
         WeakEngine(Arc::downgrade(&self.0))
     }
 
-    /// Takes part in a task until every piece of it is held.
+    /// Takes part in a task until every piece of it is held. How many bytes this host took from the origin for it.
     ///
     /// # Errors
     /// Why it cannot be completed.
-    pub(crate) async fn hold(&self, resolved: resolve::Resolved) -> Result<()> {
+    pub(crate) async fn hold(&self, resolved: resolve::Resolved) -> Result<u64> {
         let mut want = self.want_resolved(resolved, None, false, SEED_PRIORITY).await?;
         loop {
-            let (content, _) = want.content().await?;
+            let (content, before) = want.content().await?;
             let mut state = content.watch();
             loop {
                 let now = state.borrow_and_update().clone();
                 match now {
-                    State::Complete => return Ok(()),
+                    State::Complete => return Ok(content.counts().since(before).from_origin),
                     State::Failed(error) => return Err(error),
                     State::Superseded => break,
                     State::Running(_) => {}

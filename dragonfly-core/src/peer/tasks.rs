@@ -17,6 +17,7 @@ use crate::store::{Described, Entry, EntryKey};
 use crate::swarm::{Input, TaskKey, TaskOptions};
 use crate::task::{Generation, HaveMap, Layout, TaskId};
 use crate::trust::{Coordinators, EvidenceVerifier};
+use crate::wire::PeerId;
 use crate::wire::codec;
 use crate::wire::control::{Current, Failure, Granted, Held, Join, Neighbour, TaskInfo, ToCoordinator};
 use crate::wire::statement::Evidence;
@@ -231,8 +232,8 @@ impl Actor {
     }
 
     /// A seed is asked to take part in a task.
-    pub(super) fn triggered(&mut self, info: TaskInfo) {
-        self.node.triggered(info);
+    pub(super) fn triggered(&mut self, by: PeerId, info: TaskInfo) {
+        self.node.triggered(by, info);
     }
 
     pub(super) fn neighbours(&mut self, id: TaskId, hosts: Vec<Neighbour>) {

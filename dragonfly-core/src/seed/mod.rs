@@ -3,13 +3,18 @@
 //! It is the Peer engine of its node plus a policy: which tasks it takes part in when a scheduler asks. What a seed
 //! may reach is decided by the node's guard, as for every fetch that no local user asked for.
 
-use std::sync::Arc;
+mod quota;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, mpsc};
 
+use self::quota::Quota;
 use crate::node::{Node, PeerRequest};
 use crate::peer::{Download, Engine, Peer, Request, resolve_trigger};
 use crate::trust::Roles;
+use crate::wire::PeerId;
 use crate::wire::control::TaskInfo;
 use crate::{Error, ErrorKind, Result};
 
@@ -18,6 +23,11 @@ const TRIGGERS_MAX: usize = 256;
 
 /// How many triggered tasks are fetched at a time.
 const TASKS_MAX: usize = 64;
+
+/// Tasks and bytes that one member may have it fetch in an hour, unless the builder says otherwise: more than a
+/// fleet asks for, less than fills a link for a day.
+const QUOTA_TASKS: u64 = 10_000;
+const QUOTA_BYTES: u64 = 1 << 40;
 
 /// The Seed engine of a node. A cheap handle, as [`Peer`] is.
 #[derive(Clone, Debug)]
@@ -30,12 +40,13 @@ pub struct Seed {
 #[must_use = "a builder does nothing until it is started"]
 pub struct SeedBuilder {
     node: Node,
+    quota: (u64, u64),
 }
 
 impl Seed {
     /// A seed on `node`.
     pub fn builder(node: &Node) -> SeedBuilder {
-        SeedBuilder { node: node.clone() }
+        SeedBuilder { node: node.clone(), quota: (QUOTA_TASKS, QUOTA_BYTES) }
     }
 
     /// Fetches content before anyone asks for it, and keeps it to be served.
@@ -58,6 +69,13 @@ impl Seed {
 }
 
 impl SeedBuilder {
+    /// How many tasks, and how many bytes, each member may have it fetch in an hour (default: 10 000 and 1 TiB).
+    /// What a local caller preheats is not counted.
+    pub const fn quota(mut self, tasks: u64, bytes: u64) -> Self {
+        self.quota = (tasks, bytes);
+        self
+    }
+
     /// Starts it. On a node that is to be both, the seed is started before the peer: hosts announce what they are
     /// when the engine starts.
     ///
@@ -75,16 +93,18 @@ impl SeedBuilder {
         let (triggers, queue) = mpsc::channel(TRIGGERS_MAX);
         node.become_seed(triggers);
         let engine = Engine::of(&node);
-        node.spawn(obey(engine.downgrade(), queue));
+        let quota = Quota::new(self.quota.0, self.quota.1);
+        node.spawn(obey(engine.downgrade(), queue, quota));
         Ok(Seed { peer: Peer::of(engine) })
     }
 }
 
 /// Takes part in the tasks that schedulers name, for as long as the engine runs. It holds neither engine nor node
 /// while it waits: the node has the other end of the queue.
-async fn obey(engine: crate::peer::WeakEngine, mut triggers: mpsc::Receiver<TaskInfo>) {
+async fn obey(engine: crate::peer::WeakEngine, mut triggers: mpsc::Receiver<(PeerId, TaskInfo)>, quota: Quota) {
     let places = Arc::new(Semaphore::new(TASKS_MAX));
-    while let Some(info) = triggers.recv().await {
+    let (quota, started) = (Arc::new(Mutex::new(quota)), Instant::now());
+    while let Some((member, info)) = triggers.recv().await {
         let Some(engine) = engine.upgrade() else { return };
         let resolved = match resolve_trigger(engine.node(), &info) {
             Ok(resolved) => resolved,
@@ -98,13 +118,24 @@ async fn obey(engine: crate::peer::WeakEngine, mut triggers: mpsc::Receiver<Task
             tracing::info!(task = ?info.task, "the embedder's policy refuses what a scheduler asks for");
             continue;
         }
+        if !lock(&quota).admit(started.elapsed(), member) {
+            tracing::warn!(%member, task = ?info.task, "a member asks for more than it may have fetched in an hour");
+            continue;
+        }
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let node = engine.node().clone();
+        let (node, quota) = (engine.node().clone(), Arc::clone(&quota));
         node.spawn(async move {
-            if let Err(error) = engine.hold(resolved).await {
-                tracing::info!(task = ?info.task, error = ?error, "a triggered task was not completed");
+            match engine.hold(resolved).await {
+                Ok(from_origin) => lock(&quota).charge(started.elapsed(), member, from_origin),
+                Err(error) => {
+                    tracing::info!(task = ?info.task, error = ?error, "a triggered task was not completed");
+                }
             }
             drop(place);
         });
     }
+}
+
+fn lock(quota: &Mutex<Quota>) -> std::sync::MutexGuard<'_, Quota> {
+    quota.lock().unwrap_or_else(PoisonError::into_inner)
 }
