@@ -12,6 +12,9 @@ use clap::Parser;
 use dragonfly_core::{Node, Peer, Receipt, Request, Roles, Scheduler, Seed, TokenOptions};
 use dragonfly_testkit::{Origin, Resource};
 
+/// Below this bound it is connections and questions that take the time.
+const TELLING: Duration = Duration::from_millis(500);
+
 /// Distributes a file among peers on this machine and shows what it cost the origin.
 #[derive(Parser)]
 struct Args {
@@ -83,13 +86,13 @@ async fn main() -> anyhow::Result<()> {
     let bound = Duration::from_secs_f64(length as f64 / rate as f64);
     println!("{} peers have {} ({length} bytes, blake3:{digest})", receipts.len(), args.file.display());
     println!("origin sent {sent} bytes: {:.3} copies", sent as f64 / length.max(1) as f64);
-    println!(
-        "time {:.2} s, bound {:.2} s (the file at the origin's {} MiB/s): ratio {:.2}",
-        elapsed.as_secs_f64(),
-        bound.as_secs_f64(),
-        args.origin_rate,
-        elapsed.as_secs_f64() / bound.as_secs_f64().max(f64::MIN_POSITIVE)
-    );
+    let (took, least) = (elapsed.as_secs_f64(), bound.as_secs_f64());
+    println!("time {took:.2} s, bound {least:.2} s (the file at the origin's {} MiB/s)", args.origin_rate);
+    if bound < TELLING {
+        println!("too small for the ratio to say anything: try a larger file, or a lower --origin-rate");
+    } else {
+        println!("ratio {:.2}", took / least);
+    }
 
     for (peer, node) in &peers {
         peer.shutdown().await?;
