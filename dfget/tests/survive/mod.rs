@@ -8,8 +8,9 @@ use std::fs;
 use std::process::{Child, Stdio};
 
 use dragonfly_testkit::content;
+use tokio::runtime::Handle;
 
-use crate::harness::Daemon;
+use crate::harness::{Daemon, wait_for};
 
 const SEED: u64 = 23;
 
@@ -28,4 +29,20 @@ fn all_finish(clients: Vec<(&Daemon, Child)>, length: u64) {
         let bytes = fs::read(daemon.dir().join("output")).unwrap();
         assert_eq!(blake3::hash(&bytes).as_bytes(), &content::blake3(SEED, length));
     }
+}
+
+/// Waits until all of a network's daemons know each other: from then on any of them may go.
+fn everyone_knows_everyone(runtime: &Handle, daemons: &[&Daemon]) {
+    let known = |daemon: &Daemon| -> usize {
+        let metrics = runtime.block_on(async {
+            let mut client = daemon.client().await;
+            client.bytes(http::Method::GET, "/metrics", None).await.unwrap()
+        });
+        let metrics = String::from_utf8(metrics.to_vec()).unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("dragonfly_members "));
+        line.unwrap().parse().unwrap()
+    };
+    wait_for("everyone to know everyone", || {
+        daemons.iter().all(|daemon| known(daemon) == daemons.len() - 1).then_some(())
+    });
 }

@@ -2,8 +2,8 @@
 
 use dragonfly_testkit::{Origin, Resource};
 
-use super::{SEED, all_finish, fetch};
-use crate::harness::{Daemon, wait_for};
+use super::{SEED, all_finish, everyone_knows_everyone, fetch};
+use crate::harness::Daemon;
 
 const LENGTH: u64 = 24 << 20;
 const PEERS: usize = 8;
@@ -13,17 +13,6 @@ fn peers() -> Vec<Daemon> {
     let first = Daemon::with_role("peer").start();
     let others: Vec<Daemon> = (1..PEERS).map(|_| Daemon::with_role("peer").join(&first).start()).collect();
     std::iter::once(first).chain(others).collect()
-}
-
-/// How many other members a daemon knows.
-fn known(runtime: &tokio::runtime::Handle, daemon: &Daemon) -> usize {
-    let metrics = runtime.block_on(async {
-        let mut client = daemon.client().await;
-        client.bytes(http::Method::GET, "/metrics", None).await.unwrap()
-    });
-    let metrics = String::from_utf8(metrics.to_vec()).unwrap();
-    let line = metrics.lines().find_map(|line| line.strip_prefix("dragonfly_members "));
-    line.unwrap().parse().unwrap()
 }
 
 /// Eight cold peers with one address to meet at: the origin sends one copy, and is asked for metadata once.
@@ -53,9 +42,7 @@ async fn the_meeting_place_is_gone() {
     let runtime = tokio::runtime::Handle::current();
     let work = tokio::task::spawn_blocking(move || {
         let mut daemons = peers();
-        wait_for("everyone to know everyone", || {
-            daemons.iter().all(|daemon| known(&runtime, daemon) == PEERS - 1).then_some(())
-        });
+        everyone_knows_everyone(&runtime, &daemons.iter().collect::<Vec<_>>());
         drop(daemons.remove(0));
         let clients = daemons.iter().map(|daemon| (daemon, fetch(daemon, &url))).collect();
         all_finish(clients, LENGTH);
