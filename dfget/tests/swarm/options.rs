@@ -104,3 +104,27 @@ fn a_peers_token_makes_no_seed() {
     let refused = run(crate::harness::dfdaemon(dir.path()).args(["token", "--data-dir", "data", "--role", "seed"]));
     assert!(!refused.is_code(0) && refused.stdout.is_empty(), "{refused:?}");
 }
+
+/// A scheduler and a member that are named go before those of the token: the seed that the scheduler knows fetches.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_named_scheduler_or_member_is_turned_to() {
+    let origin = Origin::start().await.unwrap();
+    for path in ["/--scheduler", "/--bootstrap"] {
+        origin.set(path, Resource::seeded(SEED, LENGTH));
+    }
+    let urls = ["--scheduler", "--bootstrap"].map(|option| (option, origin.url(&format!("/{option}"))));
+    let work = tokio::task::spawn_blocking(move || {
+        let first = Daemon::with_role("scheduler,seed").start();
+        let other = Daemon::with_role("peer").join(&first).start();
+        for (option, url) in urls {
+            // The token names the other peer alone.
+            let daemon = Daemon::with_role("peer").join(&other).args([option, &first.ready().listen[0]]).start();
+            let done = daemon.dfget([url.as_str(), "-O", "output", "--json"]);
+            assert!(done.is_code(0), "{done:?}\n{}", daemon.log());
+            let text = done.text();
+            let receipt: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+            assert_eq!(receipt["bytes_from_peers"], LENGTH, "{option}: {receipt}");
+        }
+    });
+    work.await.unwrap();
+}
