@@ -195,7 +195,7 @@ impl Actor {
             Event::Lane { host, lane, event } => self.lane(host, lane, event),
             Event::LeaseEnded { task, lease, end, outcome } => self.lease_ended(task, lease, end, outcome),
             Event::LeaseProgress { task, lease, end } => self.lease_progress(task, lease, end),
-            Event::Reassess => self.reassess(),
+            Event::Reassess => self.reassess_due(),
             Event::SeekOver { task, number } => self.seek_over(task, number),
             Event::Spooling { task, lease } => self.spooling(task, lease),
             Event::SpoolFailed { task, error } => self.spool_failed(task, &error),

@@ -258,8 +258,14 @@ impl Actor {
         });
     }
 
+    /// The time to look again has come.
+    pub(super) fn reassess_due(&mut self) {
+        self.authorities.reassessing = false;
+        self.reassess();
+    }
+
     /// Looks which tasks belong elsewhere now, some at a time, those that somebody waits for first.
-    pub(super) fn reassess(&mut self) {
+    fn reassess(&mut self) {
         let mut ids: Vec<(bool, TaskId)> = self.tasks.iter().map(|(id, task)| (task.wants.is_empty(), *id)).collect();
         ids.sort_unstable();
         let mut moved = 0;
@@ -272,7 +278,6 @@ impl Actor {
             }
             moved += usize::from(self.reassign(id));
         }
-        self.authorities.reassessing = false;
         self.drop_idle_authorities();
     }
 
