@@ -1,8 +1,11 @@
 /* The shortest program that embeds a peer: fetch URL OUTPUT. */
 #include "example.h"
 
+#include <signal.h>
+
 int main(int argc, char **argv) {
     if (argc != 3) return fprintf(stderr, "usage: fetch URL OUTPUT\n"), 2;
+    signal(SIGPIPE, SIG_IGN);
     dragonfly_node *node = start_node(0, NULL);
     dragonfly_peer *peer = start_peer(node);
     dragonfly_request request = request_of(argv[1]);

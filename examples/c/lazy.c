@@ -1,8 +1,11 @@
 /* Reads a part of a remote file: lazy URL OFFSET LENGTH writes it to standard output. */
 #include "example.h"
 
+#include <signal.h>
+
 int main(int argc, char **argv) {
     if (argc != 4) return fprintf(stderr, "usage: lazy URL OFFSET LENGTH\n"), 2;
+    signal(SIGPIPE, SIG_IGN);
     dragonfly_node *node = start_node(0, NULL);
     dragonfly_peer *peer = start_peer(node);
     dragonfly_request request = request_of(argv[1]);

@@ -1,7 +1,10 @@
 /* A scheduler and a seed inside your own service: prints the token that others join with, ends with standard input. */
 #include "example.h"
 
+#include <signal.h>
+
 int main(void) {
+    signal(SIGPIPE, SIG_IGN);
     dragonfly_node *node = start_node(1, NULL);
     dragonfly_scheduler *scheduler = NULL;
     dragonfly_seed *seed = NULL;

@@ -85,9 +85,6 @@ pub(super) async fn text(context: &Context) -> String {
     family("dragonfly_build_info", "gauge", "The program that runs; always 1.", &[(version, 1.0)]);
     family("dragonfly_ready", "gauge", "1 while every engine serves, else 0.", &one(f64::from(context.is_ready())));
     family("dragonfly_neighbours", "gauge", "Hosts that a lane is open to.", &one(neighbours as f64));
-    if let Some(quota) = context.node.usage().quota {
-        family("dragonfly_store_quota_bytes", "gauge", "The most bytes that the store keeps.", &one(quota as f64));
-    }
     let fetches: Vec<_> =
         numbers.fetches.iter().map(|(result, n)| (format!("{{result=\"{result}\"}}"), *n as f64)).collect();
     let help = "Fetches of local clients that ended, by result: done, or the kind of the error.";
