@@ -347,8 +347,15 @@ impl Actor {
         // Too many sessions, or nowhere to find it: this host does without others.
         let named = id_of.unwrap_or(LOCAL);
         let anchor = self.authorities.all.get(&from).is_some_and(|authority| authority.kind == Kind::Anchor);
+        let hopeless = !self.authorities.is_up(named) && !self.authorities.is_pending(named);
         if let Some(task) = self.tasks.get_mut(&id) {
             let meeting = &mut task.meeting;
+            if hopeless {
+                // It does not answer here. Asked again at once, the other would name it again at once.
+                (meeting.named, meeting.lost) = (None, Some(to.peer));
+                self.reassess_after(PATIENCE);
+                return;
+            }
             // Settled: by an anchor, by the one that is named, and where this host would go round in circles.
             let settled = anchor || named == from || named == LOCAL || meeting.hops >= HOPS_MAX;
             meeting.hops = if settled { 0 } else { meeting.hops + 1 };
@@ -363,6 +370,8 @@ impl Actor {
         let found = self.authorities.all.values().filter(|authority| authority.kind == Kind::Found).count();
         let addresses = addresses_of(member).filter(|addresses| !addresses.is_empty() && found < FOUND_MAX)?;
         let addresses = addresses.into_iter().map(|address| address.with_peer(member.peer)).collect();
+        // One that neither answers nor refuses is given up after a while.
+        self.reassess_after(PATIENCE);
         Some(self.start_authority(addresses, Kind::Found))
     }
 
