@@ -184,7 +184,6 @@ impl Actor {
         tracing::trace!(?event);
         match event {
             Event::Activated { task, outcome } => self.activated(task, outcome),
-            Event::Attested { lease, content } => self.attested(lease, content),
             Event::Authority { id, event } => self.authority(id, event),
             Event::Command(command) => self.command(command),
             Event::Described { task, lease, outcome } => self.described(task, lease, outcome),

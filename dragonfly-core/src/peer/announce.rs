@@ -125,7 +125,8 @@ fn open(node: &Node, number: TaskKey, key: &EntryKey) -> Result<Option<(HeldTask
         seal: None,
     };
     let content = tasks::content_of(node, number, entry, &current, &scope)?;
-    if !content.is_complete() {
+    // What nobody vouches for (any more) is of no use to others.
+    if !content.attested_have().is_complete() {
         return Ok(None);
     }
     Ok(Some((HeldTask { info, label: described.label, scope, current, content: Arc::new(content) }, proven)))

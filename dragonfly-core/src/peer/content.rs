@@ -54,6 +54,8 @@ pub(crate) struct Content {
     pub(crate) entry: Arc<dyn Entry>,
     /// Bytes that the store held when the task started in this process.
     pub(crate) bytes_held: u64,
+    /// Whether all of it was taken from the origin before it had a name.
+    own: bool,
     pub(crate) throttles: Throttles,
     evidence: Mutex<EvidenceVerifier>,
     bytes_from_origin: AtomicU64,
@@ -96,6 +98,7 @@ impl Content {
             guard: Mutex::new(Some(entry.use_guard()?)),
             entry,
             bytes_held,
+            own: false,
             throttles,
             evidence: Mutex::new(evidence),
             bytes_from_origin: AtomicU64::new(0),
@@ -113,7 +116,28 @@ impl Content {
     pub(crate) fn taken_in(mut self) -> Self {
         self.bytes_from_origin = AtomicU64::new(self.layout.length());
         self.bytes_held = 0;
+        self.own = true;
         self
+    }
+
+    /// Whether this host took all of it from the origin at once, and may attest all of it.
+    pub(crate) const fn is_own(&self) -> bool {
+        self.own
+    }
+
+    /// What of it can be shown to others: the pieces that are held and that somebody has attested. What stays on
+    /// this host needs nobody's word.
+    pub(crate) fn attested_have(&self) -> HaveMap {
+        let have = self.entry.have();
+        if !self.is_shared() {
+            return have;
+        }
+        let mut shown = HaveMap::empty(have.pieces());
+        let evidence = self.evidence();
+        have.iter().filter(|piece| evidence.value(*piece).is_some()).for_each(|piece| {
+            shown.insert(piece);
+        });
+        shown
     }
 
     /// What proves the pieces. Held for a verification of one item at most, never across an await.
@@ -232,7 +256,13 @@ impl Content {
 
     /// Whether any of it came by way of others, whose word was taken for what it is.
     pub(crate) fn is_from_others(&self) -> bool {
-        self.bytes_from_origin.load(Ordering::Relaxed) < self.layout.length()
+        !self.is_fetched_here()
+    }
+
+    /// Whether this host fetched every byte from the origin itself.
+    pub(crate) fn is_fetched_here(&self) -> bool {
+        let Counts { from_origin, from_peers } = self.counts();
+        from_origin >= self.layout.length() && from_peers == 0 && self.bytes_held == 0
     }
 
     /// Who attested which value of each piece.

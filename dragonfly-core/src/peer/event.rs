@@ -187,11 +187,6 @@ pub(super) enum Event {
         task: TaskId,
         outcome: Result<Arc<Content>>,
     },
-    /// Content that was held whole was attested.
-    Attested {
-        lease: LeaseId,
-        content: Arc<Content>,
-    },
     Authority {
         id: AuthorityId,
         event: AuthorityEvent,

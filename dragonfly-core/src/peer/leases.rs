@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::actor::Actor;
 use super::authorities::PRIVATE;
-use super::content::Content;
 use super::event::Event;
 use super::origin::{self, Body, Description, Fetch, OriginBody, Spooled};
 use crate::source::SourceError;
@@ -87,14 +86,6 @@ impl Actor {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
-        if let Some(content) = task.unattested.take_if(|content| content.generation == grant.generation) {
-            let node = self.node.clone();
-            self.spawn_event(async move {
-                origin::attest_held(&node, &content, grant.first..grant.end, bundle).await;
-                Event::Attested { lease, content }
-            });
-            return;
-        }
         let content = task.current.and_then(|key| self.contents.get(&key));
         let Some(content) = content.filter(|content| content.generation == grant.generation) else {
             let coming = task.activating == Some(grant.generation);
@@ -204,7 +195,7 @@ impl Actor {
         held.cancel.cancel();
         let Some(content) = self.contents.get(&key) else { return };
         let task = content.task;
-        let have = content.entry.have();
+        let have = content.attested_have();
         if let Some(task) = self.tasks.get_mut(&task) {
             task.bodies.streams.remove(&lease.lease);
         }
@@ -262,17 +253,7 @@ impl Actor {
         }
     }
 
-    /// Content that was held whole is attested: it can be shown now.
-    pub(super) fn attested(&mut self, lease: LeaseId, content: Arc<Content>) {
-        let task = content.task;
-        self.enter(task, content);
-        self.tell_of(task, ToCoordinator::Done { task, lease });
-    }
-
     pub(super) fn revoked(&mut self, task: TaskId, lease: LeaseId) {
-        if let Some(content) = self.tasks.get_mut(&task).and_then(|task| task.unattested.take()) {
-            self.enter(task, content);
-        }
         let lease = LeaseKey { lease: lease.number, epoch: lease.epoch };
         let Some(key) = self.tasks.get(&task).and_then(|task| task.current) else { return };
         if let Some(held) = self.leases.remove(&(key, lease)) {

@@ -10,19 +10,19 @@ use futures::stream::{BoxStream, FuturesOrdered};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::content::{Content, keep_evidence};
+use super::attest::Signer;
+use super::content::Content;
 use super::event::Event;
 use crate::Error;
-use crate::node::{Node, now_unix};
+use crate::node::Node;
 use crate::source::{OpenRequest, Opened, OriginTrust, Registry, SourceError, SourceErrorKind};
 use crate::store::Spool;
-use crate::swarm::{Input, LeaseKey};
+use crate::swarm::LeaseKey;
 use crate::task::{
     Layout, PIECE_LENGTH_UNKNOWN, PIECES_MAX, PieceHash, PieceHasher, PieceIndex, TaskId, Validator, piece_length_for,
 };
-use crate::trust::statement::Attester;
 use crate::wire::control::{Answer, Failure, FailureKind, LeaseId};
-use crate::wire::statement::{ATTESTED_PIECES_MAX, Evidence, GrantBundle};
+use crate::wire::statement::{ATTESTED_PIECES_MAX, GrantBundle};
 
 /// How much of the content the describing request takes with it. At least one whole piece of anything below
 /// 256 GiB; what it carries beyond whole pieces would be fetched twice.
@@ -283,17 +283,59 @@ impl Fetch {
         end: &mut PieceIndex,
         attested: &mpsc::Sender<(PieceIndex, PieceHash)>,
     ) -> Result<(), Failure> {
-        let layout = self.content.layout;
+        if self.content.is_own() {
+            return self.vouch(end, attested).await;
+        }
         let lease = LeaseId { number: self.lease.lease, epoch: self.lease.epoch };
         let _slot = slot(&self.node, (self.content.task, lease, *end), &self.events).await;
-        let mut body = match body {
-            Some(body) => body,
-            None => self.open().await?,
-        };
+        match body {
+            Some(body) => self.take_run(body, self.pieces.clone(), end, attested).await,
+            None if self.splittable => {
+                for run in self.lacking() {
+                    let body = self.open(run.clone()).await?;
+                    self.take_run(body, run, end, attested).await?;
+                }
+                Ok(())
+            }
+            None => self.take_run(self.open(self.pieces.clone()).await?, self.pieces.clone(), end, attested).await,
+        }
+    }
+
+    /// All of it came from the origin before it had a name: it only has to be attested.
+    async fn vouch(
+        &self,
+        end: &mut PieceIndex,
+        attested: &mpsc::Sender<(PieceIndex, PieceHash)>,
+    ) -> Result<(), Failure> {
+        for piece in self.pieces.clone() {
+            let value = self.content.entry.value(piece).ok_or_else(|| local(&"what was taken in is gone"))?;
+            *end = piece + 1;
+            let _ = attested.send((piece, value)).await;
+        }
+        Ok(())
+    }
+
+    /// The runs of the lease that are not held yet, or held and attested by nobody: an interrupted fetch leaves
+    /// holes.
+    fn lacking(&self) -> Vec<Range<PieceIndex>> {
+        let shown = self.content.attested_have();
+        let lacking: Vec<PieceIndex> = self.pieces.clone().filter(|piece| !shown.contains(*piece)).collect();
+        lacking.chunk_by(|a, b| a + 1 == *b).map(|run| run[0]..run[run.len() - 1] + 1).collect()
+    }
+
+    /// Takes the pieces of `run` out of a body that starts with them.
+    async fn take_run(
+        &self,
+        mut body: OriginBody,
+        run: Range<PieceIndex>,
+        end: &mut PieceIndex,
+        attested: &mpsc::Sender<(PieceIndex, PieceHash)>,
+    ) -> Result<(), Failure> {
+        let layout = self.content.layout;
         let mut writes = FuturesOrdered::new();
         let mut renewed = Instant::now();
         let mut buffer = BytesMut::new();
-        for piece in self.pieces.clone() {
+        for piece in run.clone() {
             let length = layout.length_of(piece).unwrap_or(0) as usize;
             let mut hasher = PieceHasher::new(piece, layout.piece_length());
             let mut hashed = 0;
@@ -321,21 +363,16 @@ impl Fetch {
                 let written = node.io().run(move || entry.write_piece(piece, &bytes, &value)).await;
                 (piece, value, length as u64, written)
             });
-            while writes.len() >= WRITES_MAX || (piece + 1 == self.pieces.end && !writes.is_empty()) {
+            while writes.len() >= WRITES_MAX || (piece + 1 == run.end && !writes.is_empty()) {
                 let Some((piece, value, length, written)) = writes.next().await else { break };
-                let fresh = match written.map_err(|e| local(&e))? {
-                    Ok(fresh) => fresh,
-                    Err(error) => {
-                        let failure = local(&error);
-                        // Who wants it here is told before the lease is given back.
-                        let failed = Event::StoreFailed { task: self.content.key, error: error.into() };
-                        let _ = self.events.send(failed).await;
-                        return Err(failure);
-                    }
-                };
-                if fresh {
-                    self.content.count_origin(length);
+                if let Err(error) = written.map_err(|e| local(&e))? {
+                    let failure = local(&error);
+                    // Who wants it here is told before the lease is given back.
+                    let failed = Event::StoreFailed { task: self.content.key, error: error.into() };
+                    let _ = self.events.send(failed).await;
+                    return Err(failure);
                 }
+                self.content.count_origin(length);
                 *end = piece + 1;
                 let _ = attested.send((piece, value)).await;
             }
@@ -352,10 +389,10 @@ impl Fetch {
         }
     }
 
-    async fn open(&self) -> Result<OriginBody, Failure> {
+    async fn open(&self, run: Range<PieceIndex>) -> Result<OriginBody, Failure> {
         let access = self.access.as_ref().ok_or_else(|| local(&"this host may not go to the origin of this task"))?;
         let layout = self.content.layout;
-        let bytes = layout.offset(self.pieces.start)..layout.offset(self.pieces.end).min(layout.length());
+        let bytes = layout.offset(run.start)..layout.offset(run.end).min(layout.length());
         if self.splittable {
             let mut request = access.request(Some(bytes));
             request.expect = self.validator.clone();
@@ -395,75 +432,6 @@ fn local(error: &dyn std::fmt::Display) -> Failure {
     let mut text = error.to_string();
     text.truncate(text.floor_char_boundary(crate::wire::control::FAILURE_TEXT_MAX));
     Failure { kind: FailureKind::Local, temporary: false, status: None, retry_ms: None, text }
-}
-
-/// Signs for the pieces of one lease as they are stored. It never waits to fill a batch: each signature covers
-/// what gathered while the last one was made.
-struct Signer {
-    node: Node,
-    content: Arc<Content>,
-    bundle: GrantBundle,
-    attester: Attester,
-    events: mpsc::Sender<Event>,
-}
-
-impl Signer {
-    fn new(fetch: &Fetch) -> Self {
-        Self {
-            node: fetch.node.clone(),
-            content: Arc::clone(&fetch.content),
-            attester: Attester::new(&fetch.bundle.grant),
-            bundle: fetch.bundle.clone(),
-            events: fetch.events.clone(),
-        }
-    }
-
-    async fn run(mut self, mut pieces: mpsc::Receiver<(PieceIndex, PieceHash)>) {
-        let mut items = vec![Evidence::Grant(self.bundle.clone())];
-        let mut batch = Vec::with_capacity(ATTESTED_PIECES_MAX);
-        while pieces.recv_many(&mut batch, ATTESTED_PIECES_MAX).await > 0 {
-            // A lease is worked off front to back: its pieces are consecutive.
-            let first = batch[0].0;
-            let values: Vec<PieceHash> = batch.iter().map(|(_, value)| *value).collect();
-            let Some(signed) = self.attester.attest(self.node.identity(), first, &values) else { return };
-            items.push(Evidence::Attestation(signed));
-            let refused = {
-                let mut evidence = self.content.evidence();
-                items.iter().find_map(|item| evidence.accept(item, now_unix()).err())
-            };
-            if let Some(error) = refused {
-                tracing::warn!(task = ?self.content.task, %error, "this host's own attestation does not hold");
-                return;
-            }
-            keep_evidence(&self.node, &self.content, std::mem::take(&mut items)).await;
-            for (piece, _) in batch.drain(..) {
-                let input = Input::OriginStored { task: self.content.key, piece };
-                if self.events.send(Event::Input(input)).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// Signs for pieces that are held already, under the grant in `bundle`.
-pub(super) async fn attest_held(node: &Node, content: &Arc<Content>, pieces: Range<PieceIndex>, bundle: GrantBundle) {
-    let mut attester = Attester::new(&bundle.grant);
-    let mut items = vec![Evidence::Grant(bundle)];
-    let held: Vec<PieceIndex> = pieces.filter(|piece| content.entry.value(*piece).is_some()).collect();
-    for batch in held.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(ATTESTED_PIECES_MAX)) {
-        let values: Vec<PieceHash> = batch.iter().filter_map(|piece| content.entry.value(*piece)).collect();
-        items.extend(attester.attest(node.identity(), batch[0], &values).map(Evidence::Attestation));
-    }
-    {
-        let mut evidence = content.evidence();
-        for item in &items {
-            if let Err(error) = evidence.accept(item, now_unix()) {
-                tracing::warn!(task = ?content.task, %error, "this host's own attestation does not hold");
-            }
-        }
-    }
-    keep_evidence(node, content, items).await;
 }
 
 /// An error of this host's own while it worked for an origin's content.

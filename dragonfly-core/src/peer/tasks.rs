@@ -51,8 +51,6 @@ pub(super) struct Task {
     pub(super) bodies: Bodies,
     /// Grants that came before the content was open.
     pub(super) grants: Vec<Granted>,
-    /// Content that is held whole and waits to be attested.
-    pub(super) unattested: Option<Arc<Content>>,
     /// Neighbours that were named before the content was open.
     pub(super) named: Vec<Neighbour>,
     /// The order of use, for letting go of the oldest.
@@ -86,7 +84,6 @@ impl Task {
             described: None,
             bodies: Bodies::default(),
             grants: Vec::new(),
-            unattested: None,
             named: Vec::new(),
             used,
         }
@@ -208,7 +205,7 @@ impl Actor {
                 piece_length: content.layout.piece_length(),
                 validator: described.and_then(|d| d.validator.clone()),
                 splittable: described.is_some_and(|d| d.splittable),
-                eighths: eighths(&content.entry.have()),
+                eighths: eighths(&content.attested_have()),
                 live: true,
                 fetching: self.fetching(content.key),
             }
@@ -302,15 +299,6 @@ impl Actor {
             return;
         }
         task.activating = None;
-        let proven = content.layout.pieces() == 0 || content.evidence().value(0).is_some();
-        if content.is_complete() && !proven && !task.grants.is_empty() {
-            // It was taken in whole before it had a name: nobody can be shown it until it is attested.
-            task.unattested = Some(content);
-            for granted in std::mem::take(&mut task.grants) {
-                self.granted(granted);
-            }
-            return;
-        }
         self.enter(id, content);
     }
 
@@ -320,10 +308,13 @@ impl Actor {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let key = content.key;
         (task.current, task.held) = (Some(key), None);
-        let have = content.entry.have();
+        let have = content.attested_have();
+        // What is held whole already is not fetched again for the sake of others, but for what only waits to be
+        // attested here.
+        let lacking = !content.is_complete() || content.is_own();
         let options = TaskOptions {
             priority: task.wants.values().map(|want| want.priority).min().unwrap_or(7),
-            wanted: !task.wants.is_empty(),
+            wanted: lacking && !task.wants.is_empty(),
             may_lease: task.access.is_some(),
             leases_max: LEASES_PER_TASK_MAX,
             // Complete before anyone asked: each piece is given away once before any is given twice.

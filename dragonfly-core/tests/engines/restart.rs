@@ -112,7 +112,8 @@ async fn an_unfinished_download_goes_on_after_an_unclean_stop() {
     let peer = Peer::builder(&node).start().await.unwrap();
     let output = dir.path().join("output");
     let receipt = peer.fetch(Request::new(&url).output(&output)).await.unwrap();
-    assert!(receipt.bytes_held >= 2 << 20, "{receipt:?}");
+    // The last pieces that were written may not have been attested: they are fetched again, and nothing else is.
+    assert!(receipt.bytes_held >= 1 << 20, "{receipt:?}");
     assert_eq!(origin.body_bytes("/file") - before, LENGTH - receipt.bytes_held, "{:?} {receipt:?}", origin.log());
     assert_eq!(blake3::hash(&std::fs::read(&output).unwrap()).as_bytes(), &content::blake3(SEED, LENGTH));
     peer.shutdown().await.unwrap();
