@@ -33,12 +33,14 @@ pub(crate) struct Metrics {
     pub(crate) hosts: Number,
     pub(crate) in_flight_bytes: Number,
     pub(crate) lanes: Number,
+    pub(crate) lane_commands: Number,
     pub(crate) members: Number,
     pub(crate) neighbours_blamed: Number,
     pub(crate) neighbours_stalled: Number,
     pub(crate) pieces_refuted: Number,
     pub(crate) pieces_repeated: Number,
     pub(crate) tasks: Number,
+    pub(crate) triggers_dropped: Number,
 }
 
 /// A metric at one moment.
@@ -82,6 +84,8 @@ impl Metrics {
         counter("dragonfly_neighbours_blamed_total", help, &self.neighbours_blamed);
         let help = "Times that a neighbour sent too little for too long of what it was asked for.";
         counter("dragonfly_neighbours_stalled_total", help, &self.neighbours_stalled);
+        let help = "Tasks that schedulers wanted a seed to fetch and that it had no room for.";
+        counter("dragonfly_triggers_dropped_total", help, &self.triggers_dropped);
         let mut counter = |name, help, value| add(MetricKind::Counter, name, help, value);
         let help = "Streams of peers that were dropped because too many waited.";
         counter("dragonfly_streams_dropped_total", help, bounds.streams_dropped);
@@ -102,6 +106,10 @@ impl Metrics {
         gauge("dragonfly_connections_limit", "Connections at the most.", connections_max as u64);
         gauge("dragonfly_lanes", "Open lanes to other hosts.", self.lanes.value());
         gauge("dragonfly_lanes_limit", "Lanes at the most.", swarm.lanes_max as u64);
+        let help = "What waits to be said and sent on the lane on which most waits.";
+        gauge("dragonfly_lane_commands", help, self.lane_commands.value());
+        let help = "What may wait on one lane.";
+        gauge("dragonfly_lane_commands_limit", help, crate::peer::COMMANDS_MAX as u64);
         gauge("dragonfly_tasks", "Tasks that take part in the swarm.", self.tasks.value());
         gauge("dragonfly_tasks_limit", "Tasks that take part at the most.", crate::peer::TASKS_MAX as u64);
         gauge("dragonfly_hosts_known", "Hosts that are remembered as neighbours.", self.hosts.value());
@@ -117,6 +125,10 @@ impl Metrics {
         let (requests, requests_max) = bounds.origin_requests;
         gauge("dragonfly_origin_requests", "Requests that are out at origins.", requests as u64);
         gauge("dragonfly_origin_requests_limit", "Requests at origins at the most.", requests_max as u64);
+        let (triggers, triggers_max) = bounds.triggers;
+        gauge("dragonfly_triggers_waiting", "Tasks that schedulers want this seed to fetch.", triggers as u64);
+        let help = "Such tasks that may wait.";
+        gauge("dragonfly_triggers_waiting_limit", help, triggers_max as u64);
         let RateLimits { upload, download, origin, task_upload, task_download, task_origin } = bounds.rates;
         let limits = [
             ("dragonfly_store_quota_bytes", "Bytes that the store may use.", store.quota),
@@ -147,6 +159,7 @@ pub(super) struct Bounds {
     pub(super) connections: (usize, usize),
     pub(super) write_bytes: (usize, usize),
     pub(super) origin_requests: (usize, usize),
+    pub(super) triggers: (usize, usize),
     pub(super) streams_dropped: u64,
 }
 

@@ -14,6 +14,7 @@ mod io;
 mod metrics;
 mod policy;
 mod rate;
+mod triggers;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -42,6 +43,8 @@ pub(crate) use policy::Rules;
 pub use policy::{PeerRequest, Policy};
 pub use rate::RateLimits;
 pub(crate) use rate::Throttles;
+use triggers::{NoRoom, TRIGGERS_MAX};
+pub(crate) use triggers::{SharedTriggers, Triggers};
 
 use crate::net::{Host, Incoming, PeerEvent};
 use crate::source::Registry;
@@ -104,7 +107,7 @@ struct Inner {
     schedules: AtomicBool,
     directory: Mutex<Directory>,
     started: Instant,
-    triggers: Mutex<Option<mpsc::Sender<(PeerId, TaskInfo)>>>,
+    triggers: Mutex<Option<(SharedTriggers, mpsc::Sender<()>)>>,
     shared: Mutex<HashMap<TypeId, Weak<dyn Any + Send + Sync>>>,
     numbers: AtomicU64,
 }
@@ -173,6 +176,7 @@ impl Node {
                 WRITE_BUDGET_BYTES,
             ),
             origin_requests: (ORIGIN_REQUESTS_MAX - self.0.origin_slots.available_permits(), ORIGIN_REQUESTS_MAX),
+            triggers: (self.triggers_waiting(), TRIGGERS_MAX),
             streams_dropped: self.0.host.overflowed(),
         };
         self.0.metrics.values(&bounds)
@@ -302,10 +306,11 @@ impl Node {
         self.0.seed.load(Ordering::Acquire)
     }
 
-    /// From now on it acts as a seed; `triggers` gets the tasks that a scheduler wants it to fetch, and who that is.
-    pub(crate) fn become_seed(&self, triggers: mpsc::Sender<(PeerId, TaskInfo)>) {
+    /// From now on it acts as a seed. `triggers` gets the tasks that a scheduler wants it to fetch, and who that is;
+    /// `bell` rings when there are some.
+    pub(crate) fn become_seed(&self, triggers: SharedTriggers, bell: mpsc::Sender<()>) {
         self.0.seed.store(true, Ordering::Release);
-        *lock(&self.0.triggers) = Some(triggers);
+        *lock(&self.0.triggers) = Some((triggers, bell));
     }
 
     pub(crate) fn may_seal(&self) -> bool {
@@ -326,11 +331,21 @@ impl Node {
         work(&mut lock(&self.0.directory), self.0.started.elapsed())
     }
 
-    /// A scheduler wants this seed to take part in a task. More than it can take are dropped: the scheduler then
+    fn triggers_waiting(&self) -> usize {
+        lock(&self.0.triggers).as_ref().map_or(0, |(queue, _)| lock(queue).len())
+    }
+
+    /// A scheduler wants this seed to take part in a task. Where there is no room for it the scheduler asks again, or
     /// finds another way.
     pub(crate) fn triggered(&self, by: PeerId, info: TaskInfo) {
-        if let Some(triggers) = lock(&self.0.triggers).as_ref() {
-            let _ = triggers.try_send((by, info));
+        let Some((queue, bell)) = lock(&self.0.triggers).clone() else { return };
+        match lock(&queue).push(by, info) {
+            // A bell that is ringing already need not be rung.
+            Ok(()) => drop(bell.try_send(())),
+            Err(NoRoom) => {
+                self.metrics().triggers_dropped.add(1);
+                tracing::debug!(%by, "no room for what a scheduler wants fetched");
+            }
         }
     }
 

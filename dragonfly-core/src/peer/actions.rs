@@ -14,6 +14,7 @@ impl Actor {
             self.act(action);
         }
         self.node.metrics().lanes.set(self.hosts.lanes_up() as u64);
+        self.node.metrics().lane_commands.set(self.hosts.commands_waiting() as u64);
         self.node.metrics().hosts.set(self.hosts.known() as u64);
         self.node.metrics().in_flight_bytes.set(self.swarm.in_flight_bytes());
         self.node.metrics().tasks.set(self.tasks.len() as u64);

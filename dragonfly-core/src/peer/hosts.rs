@@ -151,6 +151,12 @@ impl Hosts {
     pub(super) fn lanes_up(&self) -> usize {
         self.table.iter().filter(|host| host.lane.is_some()).count()
     }
+
+    /// Commands that wait for the lane for which most do.
+    pub(super) fn commands_waiting(&self) -> usize {
+        let lanes = self.table.iter().filter_map(|host| host.lane.as_ref());
+        lanes.map(|lane| COMMANDS_MAX - lane.commands.capacity()).max().unwrap_or(0)
+    }
 }
 
 impl Actor {

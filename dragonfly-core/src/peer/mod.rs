@@ -33,6 +33,7 @@ use std::sync::Arc;
 pub use download::{Download, Events};
 pub(crate) use engine::{Engine, WeakEngine};
 pub(crate) use hosts::HOSTS_MAX;
+pub(crate) use lane::COMMANDS_MAX;
 pub use reader::Reader;
 pub use receipt::{Event, Exported, Proof, Receipt};
 pub use request::Request;

@@ -124,7 +124,10 @@ pub(super) async fn describe(
     }
     let (fresh_ms, private) = (content.fresh.map(millis), content.private);
     let (validator, ranges) = (content.validator.clone(), content.ranges);
-    let carried = content.body_length.map(|carried| content.offset + carried);
+    if content.offset != 0 {
+        return Err(misplaced());
+    }
+    let carried = content.body_length;
     let Some(length) = content.length else {
         let _ = events.send(Event::Spooling { task, lease }).await;
         let (spooled, length) = spool(node, content.body, (task, lease), events).await?;
@@ -412,7 +415,8 @@ impl Fetch {
         let opened = self.sources.open(access.request(None)).await.map_err(|e| Failure::from(&e))?;
         match opened {
             Opened::Content(content)
-                if content.length == Some(layout.length()) && content.validator == self.validator =>
+                if (content.offset, content.length) == (0, Some(layout.length()))
+                    && content.validator == self.validator =>
             {
                 Ok(content.body)
             }
@@ -425,6 +429,11 @@ impl Fetch {
             }),
         }
     }
+}
+
+/// The beginning was asked for.
+fn misplaced() -> SourceError {
+    SourceError::new(SourceErrorKind::Origin, "the origin answered from the middle of the content")
 }
 
 fn aborted() -> Failure {

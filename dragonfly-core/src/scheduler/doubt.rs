@@ -28,8 +28,8 @@ impl Core {
         let task = &self.tasks[t];
         // Who came a moment ago cannot know yet.
         let grace = STARVED_MIN + STARVED_NEWS;
-        let is_fed = |since: Duration| self.now - since >= grace;
-        if task.members.values().any(|m| m.seeks() && !m.starved && is_fed(m.since)) {
+        let knows = |since: Duration| self.now - since >= grace;
+        if task.members.values().any(|m| m.seeks() && !m.starved && knows(m.since)) {
             return;
         }
         let doubted = self.holders(t, host, |starved| !starved);

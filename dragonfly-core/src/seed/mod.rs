@@ -5,24 +5,23 @@
 
 mod quota;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{Semaphore, mpsc};
 
 use self::quota::Quota;
-use crate::node::{Node, PeerRequest};
+use crate::node::{Node, PeerRequest, SharedTriggers, Triggers};
 use crate::peer::{Download, Engine, Peer, Request, resolve_trigger};
 use crate::trust::Roles;
 use crate::wire::PeerId;
 use crate::wire::control::TaskInfo;
 use crate::{Error, ErrorKind, Result};
 
-/// How many triggers may wait. More are dropped, and the scheduler turns elsewhere.
-const TRIGGERS_MAX: usize = 256;
-
-/// How many triggered tasks are fetched at a time.
-const TASKS_MAX: usize = 64;
+/// How many triggered tasks are under way at a time: half of what a host takes part in. How many of them are asked for
+/// at their origins at a time is the node's to bound; those that wait for that keep their leases, while one that waits
+/// here would be given to somebody else.
+const TASKS_MAX: usize = 1024;
 
 /// Tasks and bytes that one member may have it fetch in an hour, unless the builder says otherwise: more than a
 /// fleet asks for, less than fills a link for a day.
@@ -90,21 +89,25 @@ impl SeedBuilder {
         if Engine::runs_on(&node) && !node.acts_as_seed() {
             return Err(Error::new(ErrorKind::Config, "start the seed of a node before its peer"));
         }
-        let (triggers, queue) = mpsc::channel(TRIGGERS_MAX);
-        node.become_seed(triggers);
+        let triggers = SharedTriggers::default();
+        let (bell, rung) = mpsc::channel(1);
+        node.become_seed(Arc::clone(&triggers), bell);
         let engine = Engine::of(&node);
         let quota = Quota::new(self.quota.0, self.quota.1);
-        node.spawn(obey(engine.downgrade(), queue, quota));
+        node.spawn(obey(engine.downgrade(), triggers, rung, quota));
         Ok(Seed { peer: Peer::of(engine) })
     }
 }
 
 /// Takes part in the tasks that schedulers name, for as long as the engine runs. It holds neither engine nor node
-/// while it waits: the node has the other end of the queue.
-async fn obey(engine: crate::peer::WeakEngine, mut triggers: mpsc::Receiver<(PeerId, TaskInfo)>, quota: Quota) {
+/// while it waits: the node has the bell.
+async fn obey(engine: crate::peer::WeakEngine, triggers: SharedTriggers, mut bell: mpsc::Receiver<()>, quota: Quota) {
     let places = Arc::new(Semaphore::new(TASKS_MAX));
     let (quota, started) = (Arc::new(Mutex::new(quota)), Instant::now());
-    while let Some((member, info)) = triggers.recv().await {
+    loop {
+        // What comes while there is no place waits in the queue, where members take turns.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Some((member, info)) = next(&triggers, &mut bell).await else { return };
         let Some(engine) = engine.upgrade() else { return };
         let resolved = match resolve_trigger(engine.node(), &info) {
             Ok(resolved) => resolved,
@@ -122,7 +125,6 @@ async fn obey(engine: crate::peer::WeakEngine, mut triggers: mpsc::Receiver<(Pee
             tracing::warn!(%member, task = ?info.task, "a member asks for more than it may have fetched in an hour");
             continue;
         }
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (node, quota) = (engine.node().clone(), Arc::clone(&quota));
         node.spawn(async move {
             match engine.hold(resolved).await {
@@ -136,6 +138,16 @@ async fn obey(engine: crate::peer::WeakEngine, mut triggers: mpsc::Receiver<(Pee
     }
 }
 
-fn lock(quota: &Mutex<Quota>) -> std::sync::MutexGuard<'_, Quota> {
-    quota.lock().unwrap_or_else(PoisonError::into_inner)
+/// The next trigger; `None` once the node is gone.
+async fn next(triggers: &Mutex<Triggers>, bell: &mut mpsc::Receiver<()>) -> Option<(PeerId, TaskInfo)> {
+    loop {
+        if let Some(next) = lock(triggers).pop() {
+            return Some(next);
+        }
+        bell.recv().await?;
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

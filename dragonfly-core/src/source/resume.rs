@@ -16,7 +16,10 @@ use super::{Content, OpenRequest, Opened, Source, SourceError, SourceErrorKind, 
 pub fn fetch_range(source: Arc<dyn Source>, request: OpenRequest) -> BoxStream<'static, Result<Bytes, SourceError>> {
     let opening = async move {
         match source.open(request.clone()).await {
-            Ok(Opened::Content(content)) => resume(source, request, content),
+            Ok(Opened::Content(content)) => match fits(&request, &content) {
+                Ok(()) => resume(source, request, content),
+                Err(error) => failed(error),
+            },
             Ok(Opened::Unchanged { .. }) => {
                 let text = format!("{}: asked for bytes, told that they are unchanged", redact(&request.url));
                 failed(SourceError::new(SourceErrorKind::InvalidInput, text))
@@ -77,10 +80,18 @@ impl Resuming {
             }
             let body = self.body.as_mut()?;
             match body.next().await {
-                None => {
-                    // The body itself sees to it that it is as long as promised.
+                None if self.end == u64::MAX => {
                     self.body = None;
                     return None;
+                }
+                // A body sees to it itself that it is as long as promised; one that does not has broken off.
+                None => {
+                    let text = format!("{}: the body ends at byte {}", redact(&self.request.url), self.at);
+                    let error = SourceError::new(SourceErrorKind::Network, text).temporary(true);
+                    if let Err(error) = self.reopen(error).await {
+                        self.body = None;
+                        return Some(Err(error));
+                    }
                 }
                 Some(Ok(mut bytes)) if !bytes.is_empty() => {
                     bytes.truncate(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
@@ -121,8 +132,9 @@ impl Resuming {
         let mut request = self.request.clone();
         request.range = Some(self.at..self.end);
         tracing::debug!(url = redact(&request.url), at = self.at, %error, "resuming");
-        match self.source.open(request).await? {
+        match self.source.open(request.clone()).await? {
             Opened::Content(content) if content.offset == self.at => {
+                fits(&request, &content)?;
                 let carried = content.body_length.map(|len| self.at.saturating_add(len));
                 if self.end != u64::MAX && carried.is_some_and(|carried| carried < self.end) {
                     let text = format!("{}: answers with less than the range", redact(&self.request.url));
@@ -138,6 +150,26 @@ impl Resuming {
             }
         }
     }
+}
+
+/// What a source is to check itself: that the answer is the version that was expected, as far as the answer says.
+fn fits(request: &OpenRequest, content: &Content) -> Result<(), SourceError> {
+    use crate::task::Validator::{Etag, LastModified, Version};
+    let same = match (&request.expect, &content.validator) {
+        (Some(Etag(a)), Some(Etag(b))) | (Some(LastModified(a)), Some(LastModified(b))) => a == b,
+        (Some(Version(a)), Some(Version(b))) => a == b,
+        // An answer may be told by something else, or need not repeat what it was asked for.
+        _ => true,
+    };
+    let as_long = match (request.expect_length, content.length) {
+        (Some(expected), Some(length)) => expected == length,
+        _ => true,
+    };
+    if same && as_long {
+        return Ok(());
+    }
+    let text = format!("{}: the content is not the version that was expected any more", redact(&request.url));
+    Err(SourceError::new(SourceErrorKind::Changed, text))
 }
 
 fn failed(error: SourceError) -> BoxStream<'static, Result<Bytes, SourceError>> {

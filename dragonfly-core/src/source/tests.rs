@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bodies;
+mod faulty;
 mod heads;
 mod parsers;
 mod reach;

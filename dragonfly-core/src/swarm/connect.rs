@@ -13,6 +13,12 @@ pub(super) const ASK_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest one: also in a small swarm somebody may join.
 const ASK_PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// A host that opened a lane to us has so long to prove useful before its place may be given to another.
+const PROOF_MAX: Duration = Duration::from_secs(20);
+
+/// How soon a host that found no place for its lane is tried again.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
+
 /// Nothing came for so long, although pieces are missing that no neighbour holds: longer than it takes to find a
 /// neighbour to be stalled and to ask another one.
 const STARVED_MIN: Duration = Duration::from_secs(20);
@@ -129,11 +135,33 @@ impl Swarm {
             return Err(retry);
         }
         if self.hosts.len() >= self.config.lanes_max {
-            return Err(None);
+            return Err(self.make_room(key));
         }
-        self.hosts.insert(host_key, Host::new(false));
+        self.hosts.insert(host_key, Host::new(false, now));
         self.actions.push_back(Action::Dial { host: host_key });
         Ok(())
+    }
+
+    /// All lanes are taken, and a task lacks pieces that none of its neighbours holds: of those that opened a lane to
+    /// us and never sent anything useful the oldest gives its place. Else whoever has many identities could take all the
+    /// places and keep us from the others. When to try again.
+    fn make_room(&mut self, key: TaskKey) -> Option<super::Time> {
+        if !self.tasks.get(&key).is_some_and(|task| task.is_wanting() && self.is_lacking(task)) {
+            return None;
+        }
+        let is_idle = |host: &Host| host.up && !host.dialled && !host.useful && self.now.since(host.since) >= PROOF_MAX;
+        let idle = self.hosts.iter().filter(|(_, host)| is_idle(host));
+        if let Some((oldest, _)) = idle.min_by_key(|(key, host)| (host.since, **key)) {
+            let oldest = *oldest;
+            self.actions.push_back(Action::Close { host: oldest });
+            // Who was closed may be quicker to come back than we are to dial.
+            self.reserved = self.now.after(ROOM_PAUSE * 2);
+            // It counts until the lane is down; it is not chosen twice.
+            if let Some(host) = self.hosts.get_mut(&oldest) {
+                host.since = self.now;
+            }
+        }
+        Some(self.now.after(ROOM_PAUSE))
     }
 
     /// Asks for neighbours if that is due and useful; when it is to be looked at again.
@@ -159,7 +187,8 @@ impl Swarm {
     }
 
     pub(super) fn lane_up(&mut self, key: HostKey) {
-        let lanes = self.hosts.len();
+        let reserved = usize::from(self.reserved > self.now);
+        let lanes = self.hosts.len() + reserved;
         match self.hosts.get_mut(&key) {
             Some(host) if host.up => return,
             Some(host) => host.up = true,
@@ -167,7 +196,7 @@ impl Swarm {
                 return self.actions.push_back(Action::Close { host: key });
             }
             None => {
-                self.hosts.insert(key, Host::new(true));
+                self.hosts.insert(key, Host::new(true, self.now));
             }
         }
         let named = self.tasks.iter().filter(|(_, task)| task.candidates.contains_key(&key));

@@ -41,6 +41,8 @@ pub struct Swarm {
     /// Hosts with requests that wait for a slot.
     pub(super) waiting: BTreeSet<HostKey>,
     pub(super) turns: u64,
+    /// Until then the last place for a lane is for a neighbour that we dial.
+    pub(super) reserved: Time,
     pub(super) timers: Timers,
     /// Hosts that may take requests.
     pub(super) hungry: BTreeSet<HostKey>,
@@ -82,6 +84,7 @@ impl Swarm {
             slots: 0,
             waiting: BTreeSet::new(),
             turns: 0,
+            reserved: Time::ZERO,
             timers: Timers::default(),
             hungry: BTreeSet::new(),
             restless: BTreeSet::new(),

@@ -15,6 +15,12 @@ const ROUND_TRIP_UNKNOWN: Duration = Duration::from_millis(20);
 pub(super) struct Host {
     /// Whether its lane is open; else it is being dialled.
     pub(super) up: bool,
+    /// Whether we dialled it, because somebody named it as a neighbour.
+    pub(super) dialled: bool,
+    /// Since when it is known.
+    pub(super) since: Time,
+    /// Whether a piece that it sent was proven.
+    pub(super) useful: bool,
     /// Tasks it is a neighbour in.
     pub(super) tasks: BTreeSet<TaskKey>,
     /// Tasks that we offered to open, and when.
@@ -46,9 +52,13 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(up: bool) -> Self {
+    /// One that opened a lane to us (`up`), or that we dial.
+    pub(super) fn new(up: bool, since: Time) -> Self {
         Self {
             up,
+            dialled: !up,
+            since,
+            useful: false,
             tasks: BTreeSet::new(),
             opening: BTreeMap::new(),
             requests: BTreeSet::new(),

@@ -332,7 +332,7 @@ impl Swarm {
             task.fed = now;
         }
         if let Some(host) = self.hosts.get_mut(&key) {
-            host.progress = now;
+            (host.progress, host.useful) = (now, true);
             host.strikes = host.strikes.saturating_sub(1);
         }
         self.settle_piece(id, piece);

@@ -100,6 +100,41 @@ fn a_piece_runs_from_request_to_ready_and_is_announced() {
     assert_eq!(actions.iter().find(to_holder), None, "a complete neighbour need not know");
 }
 
+/// Hosts that take all lanes and are of no use give way to those that the coordinator names; one that is useful stays.
+#[test]
+fn a_lane_that_proves_useless_gives_its_place_to_a_named_neighbour() {
+    let mut driver = Driver::new(Config { lanes_max: 3, ..Config::default() });
+    driver.add(4, &[], OPTIONS);
+    for host in 1..=3 {
+        driver.join(host);
+    }
+    let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
+    driver.put(Input::Proven { host, request, piece: 0 });
+    driver.put(Input::Stored { task: TASK, piece: 0 });
+    driver.put(Input::Neighbours { task: TASK, hosts: vec![HostKey(9)] });
+    let early = driver.wait(Duration::from_secs(19));
+    let closed = |actions: &[Action]| -> Vec<HostKey> {
+        let close = |action: &Action| if let Action::Close { host } = action { Some(*host) } else { None };
+        actions.iter().filter_map(close).collect()
+    };
+    assert_eq!(closed(&early), [], "they may prove useful yet");
+    let actions = driver.wait(Duration::from_secs(3));
+    assert_eq!(closed(&actions), [HostKey(2)], "one, not the useful one");
+    driver.put(Input::LaneDown { host: HostKey(2) });
+    let again = driver.put(Input::LaneUp { host: HostKey(2) });
+    assert!(again.contains(&Action::Close { host: HostKey(2) }), "the place is for the other one: {again:?}");
+    let actions = driver.wait(Duration::from_secs(2));
+    assert!(actions.contains(&Action::Dial { host: HostKey(9) }), "{actions:?}");
+    // Who lacks nothing that its neighbours do not hold keeps them.
+    let mut driver = Driver::new(Config { lanes_max: 2, ..Config::default() });
+    driver.add(4, &[], OPTIONS);
+    driver.join(1);
+    driver.join(2);
+    driver.have(1, 0..4);
+    driver.put(Input::Neighbours { task: TASK, hosts: vec![HostKey(9)] });
+    assert_eq!(closed(&driver.wait(Duration::from_secs(8))), []);
+}
+
 #[test]
 fn a_stored_piece_that_failed_is_asked_for_again() {
     let mut driver = Driver::new(Config::default());

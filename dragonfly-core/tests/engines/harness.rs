@@ -5,13 +5,47 @@ use std::path::PathBuf;
 use dragonfly_core::{Address, Node, NodeBuilder, Peer, Receipt, Request, Roles, Scheduler, Seed, Token, TokenOptions};
 use dragonfly_testkit::{Logged, Origin, Resource, content};
 use tempfile::TempDir;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub(crate) const SEED: u64 = 7;
 
-/// Shows what the library logs, as `RUST_LOG` says, in tests that are run with `--nocapture`.
+/// Shows what the library logs, as `RUST_LOG` says, in tests that are run with `--nocapture`, and keeps what it logs at
+/// info and above: see [`logged`].
 pub(crate) fn log() {
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let shown = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let shown = shown.with_filter(tracing_subscriber::EnvFilter::from_default_env());
+    let kept = Kept.with_filter(tracing_subscriber::filter::filter_fn(|meta| {
+        meta.target().starts_with("dragonfly_core") && *meta.level() <= tracing::Level::INFO
+    }));
+    let _ = tracing_subscriber::registry().with(shown).with(kept).try_init();
+}
+
+/// What all nodes of this process have logged, of any test: those that have `text` in them, such as a peer's id.
+pub(crate) fn logged(text: &str) -> Vec<String> {
+    let lines = LINES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    lines.iter().filter(|line| line.contains(text)).cloned().collect()
+}
+
+static LINES: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
+/// Keeps lines of the log.
+struct Kept;
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Kept {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        struct Line(String);
+        impl tracing::field::Visit for Line {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                use std::fmt::Write as _;
+                let _ = write!(self.0, "{}={value:?} ", field.name());
+            }
+        }
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        LINES.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(line.0);
+    }
 }
 
 /// A scheduler with a seed on one node, and peers that joined with its token.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod broken;
+mod faulty;
 mod fresh;
 mod harness;
 mod hostile;
@@ -14,6 +15,7 @@ mod origins;
 mod quota;
 mod restart;
 mod resume;
+mod seeds;
 mod sizes;
 mod stop;
 mod stream;

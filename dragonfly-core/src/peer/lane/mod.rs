@@ -29,7 +29,7 @@ use crate::wire::lane::{RejectReason, Run, Slot};
 
 /// How many commands may wait for a lane. The core keeps far fewer in flight for each neighbour; a lane that lags
 /// behind so far is closed.
-pub(super) const COMMANDS_MAX: usize = 1024;
+pub(crate) const COMMANDS_MAX: usize = 1024;
 
 /// Numbers the lanes of this process, so that events of one that was replaced are told apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,14 +1,16 @@
 //! Members that do harm: honest downloads finish, right; who is to blame is shunned; nothing grows without bound.
 
 mod peer;
+mod served;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dragonfly_core::task::{Generation, TaskId};
+use dragonfly_core::task::{Generation, Layout, TaskId, Validator, piece_length_for};
 use dragonfly_core::trust::statement::{Attester, sign_grant};
-use dragonfly_core::wire::control::{Current, Join, TaskInfo, ToCoordinator, ToMember};
+use dragonfly_core::wire::control::{Answer, Current, Described, Join, LeaseId, TaskInfo, ToCoordinator, ToMember};
 use dragonfly_core::wire::lane::{Frame, Message, RejectReason, Run};
 use dragonfly_core::wire::statement::{Evidence, Grant, GrantBundle, Signed};
 use dragonfly_core::{ErrorKind, Node, Peer, Receipt, Request, TokenOptions};
@@ -16,7 +18,7 @@ use dragonfly_testkit::{Resource, content};
 use peer::{Hostile, Lane, Wire};
 use tokio::sync::{Mutex, broadcast};
 
-use crate::harness::{Network, SEED, digest, eventually, metric};
+use crate::harness::{Network, SEED, digest, eventually, logged, metric};
 
 const LENGTH: u64 = 6 << 20;
 
@@ -237,6 +239,11 @@ struct Scene {
 /// Three honest peers and a seed fetch while a member does `harm` on a lane to each of them. Each of them has the
 /// content, and has it right.
 async fn under(harm: Harm) -> Scene {
+    watched(harm, None).await
+}
+
+/// The same, and notes the most that any of them held meanwhile.
+async fn watched(harm: Harm, most: Option<Most>) -> Scene {
     let network = Network::start(3, true).await;
     let url = network.serve("/file", Resource::seeded(SEED, LENGTH).rate(ORIGIN_RATE));
     let request = Request::new(&url);
@@ -246,6 +253,8 @@ async fn under(harm: Harm) -> Scene {
     let scheduler = network.scheduler.as_ref().unwrap().0.clone();
     let mut session = hostile.session(&scheduler).await;
     let current = current(&mut session, task).await;
+    let nodes = network.peers.iter().map(|member| member.node.clone()).chain([scheduler.clone()]).collect();
+    let watching = most.map(|most| tokio::spawn(watch(nodes, most)));
     let attack = Arc::new(Attack {
         harm,
         current,
@@ -275,6 +284,9 @@ async fn under(harm: Harm) -> Scene {
         assert_eq!((receipt.length, receipt.blake3.bytes()), (LENGTH, &content::blake3(SEED, LENGTH)[..]), "{harm:?}");
         receipts.push(receipt);
     }
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     // What was under way to the hostile peer may be fetched again, no more.
     let origin = network.origin.body_bytes("/file");
     assert!(origin <= LENGTH * 3 / 2, "{harm:?}: {origin} bytes left the origin");
@@ -282,17 +294,14 @@ async fn under(harm: Harm) -> Scene {
     Scene { network, hostile, attack, receipts }
 }
 
+/// How a member joins that wants the content and no leases.
+fn joining(info: TaskInfo) -> Join {
+    Join { info, held: None, wanted: true, may_lease: false, age_max_ms: None, stale_ok: false, priority: 3 }
+}
+
 /// Joins the task without leases and waits for what is current.
 async fn current(session: &mut Wire<ToMember>, task: TaskId) -> Current {
-    let join = Join {
-        info: TaskInfo { task, spec: None, fixed: false },
-        held: None,
-        wanted: true,
-        may_lease: false,
-        age_max_ms: None,
-        stale_ok: false,
-        priority: 3,
-    };
+    let join = joining(TaskInfo { task, spec: None, fixed: false });
     session.say(&ToCoordinator::Join(join)).await.unwrap();
     loop {
         match session.hear().await.expect("the session lasts") {
@@ -320,6 +329,13 @@ impl Scene {
             let blamed: Vec<Node> =
                 nodes.into_iter().filter(|node| metric(node, "dragonfly_neighbours_blamed_total") > 0).collect();
             (!blamed.is_empty()).then_some(blamed)
+        })
+        .await;
+        // The logs of all nodes are of one process: each that blames it says so once.
+        let culprit = self.hostile.identity.peer_id().to_string();
+        eventually(&format!("a line for each that blames it for {:?}, and no more", self.attack.harm), async || {
+            let lines = logged(&culprit).into_iter().filter(|line| line.contains("is to blame")).count();
+            (lines as u64 == self.sum("dragonfly_neighbours_blamed_total")).then_some(())
         })
         .await;
         for node in blamed {
@@ -392,6 +408,14 @@ async fn forged_evidence() {
 async fn slow_lorises() {
     for harm in [Harm::SlowLoris, Harm::Drip] {
         let scene = asked_under(harm).await;
+        let (culprit, stalled) =
+            (scene.hostile.identity.peer_id().to_string(), "sends nothing of what it was asked for");
+        let lines = logged(&culprit);
+        // Unless the others had what it was asked for before it counted as stalled.
+        if scene.sum("dragonfly_neighbours_stalled_total") > 0 {
+            assert!(lines.iter().any(|line| line.contains(stalled)), "{harm:?}: {lines:?}");
+        }
+        assert!(!lines.iter().any(|line| line.contains("took nothing")), "{harm:?}: {lines:?}");
         scene.stop().await;
     }
 }
@@ -416,9 +440,41 @@ async fn replayed_evidence() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods() {
-    let scene = under(Harm::Flood).await;
+    let most = Arc::new(Mutex::new(BTreeMap::new()));
+    let scene = watched(Harm::Flood, Some(Arc::clone(&most))).await;
+    let most = most.lock().await;
+    assert!(most[HELD[0].0] > 0, "it was looked: {most:?}");
+    for (used, limit) in HELD {
+        let limit = metric(&scene.network.peers[0].node, limit);
+        assert!(most[used] <= limit, "{used}: {} of {limit}", most[used]);
+    }
     scene.stop().await;
 }
+
+/// What a host holds of what others say and send, and its bounds.
+const HELD: [(&str, &str); 5] = [
+    ("dragonfly_lanes", "dragonfly_lanes_limit"),
+    ("dragonfly_lane_commands", "dragonfly_lane_commands_limit"),
+    ("dragonfly_in_flight_bytes", "dragonfly_in_flight_bytes_limit"),
+    ("dragonfly_write_waiting_bytes", "dragonfly_write_waiting_bytes_limit"),
+    ("dragonfly_hosts_known", "dragonfly_hosts_known_limit"),
+];
+
+/// Notes the most that any of these nodes holds, until it is dropped.
+async fn watch(nodes: Vec<Node>, most: Most) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        ticks.tick().await;
+        let mut most = most.lock().await;
+        for (name, _) in HELD {
+            let now = nodes.iter().map(|node| metric(node, name)).max().unwrap_or(0);
+            let seen = most.entry(name).or_insert(0);
+            *seen = now.max(*seen);
+        }
+    }
+}
+
+type Most = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 
 /// A member floods the coordinator with tasks, lies about what it holds, and asks for everything: bounded, and the
 /// honest are served.
@@ -456,6 +512,60 @@ async fn floods_of_the_coordinator() {
     assert!(snapshot.tasks.len() <= 4097, "{}", snapshot.tasks.len());
     hostile.host.shutdown().await;
     network.stop().await;
+}
+
+/// A member that gets the lease, says that it fetched everything, and serves nobody: the others go to the origin
+/// themselves once nothing has come to any of them for a while, long before their downloads give up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sole_holder_that_serves_nobody() {
+    let network = Network::start(2, false).await;
+    let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
+    let request = Request::new(&url);
+    let task = network.peers[0].peer.task_id(&request).unwrap();
+    let hostile = Hostile::join(&network.token()).await;
+    let mut session = hostile.session(&network.scheduler.as_ref().unwrap().0).await;
+    let info = TaskInfo { task, spec: None, fixed: false };
+    let join = Join { may_lease: true, ..joining(info) };
+    session.say(&ToCoordinator::Join(join)).await.unwrap();
+    let lease = granted(&mut session).await;
+    let pieces = Layout::of_length(LENGTH).unwrap().pieces();
+    let answer = Answer::Content {
+        length: LENGTH,
+        piece_length: piece_length_for(LENGTH),
+        validator: Some(Validator::Etag(format!("\"{SEED:x}-{LENGTH:x}\""))),
+        ranges: true,
+        taking: pieces,
+        spooled: false,
+    };
+    let described = Described { task, lease, fresh_ms: Some(600_000), answer };
+    session.say(&ToCoordinator::Described(described)).await.unwrap();
+    let lease = granted(&mut session).await;
+    session.say(&ToCoordinator::Done { task, lease }).await.unwrap();
+    // It says that it is there, and listens to nothing else. What it opens and is offered stays without an answer.
+    let silent = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_secs(2));
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => if session.say(&ToCoordinator::KeepAlive).await.is_err() { return },
+                heard = session.hear() => if heard.is_none() { return },
+            }
+        }
+    });
+    let bytes = network.fetch_all(&url, LENGTH).await;
+    assert!(bytes.iter().all(|receipt| receipt.bytes_from_peers + receipt.bytes_from_origin >= LENGTH));
+    assert_eq!(network.origin.body_bytes("/file"), LENGTH, "the honest fetch it once between them");
+    silent.abort();
+    hostile.host.shutdown().await;
+    network.stop().await;
+}
+
+/// The next lease that is granted.
+async fn granted(session: &mut Wire<ToMember>) -> LeaseId {
+    loop {
+        if let ToMember::Granted(granted) = session.hear().await.expect("the session lasts") {
+            return granted.lease;
+        }
+    }
 }
 
 /// Whoever is of another network, or of none, gets no stream and is told nothing.

@@ -98,6 +98,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     if !is_judged {
         println!("too short a run to say whether anything grows");
     }
+    for one in &lasting {
+        println!("{:<12} {}", one.name, held(one).await?);
+    }
     let is_well = is_well(&outcome, &lasting)?;
     Ok(if is_well && (is_flat || !is_judged) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -129,6 +132,15 @@ fn report(series: &[Series]) -> bool {
         println!("{:<12} {:<22} {verdict}", line.daemon, line.measure.title());
     }
     is_flat
+}
+
+/// What a daemon's metrics say that it keeps, at the end: beside the memory.
+async fn held(one: &Lasting) -> anyhow::Result<String> {
+    const SHOWN: [&str; 6] = ["tasks", "store_entries", "hosts_known", "members", "peers_connected", "lanes"];
+    let metrics = one.daemon.client().await?.bytes(http::Method::GET, "/metrics", None).await?;
+    let metrics = String::from_utf8_lossy(&metrics);
+    let value = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(&format!("dragonfly_{name} ")));
+    Ok(SHOWN.map(|name| format!("{name} {}", value(name).unwrap_or("?"))).join(", "))
 }
 
 /// Whether every fetch came to its end and no daemon complains.
