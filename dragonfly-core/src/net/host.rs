@@ -1,7 +1,7 @@
 //! The host's handle and its event loop.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,8 +19,10 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::{Admission, Claims, Registry};
 use super::error::{DialError, ListenError, OpenError, StartError, chain};
+use super::lane::{LaneConfig, Lanes};
 use super::limits::Limits;
-use super::streams::{self, Acceptor, Incoming, Shared, Stream};
+use super::stream::{Incoming, Stream};
+use super::streams::{self, Acceptor, Shared};
 use super::transport::{self, Gate};
 use crate::wire::{Address, PeerId};
 
@@ -35,6 +37,8 @@ pub struct HostConfig {
     pub listen: Vec<Address>,
     /// The protocols to accept, each a name that begins with a slash.
     pub protocols: Vec<&'static str>,
+    /// The one of these protocols that lanes carry, and where they are accepted; `None`: there are no lanes.
+    pub lanes: Option<(&'static str, LaneConfig)>,
     /// The bounds.
     pub limits: Limits,
 }
@@ -42,7 +46,8 @@ pub struct HostConfig {
 impl HostConfig {
     /// A host that only dials and accepts no protocol, with the default limits.
     pub fn new(seed: [u8; 32], admission: Arc<dyn Admission>) -> Self {
-        Self { seed, admission, listen: Vec::new(), protocols: Vec::new(), limits: Limits::default() }
+        let limits = Limits::default();
+        Self { seed, admission, listen: Vec::new(), protocols: Vec::new(), lanes: None, limits }
     }
 }
 
@@ -69,6 +74,7 @@ struct Inner {
     local: PeerId,
     shared: Arc<Shared>,
     control: Arc<Control>,
+    lanes: Option<Arc<Lanes>>,
     commands: mpsc::Sender<Command>,
     listening: watch::Receiver<Listening>,
 }
@@ -119,6 +125,20 @@ impl Host {
         let registry = Arc::new(Registry::default());
         let shared = Arc::new(Shared::new(limits.clone(), Arc::clone(&registry), broadcast::channel(EVENTS).0));
         let gate = Arc::new(Gate { admission: config.admission, limits: limits.clone(), local, registry });
+        let control = Arc::new(Control::default());
+        let lanes = match config.lanes {
+            None => None,
+            Some((protocol, lanes)) => {
+                let acceptor = acceptors.iter().find(|acceptor| acceptor.protocol == protocol);
+                let queue = acceptor.ok_or(StartError::Protocol(protocol))?.queue.clone();
+                let counted = Arc::clone(&shared);
+                let overflowed = move || {
+                    counted.overflowed.fetch_add(1, Ordering::Relaxed);
+                };
+                let stop = control.stop.child_token();
+                Some(Lanes::start(&keypair, &gate, lanes, (protocol, queue), overflowed, stop)?)
+            }
+        };
         let tasks = TaskTracker::new();
         let swarm = Swarm::new(
             transport::build(&keypair, &gate)?,
@@ -129,7 +149,6 @@ impl Host {
 
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (publish, listening) = watch::channel(Listening { waiting: config.listen.len(), ..Listening::default() });
-        let control = Arc::new(Control::default());
         let mut core = Loop {
             swarm,
             local,
@@ -142,7 +161,7 @@ impl Host {
         };
         core.listen(config.listen);
         runtime.spawn(core.run(inbox, tasks));
-        Ok((Self { inner: Arc::new(Inner { local, shared, control, commands, listening }) }, queues))
+        Ok((Self { inner: Arc::new(Inner { local, shared, control, lanes, commands, listening }) }, queues))
     }
 
     /// This host.
@@ -176,9 +195,10 @@ impl Host {
         if peer == self.inner.local {
             return Err(DialError::Itself);
         }
-        if self.is_connected(peer) {
+        if self.inner.shared.is_connected(peer) {
             return Ok(());
         }
+        let addresses: Vec<_> = addresses.into_iter().filter(|address| address.lane().is_none()).collect();
         let (reply, answer) = oneshot::channel();
         let dial = Command::Dial { peer, addresses: addresses.clone(), reply };
         let outcome = async {
@@ -200,20 +220,55 @@ impl Host {
         }
         let answer = self.inner.shared.request(peer, protocol)?;
         match tokio::time::timeout(self.inner.shared.limits.open_timeout, answer).await {
-            Ok(Ok(opened)) => opened,
+            Ok(Ok(opened)) => opened.map(Stream::from),
             Ok(Err(_)) => Err(OpenError::Closed(peer)),
             Err(_) => Err(OpenError::TimedOut(peer)),
         }
     }
 
-    /// Whether a connection to the peer is up.
+    /// Opens a lane to `peer`, at one of those of `addresses` that are a lane's.
+    ///
+    /// # Errors
+    /// Within two handshakes' time: every address with its cause; there is none; this host has no lanes.
+    pub async fn lane(&self, peer: PeerId, addresses: &[Address]) -> Result<Stream, DialError> {
+        if peer == self.inner.local {
+            return Err(DialError::Itself);
+        }
+        match &self.inner.lanes {
+            Some(lanes) => lanes.dial(peer, addresses).await,
+            None => Err(DialError::NoAddress { peer }),
+        }
+    }
+
+    /// Where this host accepts lanes now: an unspecified address stands for those of the other listeners.
+    pub fn lane_listeners(&self) -> Vec<Address> {
+        let Some(lanes) = &self.inner.lanes else { return Vec::new() };
+        let ips: BTreeSet<IpAddr> = self.listeners().iter().filter_map(Address::ip).collect();
+        let mut addresses = Vec::new();
+        for socket in lanes.listening() {
+            if socket.ip().is_unspecified() {
+                let family = ips.iter().filter(|ip| ip.is_ipv4() == socket.is_ipv4());
+                addresses.extend(family.map(|ip| Address::of_lane(SocketAddr::new(*ip, socket.port()))));
+            } else {
+                addresses.push(Address::of_lane(*socket));
+            }
+        }
+        addresses
+    }
+
+    /// Whether a connection to the peer is up on which streams can be opened: a lane is none.
     pub fn is_connected(&self, peer: PeerId) -> bool {
         self.inner.shared.is_connected(peer)
     }
 
-    /// The connected peers, in no order.
+    /// The peers to whom a connection or a lane is up, in no order.
     pub fn peers(&self) -> Vec<PeerId> {
-        self.inner.shared.peers()
+        let mut peers = self.inner.shared.peers();
+        let lanes = self.inner.lanes.iter().flat_map(|lanes| lanes.peers());
+        peers.extend(lanes);
+        peers.sort_unstable();
+        peers.dedup();
+        peers
     }
 
     /// The peer's IP address as this host sees it: of its newest connection, names resolved.
@@ -226,8 +281,11 @@ impl Host {
         self.inner.shared.registry.claims(peer)
     }
 
-    /// Closes all connections to the peer, soon. It may connect again: refusing it is the admission's business.
+    /// Closes all connections and lanes to the peer, soon. It may connect again: refusing it is the admission's business.
     pub fn disconnect(&self, peer: PeerId) {
+        if let Some(lanes) = &self.inner.lanes {
+            lanes.disconnect(peer);
+        }
         self.inner.control.doomed.lock().unwrap_or_else(PoisonError::into_inner).push(peer);
         self.inner.control.wake.notify_one();
     }
@@ -250,6 +308,9 @@ impl Host {
         // The loop holds the other end until it is done, and the tasks with it.
         let mut listening = self.inner.listening.clone();
         while listening.changed().await.is_ok() {}
+        if let Some(lanes) = &self.inner.lanes {
+            let _ = tokio::time::timeout(GOODBYE, lanes.stopped()).await;
+        }
     }
 
     #[cfg(test)]

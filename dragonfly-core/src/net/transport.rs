@@ -89,6 +89,14 @@ pub(super) fn port_is_free(address: &Address) -> io::Result<()> {
 /// Why a connection was not admitted. Only this end sees it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandshakeError {
+    #[error("the other end does not speak the lane's protocol")]
+    Alpn,
+    #[error("the other end's certificate")]
+    Certificate(#[source] rustls::Error),
+    #[error("no connection")]
+    Connect(#[source] io::Error),
+    #[error("TLS failed")]
+    Tls(#[source] io::Error),
     #[error("the connection closed during admission: the other end refuses, or is no member of this network")]
     Closed(#[source] io::Error),
     #[error("{0} is not the id of an Ed25519 key")]
@@ -146,26 +154,31 @@ where
         return Err(HandshakeError::WrongPeer(remote));
     }
     let mut stream = first_stream(&mut muxer, point.is_dialer()).await?;
-    let exchange = exchange(gate, &mut stream, point.is_dialer(), remote);
+    let exchange = async {
+        let admitted = exchange(gate, &mut stream, point.is_dialer(), remote, &[]).await?;
+        // Closing properly matters: dropping an unfinished QUIC stream may take the last byte back.
+        stream.close().await.map_err(HandshakeError::Closed)?;
+        Ok::<_, HandshakeError>(admitted)
+    };
     let admitted = drive(&mut muxer, exchange).await??;
     let guard = gate.registry.insert(remote, admitted, address.ip());
     Ok(Guarded { muxer, _guard: guard })
 }
 
-async fn exchange(
+/// Has both ends admit each other over a fresh stream, and tell each other that they did.
+pub(super) async fn exchange(
     gate: &Gate,
     stream: &mut dyn Duplex,
     dialer: bool,
     remote: PeerId,
+    binding: &[u8],
 ) -> Result<super::Admitted, HandshakeError> {
-    let admitted = gate.admission.admit(stream, dialer, gate.local, remote).await?;
+    let admitted = gate.admission.admit(stream, dialer, gate.local, remote, binding).await?;
     let mut answer = [0];
     let confirm = async {
         stream.write_all(&[ADMITTED]).await?;
         stream.flush().await?;
-        stream.read_exact(&mut answer).await?;
-        // Closing properly matters: dropping an unfinished QUIC stream may take the byte back.
-        stream.close().await
+        stream.read_exact(&mut answer).await
     };
     confirm.await.map_err(HandshakeError::Closed)?;
     if answer != [ADMITTED] {

@@ -1,6 +1,7 @@
 //! How a node is configured and started.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use super::{
     BUDGET_UNIT, CONTROL_PROTOCOL, Directory, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, ORIGIN_REQUESTS_MAX, Policy,
     RateLimits, Rules, Throttles, WRITE_BUDGET_BYTES, WeakNode, descriptors,
 };
-use crate::net::{Host, HostConfig};
+use crate::net::{Host, HostConfig, LaneConfig};
 use crate::source::{Guard, OriginPattern, Registry, Source};
 use crate::store::{FileOptions, FileStore, MemoryOptions, MemoryStore, Store};
 use crate::trust::{Identity, Membership, OriginTrust, Roles, Token};
@@ -51,6 +52,7 @@ pub struct NodeBuilder {
     listen: Vec<Address>,
     token: Option<Token>,
     origin_trust: OriginTrust,
+    lanes: Option<LaneConfig>,
     schedulers: Vec<Address>,
     bootstrap: Vec<Address>,
     upload_slots: u16,
@@ -74,6 +76,7 @@ impl Default for NodeBuilder {
             listen: Vec::new(),
             token: None,
             origin_trust: OriginTrust::Members,
+            lanes: Some(LaneConfig::default()),
             schedulers: Vec::new(),
             bootstrap: Vec::new(),
             upload_slots: UPLOAD_SLOTS,
@@ -130,6 +133,27 @@ impl NodeBuilder {
     /// An address to listen on, such as `/ip4/0.0.0.0/tcp/0` (default: none). Can be repeated.
     pub fn listen(mut self, address: Address) -> Self {
         self.listen.push(address);
+        self
+    }
+
+    /// Where to accept lanes, the TCP connections that carry pieces (default: beside each address of
+    /// [`NodeBuilder::listen`], at the next port, or at any where that is taken; none without a listener). Can be
+    /// repeated. A port of 0 is any.
+    pub fn lane_listen(mut self, address: SocketAddr) -> Self {
+        self.lanes.get_or_insert_default().listen.push(address);
+        self
+    }
+
+    /// The congestion control of lanes, such as `cubic` or `bbr` (default: the system's). On systems other than
+    /// Linux, and where the system does not offer it, it has no effect.
+    pub fn lane_congestion(mut self, name: impl Into<String>) -> Self {
+        self.lanes.get_or_insert_default().congestion = Some(name.into());
+        self
+    }
+
+    /// Neither opens nor accepts lanes: pieces go over libp2p's streams, at several times the processor time.
+    pub fn no_lanes(mut self) -> Self {
+        self.lanes = None;
         self
     }
 
@@ -247,6 +271,7 @@ impl NodeBuilder {
         let limits = descriptors::net_limits();
         let config = HostConfig {
             listen: self.listen.clone(),
+            lanes: self.lanes.clone().map(|lanes| (LANE_PROTOCOL, lanes_beside(&self.listen, lanes))),
             protocols: vec![CONTROL_PROTOCOL, LANE_PROTOCOL],
             limits: limits.clone(),
             ..HostConfig::new(identity.secret(), Arc::new(members))
@@ -304,6 +329,24 @@ impl NodeBuilder {
         node.spawn(evict(node.downgrade(), self.eviction_interval));
         Ok(node)
     }
+}
+
+/// Where lanes are accepted unless it was said: at each address that is listened on, at the next port.
+fn lanes_beside(listen: &[Address], mut lanes: LaneConfig) -> LaneConfig {
+    if lanes.listen.is_empty() {
+        lanes.any_port = true;
+        let beside = listen.iter().filter_map(|address| {
+            let port = address.port().filter(|port| *port != 0).map_or(0, |port| port.checked_add(1).unwrap_or(0));
+            Some(SocketAddr::new(address.ip()?, port))
+        });
+        // TCP and QUIC are two ways to one place.
+        for address in beside {
+            if !lanes.listen.iter().any(|known| known.ip() == address.ip()) {
+                lanes.listen.push(address);
+            }
+        }
+    }
+    lanes
 }
 
 /// Looks the store over for as long as the node lives.

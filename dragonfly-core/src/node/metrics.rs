@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     pub(crate) hosts: Number,
     pub(crate) in_flight_bytes: Number,
     pub(crate) lanes: Number,
+    pub(crate) lanes_on_streams: Number,
     pub(crate) members: Number,
     pub(crate) neighbours_blamed: Number,
     pub(crate) neighbours_stalled: Number,
@@ -101,6 +102,11 @@ impl Metrics {
         gauge("dragonfly_peers_connected", "Hosts that this one is connected to.", connections as u64);
         gauge("dragonfly_connections_limit", "Connections at the most.", connections_max as u64);
         gauge("dragonfly_lanes", "Open lanes to other hosts.", self.lanes.value());
+        gauge(
+            "dragonfly_lanes_on_streams",
+            "Of these, lanes on a stream of a libp2p connection, for want of a connection of their own.",
+            self.lanes_on_streams.value(),
+        );
         gauge("dragonfly_lanes_limit", "Lanes at the most.", swarm.lanes_max as u64);
         gauge("dragonfly_tasks", "Tasks that take part in the swarm.", self.tasks.value());
         gauge("dragonfly_tasks_limit", "Tasks that take part at the most.", crate::peer::TASKS_MAX as u64);

@@ -126,6 +126,11 @@ impl Node {
         self.0.host.listeners()
     }
 
+    /// Where it accepts lanes, the connections that carry pieces.
+    pub fn lane_listeners(&self) -> Vec<Address> {
+        self.0.host.lane_listeners()
+    }
+
     /// What its credential allows.
     pub fn claims(&self) -> &Claims {
         self.0.membership.claims()
@@ -336,7 +341,9 @@ impl Node {
 
     /// The signed record of its addresses; `None` without a listener.
     pub(crate) fn record(&self) -> Option<Signed> {
-        let mut addresses: Vec<Address> = self.listeners().iter().map(Address::without_peer).collect();
+        // Lanes first: where there is one, nothing else is dialled.
+        let mut addresses = self.0.host.lane_listeners();
+        addresses.extend(self.listeners().iter().map(Address::without_peer));
         addresses.truncate(ADDRESSES_MAX);
         (!addresses.is_empty()).then(|| trust::sign_record(&self.0.identity, &addresses).ok()).flatten()
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::actor::Actor;
 use super::lane::LaneCommand;
+use crate::net::Carrier;
 use crate::swarm::{Action, TaskKey};
 use crate::task::TaskId;
 use crate::wire::control::ToCoordinator;
@@ -14,6 +15,7 @@ impl Actor {
             self.act(action);
         }
         self.node.metrics().lanes.set(self.hosts.lanes_up() as u64);
+        self.node.metrics().lanes_on_streams.set(self.hosts.lanes_on(Carrier::Muxed) as u64);
         self.node.metrics().hosts.set(self.hosts.known() as u64);
         self.node.metrics().in_flight_bytes.set(self.swarm.in_flight_bytes());
         self.node.metrics().tasks.set(self.tasks.len() as u64);

@@ -11,7 +11,7 @@ use super::actor::Actor;
 use super::content::Content;
 use super::event::{Event, LaneEvent};
 use super::lane::{self, COMMANDS_MAX, LaneCommand, LaneNumber};
-use crate::net::{Incoming, Stream};
+use crate::net::{Carrier, Incoming, Stream};
 use crate::node::{LANE_PROTOCOL, addresses_of};
 use crate::swarm::{HostKey, Input, TaskKey};
 use crate::wire::control::Neighbour;
@@ -25,7 +25,10 @@ pub(crate) const HOSTS_MAX: usize = 16_384;
 /// A neighbour that was to blame is left alone for this long, doubled each time.
 const SHUNNED_MIN: Duration = Duration::from_secs(60);
 
-/// How often that doubles at most: 16 minutes.
+/// A lane address that does not answer is not tried for this long, doubled each time: a stream does meanwhile.
+const UNREACHABLE_MIN: Duration = Duration::from_secs(60);
+
+/// How often either doubles at most: 16 minutes.
 const STRIKES_MAX: u32 = 4;
 
 /// The hosts that this one has met, by number.
@@ -41,6 +44,8 @@ struct Host {
     peer: PeerId,
     addresses: Vec<Address>,
     lane: Option<OpenLane>,
+    /// Its lane address did not answer: until when it is left alone, and how often that was so.
+    unreachable: Option<(Instant, u32)>,
     /// It is neither dialled nor let in until then.
     shunned: Option<Instant>,
     /// How often it was to blame.
@@ -53,6 +58,7 @@ struct OpenLane {
     number: LaneNumber,
     /// Whether this host opened it.
     ours: bool,
+    carrier: Carrier,
     commands: mpsc::Sender<LaneCommand>,
     /// Ends it at once when it is replaced.
     stop: CancellationToken,
@@ -68,6 +74,19 @@ struct Sides {
 }
 
 impl Host {
+    /// A lane to it was opened by this host. On a stream, although it has an address for lanes: there was no answer.
+    fn reached(&mut self, carrier: Carrier) {
+        let tried = self.unreachable.is_none_or(|(until, _)| until <= Instant::now());
+        match carrier {
+            Carrier::Lane => self.unreachable = None,
+            Carrier::Muxed if tried && self.addresses.iter().any(|address| address.lane().is_some()) => {
+                let failures = self.unreachable.map_or(0, |(_, failures)| failures + 1);
+                self.unreachable = Some((Instant::now() + UNREACHABLE_MIN * (1 << failures.min(STRIKES_MAX)), failures));
+            }
+            Carrier::Muxed => {}
+        }
+    }
+
     /// Whether it is to be left alone for now.
     fn is_shunned(&self) -> bool {
         self.shunned.is_some_and(|until| until > Instant::now())
@@ -79,7 +98,7 @@ pub(super) struct Met<'a> {
     pub(super) key: HostKey,
     pub(super) peer: PeerId,
     pub(super) addresses: &'a [Address],
-    pub(super) connected: bool,
+    pub(super) carrier: Option<Carrier>,
     pub(super) tasks: usize,
 }
 
@@ -93,7 +112,8 @@ impl Hosts {
             }
             return *key;
         }
-        let host = Host { peer, addresses: Vec::new(), lane: None, shunned: None, strikes: 0, met };
+        let host =
+            Host { peer, addresses: Vec::new(), lane: None, unreachable: None, shunned: None, strikes: 0, met };
         let key = match self.free() {
             Some(key) => {
                 self.by_peer.remove(&self.table[key].peer);
@@ -143,13 +163,17 @@ impl Hosts {
             key: HostKey(index as u32),
             peer: host.peer,
             addresses: &host.addresses,
-            connected: host.lane.is_some(),
+            carrier: host.lane.as_ref().map(|lane| lane.carrier),
             tasks: host.lane.as_ref().map_or(0, |lane| lane.tasks.len()),
         })
     }
 
     pub(super) fn lanes_up(&self) -> usize {
         self.table.iter().filter(|host| host.lane.is_some()).count()
+    }
+
+    pub(super) fn lanes_on(&self, carrier: Carrier) -> usize {
+        self.table.iter().filter_map(|host| host.lane.as_ref()).filter(|lane| lane.carrier == carrier).count()
     }
 }
 
@@ -177,13 +201,21 @@ impl Actor {
             self.input(Input::LaneDown { host: key });
             return;
         }
-        let (peer, addresses, node) = (host.peer, host.addresses.clone(), self.node.clone());
+        let (peer, mut addresses, node) = (host.peer, host.addresses.clone(), self.node.clone());
+        if host.unreachable.is_some_and(|(until, _)| until > Instant::now()) {
+            addresses.retain(|address| address.lane().is_none());
+        }
         self.spawn_event(async move { Event::Dialled { host: key, outcome: open(&node, peer, addresses).await } });
     }
 
     pub(super) fn dialled(&mut self, host: HostKey, outcome: Result<Stream>) {
         match outcome {
-            Ok(stream) => self.start_lane(host, stream, true),
+            Ok(stream) => {
+                if let Some(host) = self.hosts.get(host) {
+                    host.reached(stream.carrier());
+                }
+                self.start_lane(host, stream, true);
+            }
             Err(error) => {
                 tracing::debug!(?host, %error, "cannot open a lane");
                 if self.hosts.lane(host).is_none() {
@@ -249,7 +281,8 @@ impl Actor {
         let (commands, queue) = mpsc::channel(COMMANDS_MAX);
         let stop = CancellationToken::new();
         if let Some(host) = self.hosts.get(key) {
-            host.lane = Some(OpenLane { number, ours, commands, stop: stop.clone(), tasks: BTreeMap::new() });
+            let carrier = stream.carrier();
+            host.lane = Some(OpenLane { number, ours, carrier, commands, stop: stop.clone(), tasks: BTreeMap::new() });
         }
         let (node, registry, events) = (self.node.clone(), self.registry.clone(), self.events.clone());
         self.node.spawn(lane::run(node, (key, peer, number), registry, stream, (queue, stop), events));
@@ -376,7 +409,14 @@ impl Actor {
     }
 }
 
+/// Opens a lane on a connection of its own; where that is not to be had, on a stream.
 async fn open(node: &crate::node::Node, peer: PeerId, addresses: Vec<Address>) -> Result<Stream> {
+    if addresses.iter().any(|address| address.lane().is_some()) {
+        match node.host().lane(peer, &addresses).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => tracing::debug!(%peer, %error, "no lane: a stream has to do"),
+        }
+    }
     if !node.host().is_connected(peer) {
         if addresses.is_empty() {
             return Err(Error::new(ErrorKind::Network, format!("no address of {peer} is known")));
