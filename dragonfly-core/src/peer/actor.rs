@@ -8,10 +8,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::announce;
 use super::authorities::Authorities;
@@ -29,6 +30,9 @@ use crate::task::{Generation, TaskId};
 /// How many queued events are taken before the core's actions are carried out.
 const BATCH_MAX: usize = 128;
 
+/// How long an engine that stops waits for what is being written.
+const FETCHES_END: Duration = Duration::from_secs(5);
+
 pub(super) struct Actor {
     pub(super) node: Node,
     pub(super) events: mpsc::Sender<Event>,
@@ -42,6 +46,8 @@ pub(super) struct Actor {
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) private: Coordinator,
     pub(super) leases: HashMap<(TaskKey, LeaseKey), Lease>,
+    /// What is under way under leases: waited for at the end, so that all that was written is attested.
+    pub(super) fetches: TaskTracker,
     /// The number of the next generation that takes part.
     pub(super) keys: Arc<AtomicU32>,
     started: Instant,
@@ -70,6 +76,7 @@ impl Actor {
             coordinator,
             private: Coordinator::private(&node),
             leases: HashMap::new(),
+            fetches: TaskTracker::new(),
             node,
             keys: Arc::default(),
             started: Instant::now(),
@@ -114,6 +121,15 @@ impl Actor {
         }
         lanes.abort();
         self.close();
+        // Nobody listens any more, and what is told goes nowhere.
+        drop(queue);
+        self.fetches.close();
+        if tokio::time::timeout(FETCHES_END, self.fetches.wait()).await.is_err() {
+            tracing::debug!("a fetch from an origin did not end in time");
+        }
+        for done in self.ending.drain(..) {
+            let _ = done.send(());
+        }
     }
 
     /// Takes in the lanes that neighbours open.
@@ -163,9 +179,6 @@ impl Actor {
             content.end(State::Failed(crate::Error::new(crate::ErrorKind::Cancelled, "the peer engine has stopped")));
         }
         // Sessions and lanes end when their queues are dropped, after what is queued was sent.
-        for done in self.ending.drain(..) {
-            let _ = done.send(());
-        }
     }
 
     pub(super) fn input(&mut self, input: Input) {

@@ -186,7 +186,7 @@ impl Actor {
             cancel: held.cancel.clone(),
             content,
         };
-        self.node.spawn(fetch.run(body));
+        self.fetches.spawn_on(fetch.run(body), self.node.runtime());
     }
 
     /// The core gives a lease up: its range is not wanted, or held already.
