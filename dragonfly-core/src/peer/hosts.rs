@@ -425,3 +425,30 @@ async fn open(node: &crate::node::Node, peer: PeerId, addresses: Vec<Address>) -
     }
     Ok(node.host().open(peer, LANE_PROTOCOL).await?)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_does_not_answer_is_left_alone_for_longer_each_time() {
+        let peer = PeerId::from_public_key([7; 32]);
+        let addresses = vec![Address::of_lane("10.0.0.7:4002".parse().unwrap())];
+        let mut host = Host { peer, addresses, lane: None, unreachable: None, shunned: None, strikes: 0, met: 0 };
+        host.reached(Carrier::Muxed);
+        let (first, failures) = host.unreachable.unwrap();
+        assert!(first > Instant::now() && failures == 0);
+        host.reached(Carrier::Muxed);
+        assert_eq!(host.unreachable, Some((first, 0)), "it was not tried");
+        host.unreachable = Some((Instant::now(), 0));
+        host.reached(Carrier::Muxed);
+        let (second, failures) = host.unreachable.unwrap();
+        assert!(second > first && failures == 1);
+        host.reached(Carrier::Lane);
+        assert!(host.unreachable.is_none());
+        host.addresses = vec!["/ip4/10.0.0.7/tcp/4001".parse().unwrap()];
+        host.reached(Carrier::Muxed);
+        assert!(host.unreachable.is_none(), "it has none");
+    }
+}

@@ -6,6 +6,7 @@ mod broken;
 mod fresh;
 mod harness;
 mod hostile;
+mod lanes;
 mod library;
 mod limits;
 mod main_job;
