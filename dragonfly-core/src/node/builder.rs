@@ -314,6 +314,7 @@ impl NodeBuilder {
             control: tokio::sync::Mutex::new(control),
             lanes: tokio::sync::Mutex::new(lanes),
             write_budget: Arc::new(Semaphore::new(WRITE_BUDGET_BYTES / BUDGET_UNIT)),
+            buffers: super::Buffers::default(),
             origin_slots: Arc::new(Semaphore::new(ORIGIN_REQUESTS_MAX)),
             rates: self.rates,
             throttles: Throttles::of_node(&self.rates),
@@ -354,6 +355,7 @@ async fn evict(node: WeakNode, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
         let Some(node) = node.upgrade() else { return };
+        node.buffers().trim();
         let store = Arc::clone(node.store());
         match node.io().run(move || store.evict(super::now_unix())).await {
             Ok(0) => {}

@@ -6,6 +6,7 @@
 //! nodes can live in one process.
 
 mod admission;
+mod buffers;
 mod builder;
 mod descriptors;
 mod directory;
@@ -29,6 +30,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::task::JoinHandle;
 
+use buffers::Buffers;
 pub use builder::{NodeBuilder, TokenOptions};
 pub(crate) use directory::Directory;
 pub(crate) use framed::{
@@ -96,6 +98,7 @@ struct Inner {
     control: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     lanes: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     write_budget: Arc<Semaphore>,
+    buffers: Buffers,
     origin_slots: Arc<Semaphore>,
     rates: RateLimits,
     throttles: Throttles,
@@ -382,6 +385,11 @@ impl Node {
     pub(crate) async fn write_budget(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let units = bytes.div_ceil(BUDGET_UNIT).clamp(1, WRITE_BUDGET_BYTES / BUDGET_UNIT) as u32;
         Arc::clone(&self.0.write_budget).acquire_many_owned(units).await.ok()
+    }
+
+    /// Buffers for pieces.
+    pub(crate) fn buffers(&self) -> &Buffers {
+        &self.0.buffers
     }
 
     /// The one instance of an engine's insides on this node, made if there is none.

@@ -81,7 +81,8 @@ impl Host {
             Carrier::Lane => self.unreachable = None,
             Carrier::Muxed if tried && self.addresses.iter().any(|address| address.lane().is_some()) => {
                 let failures = self.unreachable.map_or(0, |(_, failures)| failures + 1);
-                self.unreachable = Some((Instant::now() + UNREACHABLE_MIN * (1 << failures.min(STRIKES_MAX)), failures));
+                self.unreachable =
+                    Some((Instant::now() + UNREACHABLE_MIN * (1 << failures.min(STRIKES_MAX)), failures));
             }
             Carrier::Muxed => {}
         }
@@ -112,8 +113,7 @@ impl Hosts {
             }
             return *key;
         }
-        let host =
-            Host { peer, addresses: Vec::new(), lane: None, unreachable: None, shunned: None, strikes: 0, met };
+        let host = Host { peer, addresses: Vec::new(), lane: None, unreachable: None, shunned: None, strikes: 0, met };
         let key = match self.free() {
             Some(key) => {
                 self.by_peer.remove(&self.table[key].peer);

@@ -48,10 +48,8 @@ impl Network {
         log();
         let dir = tempfile::tempdir().unwrap();
         let origin = Origin::start().await.unwrap();
-        let first = Node::builder()
-            .data_dir(dir.path().join("first"))
-            .listen(listen.clone())
-            .allow_loopback_origins(true);
+        let first =
+            Node::builder().data_dir(dir.path().join("first")).listen(listen.clone()).allow_loopback_origins(true);
         let first = if lanes { first } else { first.no_lanes() }.start().await.unwrap();
         let scheduler = Scheduler::builder(&first).start().await.unwrap();
         let seed = if with_seed { Some(Seed::builder(&first).start().await.unwrap()) } else { None };

@@ -101,10 +101,8 @@ fn peer_in(certificate: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> R
 /// AES-GCM first where the processor has instructions for it: ChaCha20 costs two to three times as much there.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
-    let aes: [SupportedCipherSuite; 2] = [
-        aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
-        aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
-    ];
+    let aes: [SupportedCipherSuite; 2] =
+        [aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256, aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384];
     let chacha = aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
     provider.cipher_suites = if has_aes() { vec![aes[0], aes[1], chacha] } else { vec![chacha, aes[0], aes[1]] };
     provider

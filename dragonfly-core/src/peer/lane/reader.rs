@@ -221,7 +221,7 @@ async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes
                 }
                 if pending.buffer.is_empty() {
                     // The piece was requested, so the core has set its bytes aside from the budget.
-                    pending.buffer.reserve(length);
+                    pending.buffer = lane.node.buffers().take(length);
                     pending.hasher = Some(PieceHasher::new(piece, layout.piece_length()));
                 }
                 pending.buffer.extend_from_slice(bytes);
@@ -292,7 +292,17 @@ async fn store(lane: &Lane, content: Arc<Content>, piece: u32, bytes: BytesMut, 
     let length = bytes.len() as u64;
     lane.node.spawn(async move {
         let (entry, task) = (Arc::clone(&content.entry), content.key);
-        let outcome = node.io().run(move || entry.write_piece(piece, &bytes, &value)).await;
+        let write = move || {
+            let outcome = entry.write_piece(piece, &bytes, &value);
+            (bytes, outcome)
+        };
+        let outcome = match node.io().run(write).await {
+            Ok((bytes, outcome)) => {
+                node.buffers().give(bytes);
+                Ok(outcome)
+            }
+            Err(error) => Err(error),
+        };
         drop(budget);
         let input = match outcome {
             Ok(Ok(fresh)) => {
