@@ -8,6 +8,7 @@
 mod actions;
 mod actor;
 mod announce;
+mod arrivals;
 mod attest;
 mod authorities;
 mod authority;
