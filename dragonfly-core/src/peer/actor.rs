@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,9 @@ use crate::task::{Generation, TaskId};
 /// How many queued events are taken before the core's actions are carried out.
 const BATCH_MAX: usize = 128;
 
+/// How long coordinators may take to be told of the end.
+const FAREWELL_MAX: Duration = Duration::from_secs(3);
+
 pub(super) struct Actor {
     pub(super) node: Node,
     pub(super) events: mpsc::Sender<Event>,
@@ -44,6 +47,8 @@ pub(super) struct Actor {
     pub(super) leases: HashMap<(TaskKey, LeaseKey), Lease>,
     /// The number of the next generation that takes part.
     pub(super) keys: Arc<AtomicU32>,
+    /// Whether this host is to stop soon.
+    pub(super) draining: bool,
     started: Instant,
     stop: CancellationToken,
     /// Who waits for the end.
@@ -72,6 +77,7 @@ impl Actor {
             leases: HashMap::new(),
             node,
             keys: Arc::default(),
+            draining: false,
             started: Instant::now(),
             stop,
             ending: Vec::new(),
@@ -113,7 +119,23 @@ impl Actor {
             }
         }
         lanes.abort();
-        self.close();
+        let mut said = std::pin::pin!(self.close());
+        let bound = tokio::time::sleep(FAREWELL_MAX);
+        tokio::pin!(bound);
+        loop {
+            tokio::select! {
+                () = &mut said => break,
+                () = &mut bound => {
+                    tracing::warn!("a coordinator takes nothing: it will miss the leases that are given back");
+                    break;
+                }
+                // Nothing counts any more, but nobody may wait for the queue.
+                Some(_) = queue.recv() => {}
+            }
+        }
+        for done in self.ending.drain(..) {
+            let _ = done.send(());
+        }
     }
 
     /// Takes in the lanes that neighbours open.
@@ -150,10 +172,10 @@ impl Actor {
         queue
     }
 
-    /// Gives back what is held for others: leases, sessions, lanes.
-    fn close(&mut self) {
-        for lease in self.leases.values() {
-            lease.cancel.cancel();
+    /// Gives back what is held for others: leases, sessions, lanes. Resolves once the coordinators were told.
+    fn close(&mut self) -> impl Future<Output = ()> + use<> {
+        for (key, lease) in self.leases.keys().copied().collect::<Vec<_>>() {
+            self.give_up(key, lease);
         }
         let tasks: Vec<TaskId> = self.tasks.keys().copied().collect();
         for task in tasks {
@@ -162,10 +184,7 @@ impl Actor {
         for content in self.contents.values() {
             content.end(State::Failed(crate::Error::new(crate::ErrorKind::Cancelled, "the peer engine has stopped")));
         }
-        // Sessions and lanes end when their queues are dropped, after what is queued was sent.
-        for done in self.ending.drain(..) {
-            let _ = done.send(());
-        }
+        self.farewell()
     }
 
     pub(super) fn input(&mut self, input: Input) {
@@ -207,6 +226,10 @@ impl Actor {
             Command::ActiveTasks { reply } => drop(reply.send(self.active_tasks())),
             Command::Discard { task, generation, done } => self.discard(task, generation, done),
             Command::Blame { peers, why } => peers.into_iter().for_each(|peer| self.blame_peer(peer, &why)),
+            Command::Drain { whose, done } => {
+                self.drain(whose);
+                let _ = done.send(());
+            }
             Command::Distrust { task, generation, done } => self.distrust(task, generation, done),
             Command::Neighbours { task, reply } => {
                 let key = self.tasks.get(&task).and_then(|task| task.current);
@@ -214,6 +237,7 @@ impl Actor {
                 let _ = reply.send(count as u32);
             }
             Command::NeighbourInfos { reply } => drop(reply.send(self.neighbour_infos())),
+            Command::Owed { reply } => drop(reply.send(self.owed())),
             Command::Release { task, done } => {
                 let _ = done.send(self.release(task));
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -102,11 +102,13 @@ async fn run(
     let (input, mut output) = tokio::io::split(stream);
     let mut input = ControlReader::<_, ToMember>::new(input);
     let (commands, mut queue) = mpsc::channel(COMMANDS_MAX);
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
     let announce = Announce { version: VERSION, record: node.record(), seed, slots: node.upload_slots() };
     if write_control(&mut output, &ToCoordinator::Announce(announce)).await.is_err() {
         return;
     }
-    if events.send(Event::Authority { id, event: AuthorityEvent::Up { commands, peer } }).await.is_err() {
+    if events.send(Event::Authority { id, event: AuthorityEvent::Up { commands, over, peer } }).await.is_err() {
         return;
     }
     let mut interval = INTERVAL;
@@ -116,7 +118,11 @@ async fn run(
     loop {
         tokio::select! {
             command = queue.recv() => {
-                let Some(command) = command else { return };
+                let Some(command) = command else {
+                    // What was said last is not lost with the stream.
+                    let _ = output.shutdown().await;
+                    return;
+                };
                 // That is no reason not to ask below whether the coordinator lives: it answers nothing else.
                 if write_control(&mut output, &command).await.is_err() {
                     return;
