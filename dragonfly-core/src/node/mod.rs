@@ -192,7 +192,7 @@ impl Node {
     }
 
     /// Bounds what it takes from origins and peers together, in bytes a second; `None` is no bound. Takes effect at
-    /// once. A bound far below one piece (at most 4 MiB) in two minutes makes downloads fail as stalled.
+    /// once. However low it is, a download that gets bytes goes on.
     pub fn set_download_limit(&self, bytes_per_second: Option<u64>) {
         self.0.throttles.intake.set(bytes_per_second);
     }

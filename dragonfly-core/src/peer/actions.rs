@@ -35,7 +35,9 @@ impl Actor {
                 }
             }
             Action::AskLease { task } => {
-                if let Some(task) = self.task_of(task) {
+                // Whose last caller left, or who is to stop, may have been let go to the origin before.
+                let may = |task: &TaskId| self.tasks.get(task).is_some_and(|task| task.access.is_some());
+                if let Some(task) = self.task_of(task).filter(may) {
                     self.tell_of(task, ToCoordinator::AskLease(task));
                 }
             }

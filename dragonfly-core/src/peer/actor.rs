@@ -33,6 +33,9 @@ const BATCH_MAX: usize = 128;
 /// How long an engine that stops waits for what is being written.
 const FETCHES_END: Duration = Duration::from_secs(5);
 
+/// How long coordinators may take to be told of the end.
+const FAREWELL_MAX: Duration = Duration::from_secs(3);
+
 pub(super) struct Actor {
     pub(super) node: Node,
     pub(super) events: mpsc::Sender<Event>,
@@ -50,6 +53,8 @@ pub(super) struct Actor {
     pub(super) fetches: TaskTracker,
     /// The number of the next generation that takes part.
     pub(super) keys: Arc<AtomicU32>,
+    /// Whether this host is to stop soon.
+    pub(super) draining: bool,
     started: Instant,
     stop: CancellationToken,
     /// Who waits for the end.
@@ -79,6 +84,7 @@ impl Actor {
             fetches: TaskTracker::new(),
             node,
             keys: Arc::default(),
+            draining: false,
             started: Instant::now(),
             stop,
             ending: Vec::new(),
@@ -120,12 +126,25 @@ impl Actor {
             }
         }
         lanes.abort();
-        self.close();
-        // Nobody listens any more, and what is told goes nowhere.
-        drop(queue);
-        self.fetches.close();
-        if tokio::time::timeout(FETCHES_END, self.fetches.wait()).await.is_err() {
-            tracing::debug!("a fetch from an origin did not end in time");
+        let fetches = self.fetches.clone();
+        fetches.close();
+        let said = tokio::time::timeout(FAREWELL_MAX, self.close());
+        let written = tokio::time::timeout(FETCHES_END, fetches.wait());
+        let mut over = std::pin::pin!(async { tokio::join!(said, written) });
+        loop {
+            tokio::select! {
+                (said, written) = &mut over => {
+                    if said.is_err() {
+                        tracing::warn!("a coordinator takes nothing: it will miss the leases that are given back");
+                    }
+                    if written.is_err() {
+                        tracing::debug!("a fetch from an origin did not end in time");
+                    }
+                    break;
+                }
+                // Nothing counts any more, but nobody may wait for the queue.
+                Some(_) = queue.recv() => {}
+            }
         }
         for done in self.ending.drain(..) {
             let _ = done.send(());
@@ -166,10 +185,10 @@ impl Actor {
         queue
     }
 
-    /// Gives back what is held for others: leases, sessions, lanes.
-    fn close(&mut self) {
-        for lease in self.leases.values() {
-            lease.cancel.cancel();
+    /// Gives back what is held for others: leases, sessions, lanes. Resolves once the coordinators were told.
+    fn close(&mut self) -> impl Future<Output = ()> + use<> {
+        for (key, lease) in self.leases.keys().copied().collect::<Vec<_>>() {
+            self.give_up(key, lease);
         }
         let tasks: Vec<TaskId> = self.tasks.keys().copied().collect();
         for task in tasks {
@@ -178,7 +197,7 @@ impl Actor {
         for content in self.contents.values() {
             content.end(State::Failed(crate::Error::new(crate::ErrorKind::Cancelled, "the peer engine has stopped")));
         }
-        // Sessions and lanes end when their queues are dropped, after what is queued was sent.
+        self.farewell()
     }
 
     pub(super) fn input(&mut self, input: Input) {
@@ -220,6 +239,10 @@ impl Actor {
             Command::ActiveTasks { reply } => drop(reply.send(self.active_tasks())),
             Command::Discard { task, generation, done } => self.discard(task, generation, done),
             Command::Blame { peers, why } => peers.into_iter().for_each(|peer| self.blame_peer(peer, &why)),
+            Command::Drain { whose, done } => {
+                self.drain(whose);
+                let _ = done.send(());
+            }
             Command::Distrust { task, generation, done } => self.distrust(task, generation, done),
             Command::Neighbours { task, reply } => {
                 let key = self.tasks.get(&task).and_then(|task| task.current);
@@ -227,6 +250,7 @@ impl Actor {
                 let _ = reply.send(count as u32);
             }
             Command::NeighbourInfos { reply } => drop(reply.send(self.neighbour_infos())),
+            Command::Owed { reply } => drop(reply.send(self.owed())),
             Command::Release { task, done } => {
                 let _ = done.send(self.release(task));
             }

@@ -77,6 +77,8 @@ enum AuthorityState {
     Unreachable,
     Up {
         commands: mpsc::Sender<ToCoordinator>,
+        /// Cancelled when the session is over.
+        over: CancellationToken,
         /// Whether it is a scheduler, once it has said so.
         scheduler: Option<bool>,
     },
@@ -204,8 +206,9 @@ impl Actor {
         let Some(authority) = self.authorities.all.get_mut(&id) else { return };
         match event {
             AuthorityEvent::Message(message) => self.message(id, *message),
-            AuthorityEvent::Up { commands, peer } => {
-                (authority.peer, authority.state) = (Some(peer), AuthorityState::Up { commands, scheduler: None });
+            AuthorityEvent::Up { commands, over, peer } => {
+                let state = AuthorityState::Up { commands, over, scheduler: None };
+                (authority.peer, authority.state) = (Some(peer), state);
                 self.node.directory(|directory, _| directory.reached(peer));
             }
             AuthorityEvent::Down => {
@@ -224,6 +227,22 @@ impl Actor {
                 if found {
                     self.authorities.all.remove(&id);
                 }
+            }
+        }
+    }
+
+    /// Ends all sessions; resolves once what was said last is on its way.
+    pub(super) fn farewell(&mut self) -> impl Future<Output = ()> + use<> {
+        let mut ending = Vec::new();
+        for authority in std::mem::take(&mut self.authorities.all).into_values() {
+            if let AuthorityState::Up { over, .. } = authority.state {
+                // With its queue gone the session sends what is left and ends.
+                ending.push((over, authority._stop));
+            }
+        }
+        async move {
+            for (over, _stop) in ending {
+                over.cancelled().await;
             }
         }
     }
@@ -395,6 +414,13 @@ impl Actor {
         {
             tracing::warn!(coordinator = ?authority.peer, "a coordinator does not keep up: its session is closed");
             authority.state = AuthorityState::Connecting(Instant::now());
+        }
+    }
+
+    /// Says no to what a coordinator asks for.
+    pub(super) fn decline(&mut self, by: PeerId, task: TaskId) {
+        if let Some(id) = self.authorities.by_peer(by) {
+            self.tell(id, ToCoordinator::Leave(task));
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
+use super::arrivals::Arrivals;
 use crate::Error;
 use crate::node::{Node, Throttles};
 use crate::store::{Entry, StoreError, UseGuard};
@@ -60,6 +61,7 @@ pub(crate) struct Content {
     evidence: Mutex<EvidenceVerifier>,
     bytes_from_origin: AtomicU64,
     bytes_from_peers: AtomicU64,
+    pub(super) arrivals: Arrivals,
     neighbours: AtomicU64,
     /// Leases of this host that failed, and pieces from peers that did not match.
     retries: AtomicU32,
@@ -103,6 +105,7 @@ impl Content {
             evidence: Mutex::new(evidence),
             bytes_from_origin: AtomicU64::new(0),
             bytes_from_peers: AtomicU64::new(0),
+            arrivals: Arrivals::new(),
             neighbours: AtomicU64::new(0),
             retries: AtomicU32::new(0),
             refuted: AtomicU32::new(0),

@@ -23,8 +23,8 @@ const EVENTS_MAX: usize = 64;
 /// How often an origin's content may change under a download before it gives up.
 const RESTARTS_MAX: u32 = 8;
 
-/// Without a new piece for so long, a download fails. Longer than every bound beneath it, each of which would
-/// have found another way by then.
+/// Without a byte for so long, a download fails. Longer than every bound beneath it, each of which would have found
+/// another way by then.
 const STALLED_MAX: Duration = Duration::from_secs(120);
 
 /// The reason where no origin and no neighbour failed.
@@ -194,16 +194,15 @@ async fn complete(
             State::Running(_) => {}
         }
         tokio::select! {
-            changed = tokio::time::timeout(STALLED_MAX, state.changed()) => match changed {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(Error::new(ErrorKind::Cancelled, "the engine has stopped")),
-                Err(_) => {
-                    let why = content.trouble().unwrap_or_else(|| NO_WAY.to_owned());
-                    let length = layout.length();
-                    let context = format!("no new piece for {STALLED_MAX:?}, {held} of {length} bytes held; last: {why}");
-                    return Err(Error::new(ErrorKind::Timeout, context).temporary(true));
-                }
-            },
+            changed = state.changed() => {
+                changed.map_err(|_| Error::new(ErrorKind::Cancelled, "the engine has stopped"))?;
+            }
+            () = content.arrivals.ceased(STALLED_MAX) => {
+                let why = content.trouble().unwrap_or_else(|| NO_WAY.to_owned());
+                let length = layout.length();
+                let context = format!("nothing came for {STALLED_MAX:?}, {held} of {length} bytes held; last: {why}");
+                return Err(Error::new(ErrorKind::Timeout, context).temporary(true));
+            }
             error = want.failed() => return Err(error),
         }
     }

@@ -10,11 +10,12 @@ use futures::stream::{BoxStream, FuturesOrdered};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::arrivals::meanwhile;
 use super::attest::Signer;
 use super::content::Content;
 use super::event::Event;
 use crate::Error;
-use crate::node::Node;
+use crate::node::{Node, Throttles};
 use crate::source::{OpenRequest, Opened, OriginTrust, Registry, SourceError, SourceErrorKind};
 use crate::store::Spool;
 use crate::swarm::LeaseKey;
@@ -154,15 +155,15 @@ async fn slot(
     (task, lease, end): (TaskId, LeaseId, PieceIndex),
     events: &mpsc::Sender<Event>,
 ) -> Option<OwnedSemaphorePermit> {
-    let mut leave = std::pin::pin!(node.origin_slot());
-    loop {
-        tokio::select! {
-            slot = &mut leave => return slot,
-            () = tokio::time::sleep(PROGRESS_INTERVAL) => {
-                let _ = events.send(Event::LeaseProgress { task, lease, end }).await;
-            }
-        }
-    }
+    let renew = || events.send(Event::LeaseProgress { task, lease, end });
+    meanwhile(node.origin_slot(), PROGRESS_INTERVAL, renew).await
+}
+
+/// Waits until bytes from an origin may pass.
+async fn pass(node: &Node, of_task: &Throttles, bytes: usize) {
+    node.throttles().intake.pass(bytes).await;
+    node.throttles().origin.pass(bytes).await;
+    of_task.origin.pass(bytes).await;
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -185,9 +186,9 @@ async fn spool(
     let throttles = node.task_throttles();
     while let Some(bytes) = body.next().await {
         let bytes = bytes?;
-        node.throttles().intake.pass(bytes.len()).await;
-        node.throttles().origin.pass(bytes.len()).await;
-        throttles.origin.pass(bytes.len()).await;
+        let end = values.len() as u32;
+        let renew = || events.send(Event::LeaseProgress { task, lease, end });
+        meanwhile(pass(node, &throttles, bytes.len()), PROGRESS_INTERVAL, renew).await;
         let mut rest = bytes.as_ref();
         while !rest.is_empty() {
             if hasher.taken() == PIECE_LENGTH_UNKNOWN {
@@ -379,10 +380,14 @@ impl Fetch {
             let bytes = body.next().await.ok_or_else(|| local(&"the origin's body ended early"))?;
             let bytes = bytes.map_err(|e| Failure::from(&e))?;
             self.node.metrics().bytes_from_origin.add(bytes.len() as u64);
-            self.node.throttles().intake.pass(bytes.len()).await;
-            self.node.throttles().origin.pass(bytes.len()).await;
-            self.content.throttles.origin.pass(bytes.len()).await;
-            self.renew(renewed, end).await;
+            self.content.arrivals.note();
+            let passed = pass(&self.node, &self.content.throttles, bytes.len());
+            meanwhile(passed, PROGRESS_INTERVAL, || self.renew(end)).await;
+            self.content.arrivals.note();
+            if renewed.elapsed() >= PROGRESS_INTERVAL {
+                *renewed = Instant::now();
+                self.renew(end).await;
+            }
             buffer.extend_from_slice(&bytes);
         }
         let value = hasher.finish(&layout, piece).map_err(|e| local(&e))?;
@@ -427,12 +432,9 @@ impl Fetch {
     }
 
     /// Keeps the lease while bytes come, however long a piece takes.
-    async fn renew(&self, renewed: &mut Instant, end: PieceIndex) {
-        if renewed.elapsed() >= PROGRESS_INTERVAL {
-            *renewed = Instant::now();
-            let lease = LeaseId { number: self.lease.lease, epoch: self.lease.epoch };
-            let _ = self.events.send(Event::LeaseProgress { task: self.content.task, lease, end }).await;
-        }
+    async fn renew(&self, end: PieceIndex) {
+        let lease = LeaseId { number: self.lease.lease, epoch: self.lease.epoch };
+        let _ = self.events.send(Event::LeaseProgress { task: self.content.task, lease, end }).await;
     }
 
     async fn open(&self, run: Range<PieceIndex>) -> Result<OriginBody, Failure> {
