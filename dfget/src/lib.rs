@@ -7,6 +7,8 @@ mod api;
 pub mod client;
 mod daemon;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod get;
 mod hints;
 mod join;

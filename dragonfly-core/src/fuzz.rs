@@ -7,6 +7,10 @@
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
 use bytes::BytesMut;
 
 use crate::Token;
@@ -126,6 +130,38 @@ fn have(data: &[u8]) {
     let held: u32 = map.runs().map(|run| run.end - run.start).sum();
     assert_eq!((held, held == pieces), (map.held(), map.is_complete()));
     assert!(map.iter().all(|piece| piece < pieces && map.contains(piece)));
+}
+
+/// The inputs of a target's corpus, in the order of their names. `corpora` is the directory with one for each target.
+///
+/// # Errors
+/// A file or directory cannot be read.
+pub fn inputs(corpora: &Path, target: &str) -> io::Result<Vec<Vec<u8>>> {
+    let mut paths = Vec::new();
+    for file in fs::read_dir(corpora.join(target))? {
+        paths.push(file?.path());
+    }
+    paths.sort();
+    paths.into_iter().map(fs::read).collect()
+}
+
+/// Feeds changed inputs of a target's corpus to it for `span`: no instrumentation, any toolchain. How many there were.
+///
+/// # Errors
+/// The corpus cannot be read.
+pub fn drive(corpora: &Path, target: Target, span: Duration) -> io::Result<u64> {
+    let inputs = inputs(corpora, target.name)?;
+    let (started, mut runs) = (Instant::now(), 0_u64);
+    while started.elapsed() < span && !inputs.is_empty() {
+        for _ in 0..100 {
+            // The number alone tells the input: a panic's number of runs is enough to have it again.
+            let input = &inputs[runs as usize % inputs.len()];
+            let other = &inputs[(runs as usize / inputs.len()) % inputs.len()];
+            (target.run)(&mutate(runs, input, other));
+            runs += 1;
+        }
+    }
+    Ok(runs)
 }
 
 /// A change of `input` that `seed` draws: flips, cuts, repeats, numbers at their bounds, and parts of `other`.

@@ -4,5 +4,5 @@
 mod daemon;
 mod figures;
 
-pub use daemon::{Daemon, program};
+pub use daemon::{Daemon, Home, program};
 pub use figures::Times;

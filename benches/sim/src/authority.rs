@@ -91,8 +91,8 @@ impl Authority {
         format!("free pieces by task {free:?}, {} leases out", self.leases.len())
     }
 
-    /// A host is lost: its leases are free again, and `lost` pieces that nobody else holds.
-    pub(crate) fn lose(&mut self, host: HostKey, lost: &[(TaskKey, u32)]) {
+    /// A host is lost: its leases are free again.
+    pub(crate) fn lose(&mut self, host: HostKey) {
         let gone: Vec<_> = self.leases.iter().filter(|(_, (holder, _))| *holder == host).map(|(key, _)| *key).collect();
         for (task, lease) in gone {
             self.end(task, lease, true);
@@ -100,19 +100,23 @@ impl Authority {
         for members in self.members.values_mut() {
             members.retain(|member| *member != host);
         }
-        self.free(lost);
     }
 
-    /// Lets pieces be leased again that nobody holds any more, of tasks that can be leased.
-    pub(crate) fn free(&mut self, lost: &[(TaskKey, u32)]) {
+    /// It is another one, which knows nothing but what can be leased at all.
+    pub(crate) fn forget(&mut self) {
+        self.members.clear();
+        self.leases.clear();
+        self.free.values_mut().for_each(BTreeSet::clear);
+    }
+
+    /// Lets pieces be leased again that nobody holds any more, of tasks that can be leased; which of them could not.
+    pub(crate) fn free(&mut self, lost: &[(TaskKey, u32)]) -> Vec<(TaskKey, u32)> {
         let is_leased = |task: &TaskKey, piece: &u32| {
             self.leases.iter().any(|((other, _), (_, pieces))| other == task && pieces.contains(piece))
         };
-        let lost: Vec<_> = lost.iter().filter(|(task, piece)| !is_leased(task, piece)).collect();
-        for (task, piece) in lost {
-            if let Some(free) = self.free.get_mut(task) {
-                free.insert(*piece);
-            }
-        }
+        let lost: Vec<_> = lost.iter().copied().filter(|(task, piece)| !is_leased(task, piece)).collect();
+        lost.into_iter()
+            .filter(|(task, piece)| self.free.get_mut(task).is_some_and(|free| free.insert(*piece)))
+            .collect()
     }
 }

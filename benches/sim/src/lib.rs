@@ -2,9 +2,10 @@
 //!
 //! [`World`] holds the hosts, each with a [`dragonfly_core::swarm::Swarm`], and plays what their shells would do;
 //! [`Network`] is the model of links, [`Authority`] of the coordinator, [`Origin`] of where content comes from.
-//! Equal seeds and set-ups give equal runs, to the last action: see [`World::trace`].
+//! Equal seeds and set-ups give equal runs, to the last action: see [`World::trace`]. [`faults`] draws what goes wrong.
 
 mod authority;
+pub mod faults;
 mod network;
 mod origin;
 mod queue;

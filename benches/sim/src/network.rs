@@ -83,6 +83,10 @@ impl Network {
         });
     }
 
+    pub(crate) fn relink(&mut self, host: u32, link: Link) {
+        self.ports[host as usize].link = link;
+    }
+
     /// How long a message takes.
     pub(crate) fn latency(&self, from: u32, to: u32) -> Duration {
         self.ports[from as usize].link.latency + self.ports[to as usize].link.latency

@@ -9,11 +9,13 @@ use dragonfly_core::swarm::Time;
 pub struct Queue<E> {
     events: BTreeMap<(Time, u64), E>,
     made: u64,
+    /// The number of the event that was taken last.
+    taken: u64,
 }
 
 impl<E> Default for Queue<E> {
     fn default() -> Self {
-        Self { events: BTreeMap::new(), made: 0 }
+        Self { events: BTreeMap::new(), made: 0, taken: 0 }
     }
 }
 
@@ -26,6 +28,13 @@ impl<E> Queue<E> {
 
     /// The next event and its time.
     pub fn pop(&mut self) -> Option<(Time, E)> {
-        self.events.pop_first().map(|((at, _), event)| (at, event))
+        let ((at, number), event) = self.events.pop_first()?;
+        self.taken = number;
+        Some((at, event))
+    }
+
+    /// Puts back the event that was taken last, in its old place.
+    pub fn push_back(&mut self, at: Time, event: E) {
+        self.events.insert((at, self.taken), event);
     }
 }

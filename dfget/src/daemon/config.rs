@@ -14,7 +14,8 @@ use dragonfly_core::source::OriginPattern;
 use dragonfly_core::trust::{OriginTrust, Roles};
 use dragonfly_core::wire::Address;
 
-pub(super) use self::print::print;
+pub(crate) use self::print::print;
+pub(crate) use self::resolve::resolve_text;
 pub(super) use self::resolve::{Refused, Settings, resolve};
 use super::commands::{Doctor, Init, Join, Status, Token};
 use crate::error::Failure;
@@ -57,7 +58,7 @@ pub(super) enum Command {
 
 /// What the daemon is to be.
 #[derive(Clone, Debug, Args)]
-pub(super) struct Serve {
+pub(crate) struct Serve {
     /// Read settings from here (TOML, or YAML by its ending .yaml or .yml)
     #[arg(long, value_name = "FILE", env = "DFDAEMON_CONFIG")]
     pub(super) config: Option<PathBuf>,

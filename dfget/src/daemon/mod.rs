@@ -1,7 +1,7 @@
 //! `dfdaemon`: starts the engines that its roles ask for on one node, serves the local API, and stops in order.
 
 mod commands;
-mod config;
+pub(crate) mod config;
 mod doctor;
 mod engines;
 mod files;

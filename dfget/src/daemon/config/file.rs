@@ -12,7 +12,10 @@ use crate::error::Failure;
 use crate::names::nearest;
 
 /// The longest file that is read.
-const FILE_MAX: u64 = 1 << 20;
+const FILE_MAX: usize = 256 << 10;
+/// Lists in lists, at most; settings are never deeper than a list in a table. The YAML parser takes time that grows
+/// with the square of the brackets left open, so this is checked before it.
+const NESTING_MAX: usize = 64;
 /// Flags that are no settings.
 const NO_SETTINGS: [&str; 6] = ["config", "print-config", "check-config", "verbose", "help", "version"];
 
@@ -32,13 +35,19 @@ pub(super) struct Entry {
 pub(super) fn read(path: &Path, command: &clap::Command) -> Result<Vec<Entry>, Failure> {
     let mut text = String::new();
     File::open(path)
-        .and_then(|file| file.take(FILE_MAX).read_to_string(&mut text))
+        .and_then(|file| file.take(FILE_MAX as u64 + 1).read_to_string(&mut text))
         .map_err(|e| Failure::io(format_args!("cannot read the configuration {}", path.display()), &e))?;
     let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
     parse(&text, yaml, command).map_err(|e| e.while_(path.display()))
 }
 
 pub(super) fn parse(text: &str, yaml: bool, command: &clap::Command) -> Result<Vec<Entry>, Failure> {
+    if text.len() > FILE_MAX {
+        return Err(Failure::usage(format!("longer than {FILE_MAX} bytes: is this the configuration?")));
+    }
+    if nesting(text) > NESTING_MAX {
+        return Err(Failure::usage(format!("more than {NESTING_MAX} brackets are open at a time")));
+    }
     let value: Value = if yaml {
         let value = serde_yaml_ng::from_str(text).map_err(|e| Failure::usage(e.to_string()))?;
         if value == Value::Null { Value::Object(serde_json::Map::new()) } else { value }
@@ -53,6 +62,20 @@ pub(super) fn parse(text: &str, yaml: bool, command: &clap::Command) -> Result<V
         collect(&key, value, command, &mut entries)?;
     }
     Ok(entries)
+}
+
+/// How many brackets are open at a time at most, those in texts and comments included.
+fn nesting(text: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
 }
 
 /// TOML as JSON. A date is a text: no setting is one.
@@ -155,6 +178,8 @@ mod tests {
             let message = read(text, false).unwrap_err();
             assert!(message.contains(why), "{text}: {message}");
         }
+        assert!(read(&"#".repeat(FILE_MAX + 1), false).unwrap_err().contains("longer than"));
+        assert!(read(&"[".repeat(NESTING_MAX + 1), true).unwrap_err().contains("brackets"));
         assert!(read("- a", true).unwrap_err().contains("keys and values"));
         assert!(read("a: [", true).unwrap_err().contains("line"));
     }

@@ -31,7 +31,7 @@ pub(crate) struct Settings {
 impl Settings {
     /// Where the setting with this flag comes from.
     pub(super) fn source(&self, arg: &clap::Arg) -> Source {
-        if arg.get_long().is_some_and(|long| self.from_file.iter().any(|key| key == long)) {
+        if arg.get_long().is_some_and(|long| self.is_from_file(long)) {
             return Source::File;
         }
         match self.matches.value_source(arg.get_id().as_str()) {
@@ -39,6 +39,11 @@ impl Settings {
             Some(ValueSource::EnvVariable) => Source::Environment,
             _ => Source::Default,
         }
+    }
+
+    /// Whether the setting of this name comes from the file.
+    pub(crate) fn is_from_file(&self, key: &str) -> bool {
+        self.from_file.iter().any(|known| known == key)
     }
 
     /// The values of a flag as text; empty where it has none.
@@ -87,13 +92,33 @@ pub(crate) fn resolve(args: &[OsString]) -> Result<(Cli, Settings), Refused> {
         let settings = Settings { serve: cli.serve.clone(), matches: first, from_file: Vec::new() };
         return Ok((cli, settings));
     };
+    let entries = file::read(&path, &command)?;
+    merge(args, &first, &path, entries, command)
+}
+
+/// Understands the text of a file by itself, as TOML or YAML.
+pub(crate) fn resolve_text(text: &str, yaml: bool) -> Result<(Cli, Settings), Refused> {
+    let (command, args) = (Cli::command(), [OsString::from("dfdaemon")]);
+    let first = command.clone().try_get_matches_from(&args)?;
+    let entries = file::parse(text, yaml, &command)?;
+    merge(&args, &first, Path::new("configuration"), entries, command)
+}
+
+/// Understands a command line, of which `first` came, together with a file's entries.
+fn merge(
+    args: &[OsString],
+    first: &ArgMatches,
+    path: &Path,
+    entries: Vec<Entry>,
+    command: clap::Command,
+) -> Result<(Cli, Settings), Refused> {
     let mut from_file = Vec::new();
     let mut all: Vec<OsString> = args.iter().take(1).cloned().collect();
-    for entry in file::read(&path, &command)? {
+    for entry in entries {
         let arg = command.get_arguments().find(|arg| arg.get_long() == Some(&entry.key));
         let Some(arg) = arg else { continue };
         let given = flags(&entry, arg)?;
-        check(&path, &entry, &given, &command)?;
+        check(path, &entry, &given, &command)?;
         let source = first.value_source(arg.get_id().as_str());
         if matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable)) {
             continue;
