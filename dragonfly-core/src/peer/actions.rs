@@ -41,9 +41,10 @@ impl Actor {
                     self.tell_of(task, ToCoordinator::AskLease(task));
                 }
             }
-            Action::AskNeighbours { task, lacking } => {
+            Action::AskNeighbours { task, lacking, starved } => {
                 if let Some(task) = self.task_of(task) {
-                    self.tell_of(task, ToCoordinator::AskNeighbours { task, lacking });
+                    let starved_ms = starved.map(|time| time.as_millis().try_into().unwrap_or(u32::MAX));
+                    self.tell_of(task, ToCoordinator::AskNeighbours { task, lacking, starved_ms });
                 }
             }
             Action::Blame { host, task, piece } => {

@@ -103,17 +103,26 @@ pub(super) async fn describe(
     request.prior = prior;
     let mut asked = request.clone();
     let _slot = slot(node, (task, lease, 0), events).await;
-    let content = match sources.open(request).await? {
-        Opened::Unchanged { fresh } => {
-            return Ok(Description {
-                answer: Answer::Unchanged,
-                fresh_ms: fresh.map(millis),
-                body: Body::None,
-                private: false,
-            });
-        }
+    let unchanged = |fresh: Option<Duration>| Description {
+        answer: Answer::Unchanged,
+        fresh_ms: fresh.map(millis),
+        body: Body::None,
+        private: false,
+    };
+    let mut content = match sources.open(request.clone()).await? {
+        Opened::Unchanged { fresh } => return Ok(unchanged(fresh)),
         Opened::Content(content) => content,
     };
+    if content.length.is_none() && content.body_length.is_some() {
+        // A part of what nobody knows the length of: its end says nothing about the end of the whole, which is asked for
+        // in place of it.
+        drop(content);
+        request.range = None;
+        content = match sources.open(request).await? {
+            Opened::Unchanged { fresh } => return Ok(unchanged(fresh)),
+            Opened::Content(content) => content,
+        };
+    }
     let (fresh_ms, private) = (content.fresh.map(millis), content.private);
     let (validator, ranges) = (content.validator.clone(), content.ranges);
     let carried = content.body_length.map(|carried| content.offset + carried);

@@ -108,6 +108,13 @@ pub(super) const DESCRIBE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Failed leases of a task in a row, without a piece between them, after which its members are told.
 pub(super) const LEASE_FAILURES_MAX: u8 = 6;
 
+/// For so long nothing came of what a member lacks before it counts as starved: longer than it takes to find a
+/// neighbour to be stalled and to ask the next one.
+pub(super) const STARVED_MIN: Duration = Duration::from_secs(15);
+
+/// How soon a member that starves says so again, and so how often a task is looked at for it.
+pub(super) const STARVED_NEWS: Duration = Duration::from_secs(10);
+
 /// Bytes of a failure's text that are passed on.
 pub(super) const FAILURE_TEXT_MAX: usize = 256;
 

@@ -144,7 +144,10 @@ impl Core {
             // Everything else needs an announcement before it; a member that sends none is not answered.
             _ if !self.hosts[host].announced => {}
             ToCoordinator::AskLease(task) => self.ask_lease(host, task),
-            ToCoordinator::AskNeighbours { task, lacking } => self.ask_neighbours(host, &task, lacking),
+            ToCoordinator::AskNeighbours { task, lacking, starved_ms } => {
+                let silence = starved_ms.map_or(Duration::ZERO, |ms| Duration::from_millis(ms.into()));
+                self.ask_neighbours(host, &task, lacking, silence);
+            }
             ToCoordinator::Described(described) => self.described(host, described),
             ToCoordinator::Done { task, lease } => self.lease_done(host, &task, lease),
             ToCoordinator::Join(join) => self.join(host, join),

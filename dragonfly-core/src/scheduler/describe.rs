@@ -305,6 +305,7 @@ impl Core {
         let known = task.group().is_some_and(|group| !group.holders.is_empty());
         (task.orphaned, task.free) = if known { (whole, RangeSet::default()) } else { (RangeSet::default(), whole) };
         task.tried.clear();
+        task.trust_again();
         (task.failures, task.reached) = (0, 0);
         false
     }

@@ -92,7 +92,9 @@ impl Core {
         }
         let h = &mut self.hosts[host];
         h.tasks.insert(t);
-        task.members.insert(host, Member { seed: h.seed, uploads: h.slots > 0, ..Member::default() });
+        let doubted = task.doubted.contains(&h.serial);
+        let (seed, uploads, since) = (h.seed, h.slots > 0, self.now);
+        task.members.insert(host, Member { seed, uploads, since, doubted, ..Member::default() });
         Some(t)
     }
 
@@ -234,6 +236,7 @@ impl Core {
             task.edit(host, |m| {
                 m.eighths = eighths;
                 m.lacked &= !grows;
+                m.starved &= !grows;
             });
             self.settle(t);
         }

@@ -16,6 +16,7 @@
 mod config;
 mod core;
 mod describe;
+mod doubt;
 mod engine;
 mod event;
 mod host;

@@ -1,6 +1,7 @@
 //! Who trades with whom: a near-regular, connected graph per generation, near hosts preferred.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use rand::Rng;
 use rand::seq::{SliceRandom, index};
@@ -35,8 +36,9 @@ impl Core {
         told.into_iter().for_each(|(host, news)| self.send_neighbours(t, host, news));
     }
 
-    /// A member asks for more neighbours, maybe because none of its own holds what it misses.
-    pub(super) fn ask_neighbours(&mut self, host: HostIx, id: &TaskId, lacking: bool) {
+    /// A member asks for more neighbours, maybe because none of its own holds what it misses. `silence`: for how long
+    /// nothing of that came.
+    pub(super) fn ask_neighbours(&mut self, host: HostIx, id: &TaskId, lacking: bool, silence: Duration) {
         let Some(t) = self.find_joined(host, id) else { return };
         let task = &mut self.tasks[t];
         let member = &task.members[&host];
@@ -56,13 +58,15 @@ impl Core {
         self.send_neighbours(t, host, hosts);
         told.into_iter().for_each(|(other, news)| self.send_neighbours(t, other, news));
         if lacking {
-            self.lacking(t, host, none_new);
+            self.lacking(t, host, none_new, silence);
+        } else {
+            self.tasks[t].edit(host, |m| m.starved = false);
         }
     }
 
     /// No neighbour of a member holds what it misses. Once it has met whom it could meet, what departed hosts
     /// fetched is taken to be lost with them.
-    fn lacking(&mut self, t: TaskIx, host: HostIx, met_all: bool) {
+    fn lacking(&mut self, t: TaskIx, host: HostIx, met_all: bool, silence: Duration) {
         let task = &mut self.tasks[t];
         let before = task.members[&host].lacked;
         task.edit(host, |m| m.lacked = true);
@@ -79,6 +83,8 @@ impl Core {
             }
             return self.settle(t);
         }
+        self.starved(t, host, silence);
+        let task = &mut self.tasks[t];
         if task.is_held() {
             return;
         }

@@ -159,7 +159,7 @@ impl Core {
         }
         for group in task.groups.values() {
             let members = || group.list.iter().map(|h| (h, &task.members[h]));
-            let complete = members().filter(|(_, m)| m.uploads && m.eighths == 8).count();
+            let complete = members().filter(|(_, m)| m.is_complete_source()).count();
             assert_eq!(group.complete as usize, complete);
             assert!(members().all(|(h, m)| m.is_source() == group.holders.contains(h)));
         }

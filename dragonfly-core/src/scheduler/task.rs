@@ -42,6 +42,10 @@ pub(super) struct Task {
     pub(super) trigger: Option<Trigger>,
     /// Seeds (by serial) that did not follow a trigger or failed, since pieces came last.
     pub(super) tried: BTreeSet<u64>,
+    /// Members (by serial) that hold something of the current version and serve nobody.
+    pub(super) doubted: BTreeSet<u64>,
+    /// When it was last looked whether all of those who lack something starve.
+    pub(super) starvation_looked: Option<Duration>,
     /// Pieces that nobody fetched or fetches. With `orphaned`, the leases and the members' `fetched` these make up
     /// the whole of the current generation.
     pub(super) free: RangeSet,
@@ -98,6 +102,12 @@ pub(super) struct Member {
     pub(super) unfit_until: Option<Duration>,
     /// Whether it said before that no neighbour holds what it misses.
     pub(super) lacked: bool,
+    /// When it joined.
+    pub(super) since: Duration,
+    /// Whether it said last that nothing comes of what it misses.
+    pub(super) starved: bool,
+    /// Whether what it holds counts for nothing, because it serves nobody.
+    pub(super) doubted: bool,
 }
 
 /// The members that trade one generation.
@@ -172,7 +182,7 @@ pub(super) struct Trigger {
 impl Member {
     /// Whether it may be given leases.
     pub(super) const fn is_fit(&self) -> bool {
-        self.wanted && self.may_lease && self.unfit_until.is_none()
+        self.wanted && self.may_lease && self.unfit_until.is_none() && !self.doubted
     }
 
     /// The generation it trades.
@@ -185,13 +195,13 @@ impl Member {
         self.wanted && self.eighths < 8
     }
 
-    const fn is_complete_source(&self) -> bool {
-        self.uploads && self.eighths == 8
+    pub(super) const fn is_complete_source(&self) -> bool {
+        self.uploads && self.eighths == 8 && !self.doubted
     }
 
     /// Whether others can get something from it.
     pub(super) const fn is_source(&self) -> bool {
-        self.uploads && (self.eighths > 0 || self.leases > 0 || !self.fetched.is_empty())
+        self.uploads && !self.doubted && (self.eighths > 0 || self.leases > 0 || !self.fetched.is_empty())
     }
 
     fn ask(&self, host: HostIx) -> Option<Ask> {
@@ -225,6 +235,8 @@ impl Task {
             describe: None,
             trigger: None,
             tried: BTreeSet::new(),
+            doubted: BTreeSet::new(),
+            starvation_looked: None,
             free: RangeSet::default(),
             orphaned: RangeSet::default(),
             collecting: None,

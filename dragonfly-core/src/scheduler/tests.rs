@@ -186,7 +186,12 @@ impl World {
     }
 
     fn lacking(&mut self, n: u32) {
-        self.say(n, ToCoordinator::AskNeighbours { task: task(1), lacking: true });
+        self.say(n, ToCoordinator::AskNeighbours { task: task(1), lacking: true, starved_ms: None });
+    }
+
+    fn starved(&mut self, n: u32, secs: u32) {
+        let starved_ms = Some(secs * 1000);
+        self.say(n, ToCoordinator::AskNeighbours { task: task(1), lacking: true, starved_ms });
     }
 
     /// Lets time pass, deadline by deadline; gathers all that is said. Members that are up keep alive.

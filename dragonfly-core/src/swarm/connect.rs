@@ -13,6 +13,13 @@ pub(super) const ASK_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest one: also in a small swarm somebody may join.
 const ASK_PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// Nothing came for so long, although pieces are missing that no neighbour holds: longer than it takes to find a
+/// neighbour to be stalled and to ask another one.
+const STARVED_MIN: Duration = Duration::from_secs(20);
+
+/// How often that is said.
+const STARVED_PAUSE: Duration = Duration::from_secs(10);
+
 /// Hosts remembered per task: twice as many as one message names, so that some are left when others fail.
 const CANDIDATES_MAX: usize = 64;
 
@@ -133,19 +140,22 @@ impl Swarm {
     fn ask_neighbours(&mut self, key: TaskKey, neighbours: usize) -> Option<super::Time> {
         let wanted = self.config.neighbours_wanted;
         let lacking = self.tasks.get(&key).is_some_and(|task| self.is_lacking(task));
+        let now = self.now;
         let task = self.tasks.get_mut(&key).filter(|task| task.is_wanting() && task.authority)?;
-        if task.ask_at > self.now {
-            return Some(task.ask_at);
+        let starved = Some(now.since(task.fed)).filter(|time| lacking && *time >= STARVED_MIN);
+        if task.ask_at <= now || starved.is_some() && now.since(task.asked) >= STARVED_PAUSE {
+            if lacking || neighbours < wanted {
+                self.actions.push_back(Action::AskNeighbours { task: key, lacking, starved });
+                task.asked = now;
+                task.ask_at = now.after(task.ask_pause);
+                task.ask_pause = (task.ask_pause * 2).min(ASK_PAUSE_MAX);
+            } else {
+                task.ask_pause = ASK_PAUSE_MIN;
+                task.ask_at = now.after(OPENING_MAX);
+            }
         }
-        if lacking || neighbours < wanted {
-            self.actions.push_back(Action::AskNeighbours { task: key, lacking });
-            task.ask_at = self.now.after(task.ask_pause);
-            task.ask_pause = (task.ask_pause * 2).min(ASK_PAUSE_MAX);
-        } else {
-            task.ask_pause = ASK_PAUSE_MIN;
-            task.ask_at = self.now.after(OPENING_MAX);
-        }
-        Some(task.ask_at)
+        // Looked at in time to see that nothing comes.
+        Some(task.ask_at.min(task.fed.after(STARVED_MIN).max(now.after(STARVED_PAUSE))))
     }
 
     pub(super) fn lane_up(&mut self, key: HostKey) {

@@ -328,6 +328,8 @@ pub enum Action {
         task: TaskKey,
         /// Whether we lack a piece that no neighbour holds.
         lacking: bool,
+        /// For how long nothing of what we lack came, if that is longer than it should be.
+        starved: Option<Duration>,
     },
     /// A neighbour sent bytes that fail the hash it had accepted: drop it for a time.
     Blame {

@@ -172,6 +172,9 @@ impl Swarm {
     pub(super) fn origin_stored(&mut self, key: TaskKey, piece: PieceIndex) {
         self.strip(key, piece);
         self.held(key, piece, true);
+        if let Some(task) = self.tasks.get_mut(&key) {
+            task.fed = self.now;
+        }
         self.restless.insert(key);
     }
 
@@ -223,6 +226,8 @@ impl Swarm {
         let Some(task) = self.tasks.get_mut(&key) else { return };
         task.authority = up;
         if up {
+            // What it knows of us begins now.
+            task.fed = self.now;
             task.leases.ask = Ask::Now;
             self.restless.insert(key);
             self.timers.set_earlier(Timer::Connect(key), self.now);

@@ -301,10 +301,12 @@ impl Swarm {
         let Some(request) = self.own_request(key, id) else { return };
         let first = !std::mem::replace(&mut request.started, true);
         let (asked, task_key) = (request.asked, request.task);
+        let mut feeds = false;
         if let Some(host) = self.hosts.get_mut(&key) {
             host.trickle += u64::from(bytes);
             if host.trickle >= PROGRESS_BYTES_MIN {
                 (host.progress, host.trickle) = (now, 0);
+                feeds = true;
             }
             host.down.add(now, u64::from(bytes));
             if first {
@@ -314,6 +316,7 @@ impl Swarm {
         }
         if let Some(task) = self.tasks.get_mut(&task_key) {
             task.rate.add(now, u64::from(bytes));
+            task.fed = if feeds { now } else { task.fed };
         }
     }
 
@@ -333,6 +336,7 @@ impl Swarm {
         let task_key = request.task;
         if let Some(task) = self.tasks.get_mut(&task_key) {
             task.pieces.set(piece, PieceState::Proven);
+            task.fed = now;
         }
         if let Some(host) = self.hosts.get_mut(&key) {
             host.progress = now;

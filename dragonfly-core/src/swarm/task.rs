@@ -49,6 +49,10 @@ pub(super) struct Task {
     pub(super) ask_pause: Duration,
     /// When neighbours may be asked for again.
     pub(super) ask_at: Time,
+    /// When they were asked for last.
+    pub(super) asked: Time,
+    /// When a piece, or a fair part of one, came last.
+    pub(super) fed: Time,
 }
 
 impl Task {
@@ -76,6 +80,8 @@ impl Task {
             authority: true,
             ask_pause,
             ask_at,
+            asked: Time::ZERO,
+            fed: ask_at,
         }
     }
 

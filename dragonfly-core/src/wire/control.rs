@@ -101,6 +101,9 @@ pub enum ToCoordinator {
         /// Whether a missing piece is held by no neighbour.
         #[n(1)]
         lacking: bool,
+        /// For how long nothing has come of what is missing, in milliseconds, once that is longer than it should be.
+        #[n(2)]
+        starved_ms: Option<u32>,
     },
     /// How much of a generation is held, in eighths of its pieces.
     #[n(9)]

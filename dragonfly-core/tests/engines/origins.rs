@@ -31,6 +31,21 @@ async fn of_unknown_length() {
     }
 }
 
+/// An origin that serves ranges of what it does not know the length of: the part that the describing request asks for is
+/// not taken for the whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_unknown_length_with_ranges() {
+    const LENGTH: u64 = 9 << 20;
+    for seed in [true, false] {
+        let network = Network::start(2, seed).await;
+        let url = network.serve("/file", Resource::seeded(SEED, LENGTH).chunked());
+        network.fetch_all(&url, LENGTH).await;
+        let sent = network.origin.body_bytes("/file");
+        assert!((LENGTH..LENGTH + (4 << 20)).contains(&sent), "{sent}: all of it once, and some of the first part");
+        network.stop().await;
+    }
+}
+
 /// The one response goes on beyond what the describing request asked for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_ranges_and_larger_than_the_first_request() {

@@ -95,7 +95,7 @@ fn a_newcomer_meets_a_source_first() {
 fn who_asks_gets_others_and_those_left_alone_are_given_some() {
     let (mut w, graph) = swarm(40, true);
     let known = &graph[&peer(5)];
-    w.say(5, ToCoordinator::AskNeighbours { task: task(1), lacking: false });
+    w.say(5, ToCoordinator::AskNeighbours { task: task(1), lacking: false, starved_ms: None });
     let news = w.neighbours(5).unwrap();
     assert!(!news.is_empty() && news.iter().all(|peer| !known.contains(peer)));
     // Everyone but host 40 and those it does not know goes.

@@ -209,3 +209,82 @@ fn a_member_that_may_not_fetch_gets_no_lease() {
     w.ask(2);
     assert_eq!(w.to(2), [ToMember::NoLease { task: task(1), retry_ms: None }]);
 }
+
+/// Host 1 fetched everything, holds it as far as it says, and serves nobody: when nothing comes to any of the others
+/// the origin is asked anew, by one of them.
+#[test]
+fn a_sole_holder_that_serves_nobody_is_doubted() {
+    let (mut w, lease) = World::cold(3, MIB / 2, etag("x"));
+    w.done(1, lease);
+    w.report(1, 8);
+    w.secs(30);
+    w.lacking(2);
+    w.lacking(2);
+    assert!(w.grants().is_empty(), "as long as something may still come");
+    w.starved(2, 20);
+    assert!(w.grants().is_empty(), "the other one may be served");
+    w.secs(10);
+    w.starved(3, 30);
+    let (_, first, end) = w.grant(3);
+    assert_eq!((first, end), (0, 8), "all of it, to who lacks it");
+    assert_eq!(w.task().origin_bytes_granted, MIB);
+    // It is not asked to fetch, it is nobody's source, and saying the same again changes nothing.
+    w.ask(1);
+    assert!(w.grants().is_empty());
+    w.report(1, 8);
+    w.say(1, ToCoordinator::Leave(task(1)));
+    w.join(1, wanting(1));
+    w.report(1, 8);
+    assert!(w.core.snapshot().tasks[0].origin_bytes_granted == MIB && w.grants().is_empty());
+}
+
+/// The same where the holder is a seed, to which alone leases go as long as it is believed.
+#[test]
+fn a_seed_that_serves_nobody_leaves_the_origin_to_others() {
+    let mut w = World::new();
+    w.seed_up(101);
+    w.peer_up(1);
+    w.join(1, seedable(1));
+    w.join(101, seedable(1));
+    let lease = w.describer(101);
+    w.describe(101, lease, content(MIB / 2, etag("x"), 8));
+    w.done(101, lease);
+    w.report(101, 8);
+    w.secs(30);
+    w.starved(1, 20);
+    assert_eq!((w.grant(1).1, w.grant(1).2), (0, 8));
+    assert!(w.triggered().is_empty(), "it is not called again");
+}
+
+#[test]
+fn holders_are_believed_while_anybody_is_fed_or_fetches() {
+    // Somebody gets something.
+    let (mut w, lease) = World::cold(3, MIB / 2, etag("x"));
+    w.done(1, lease);
+    w.report(1, 8);
+    w.secs(30);
+    w.starved(3, 20);
+    w.report(3, 2);
+    w.secs(10);
+    w.starved(2, 20);
+    assert!(w.grants().is_empty());
+    // Somebody fetches.
+    let (mut w, lease) = World::cold(2, 64 * MIB, etag("x"));
+    for _ in 0..4 {
+        w.secs(10);
+        w.progress(1, lease, 3);
+        w.starved(2, 40);
+    }
+    assert_eq!(w.task().origin_bytes_fetched, 3 * 65_536);
+    w.done(1, lease);
+    // Who came a moment ago cannot know.
+    let (mut w, lease) = World::cold(2, MIB / 2, etag("x"));
+    w.done(1, lease);
+    w.report(1, 8);
+    w.secs(20);
+    w.peer_up(5);
+    w.join(5, Join { age_max_ms: Some(60_000), ..wanting(1) });
+    w.secs(10);
+    w.starved(2, 30);
+    assert_eq!(w.grant(2).1, 0, "it is not waited for");
+}

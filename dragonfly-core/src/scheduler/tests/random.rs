@@ -106,7 +106,10 @@ impl Run {
                 }
             }
             10 => match self.chance(70) {
-                true => ToCoordinator::AskNeighbours { task, lacking: self.chance(70) },
+                true => {
+                    let starved_ms = self.chance(50).then(|| self.rng.random_range(0..40_000));
+                    ToCoordinator::AskNeighbours { task, lacking: self.chance(70), starved_ms }
+                }
                 false => ToCoordinator::Leave(task),
             },
             _ => {

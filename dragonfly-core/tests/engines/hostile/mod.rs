@@ -444,7 +444,7 @@ async fn floods_of_the_coordinator() {
         if session.say(&ToCoordinator::Join(join)).await.is_err() {
             break;
         }
-        let ask = ToCoordinator::AskNeighbours { task: TaskId::from_hash(id), lacking: true };
+        let ask = ToCoordinator::AskNeighbours { task: TaskId::from_hash(id), lacking: true, starved_ms: None };
         if session.say(&ask).await.is_err() {
             break;
         }

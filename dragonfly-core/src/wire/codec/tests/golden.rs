@@ -73,12 +73,13 @@ fn to_coordinator() -> Vec<ToCoordinator> {
         ToCoordinator::Done { task, lease },
         ToCoordinator::Release { task, lease, end: 5 },
         ToCoordinator::LeaseFailed { task, lease, end: 5, failure: failure() },
-        ToCoordinator::AskNeighbours { task, lacking: true },
+        ToCoordinator::AskNeighbours { task, lacking: true, starved_ms: None },
         ToCoordinator::Report { task, generation, eighths: 8 },
         ToCoordinator::Sealed { task, generation, seal: seal_bundle() },
         ToCoordinator::Leave(task),
         ToCoordinator::KeepAlive,
         ToCoordinator::Seek { task, lost: Some(PEER) },
+        ToCoordinator::AskNeighbours { task, lacking: true, starved_ms: Some(20_000) },
     ]
 }
 

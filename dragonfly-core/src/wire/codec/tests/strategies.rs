@@ -161,7 +161,8 @@ pub(super) fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
             end,
             failure
         }),
-        (task(), any::<bool>()).prop_map(|(task, lacking)| ToCoordinator::AskNeighbours { task, lacking }),
+        (task(), any::<bool>(), any::<Option<u32>>())
+            .prop_map(|(task, lacking, starved_ms)| { ToCoordinator::AskNeighbours { task, lacking, starved_ms } }),
         (task(), generation(), 0..=8_u8).prop_map(|(task, generation, eighths)| ToCoordinator::Report {
             task,
             generation,
