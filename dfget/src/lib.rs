@@ -19,6 +19,7 @@ mod places;
 mod progress;
 mod range;
 mod signals;
+mod traces;
 mod units;
 
 pub use daemon::main as dfdaemon_main;

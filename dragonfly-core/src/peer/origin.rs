@@ -14,6 +14,7 @@ use super::arrivals::meanwhile;
 use super::attest::Signer;
 use super::content::Content;
 use super::event::Event;
+use super::trace;
 use crate::Error;
 use crate::node::{Node, Throttles};
 use crate::source::{OpenRequest, Opened, OriginTrust, Registry, SourceError, SourceErrorKind};
@@ -267,6 +268,7 @@ impl Fetch {
         let signer = Signer::new(&self);
         let signing = self.node.spawn(signer.run(to_attest));
         let mut end = self.pieces.start;
+        let span = trace::origin(&self.content, self.node.peer_id(), &self.pieces);
         let (task, lease, events, cancel) = (self.content.key, self.lease, self.events.clone(), self.cancel.clone());
         let outcome = tokio::select! {
             () = cancel.cancelled() => Err(aborted()),
@@ -275,6 +277,8 @@ impl Fetch {
         // The signer ends once the last piece was signed: only then is the lease done.
         drop(attested);
         let _ = signing.await;
+        trace::left_origin(&span, end, &outcome);
+        drop(span);
         let _ = events.send(Event::LeaseEnded { task, lease, end, outcome }).await;
     }
 
