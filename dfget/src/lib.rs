@@ -21,6 +21,7 @@ mod places;
 mod progress;
 mod range;
 mod signals;
+mod traces;
 mod units;
 
 pub use daemon::main as dfdaemon_main;

@@ -143,6 +143,10 @@ pub(crate) struct Serve {
     /// How the log is written
     #[arg(long, value_enum, default_value = "text", env = "DFDAEMON_LOG_FORMAT")]
     pub(super) log_format: LogFormat,
+    /// Send traces of downloads to this collector, OTLP over HTTP, such as http://127.0.0.1:4318; in builds with the
+    /// feature otlp [default: $OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL", env = "DFDAEMON_OTLP_ENDPOINT")]
+    pub(super) otlp_endpoint: Option<String>,
     /// Say more (twice: much more): short for --log-level debug, trace
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,

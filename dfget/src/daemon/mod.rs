@@ -42,6 +42,7 @@ use crate::hints;
 use crate::logging::{self, LogControl};
 use crate::model::ReadyFile;
 use crate::signals::Signals;
+use crate::traces::{self, Traces};
 
 /// What a shell reports of a process that a second SIGINT ends.
 const EXIT_AT_ONCE: i32 = 130;
@@ -103,9 +104,11 @@ fn daemon(settings: Settings, line: &[OsString]) -> Result<ExitCode, Failure> {
         print("the configuration is sound\n")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let log = logging::start(serve.levels(), serve.log_format == LogFormat::Json)?;
-    run(settings, line, log)?;
-    Ok(ExitCode::SUCCESS)
+    let (traces, layer) = Traces::start(serve.otlp_endpoint.as_deref(), "dfdaemon")?;
+    let log = logging::start(serve.levels(), serve.log_format == LogFormat::Json, layer)?;
+    let result = run(settings, line, log);
+    traces.end();
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 /// What can be checked of the settings without starting anything.
@@ -113,6 +116,7 @@ fn check(serve: &Serve) -> Result<(), Failure> {
     logging::check(serve.levels())?;
     serve.data_dir()?;
     serve.listen()?;
+    serve.otlp_endpoint.as_deref().map(traces::check).transpose()?;
     if let Some(group) = &serve.api_group {
         socket::group_id(group)?;
     }

@@ -48,6 +48,12 @@ fn isolated(program: &str, dir: &Path) -> Command {
         "RUST_LOG",
         "NOTIFY_SOCKET",
         "DRAGONFLY_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_SDK_DISABLED",
+        "OTEL_SERVICE_NAME",
+        "OTEL_TRACES_EXPORTER",
+        "OTEL_TRACES_SAMPLER",
     ] {
         command.env_remove(name);
     }
@@ -261,8 +267,17 @@ pub(crate) struct TestOrigin {
 
 impl TestOrigin {
     pub(crate) fn start() -> Self {
+        Self::of(dragonfly_testkit::Origin::builder())
+    }
+
+    /// One that speaks TLS, with an authority of its own.
+    pub(crate) fn start_tls() -> Self {
+        Self::of(dragonfly_testkit::Origin::builder().tls())
+    }
+
+    fn of(builder: dragonfly_testkit::Builder) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let origin = runtime.block_on(dragonfly_testkit::Origin::start()).unwrap();
+        let origin = runtime.block_on(builder.start()).unwrap();
         Self { runtime, origin }
     }
 

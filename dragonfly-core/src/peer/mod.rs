@@ -28,6 +28,7 @@ mod request;
 mod resolve;
 mod seal;
 mod tasks;
+mod trace;
 mod view;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub use receipt::{Event, Exported, Proof, Receipt};
 pub use request::Request;
 pub(crate) use resolve::resolve_trigger;
 pub(crate) use tasks::TASKS_MAX;
+pub use trace::TRACE_TARGET;
 pub use view::{ActiveTask, NeighbourInfo};
 
 use crate::node::Node;

@@ -14,6 +14,7 @@ use super::arrivals::meanwhile;
 use super::attest::Signer;
 use super::content::Content;
 use super::event::Event;
+use super::trace;
 use crate::Error;
 use crate::node::{Node, Throttles};
 use crate::source::{OpenRequest, Opened, OriginTrust, Registry, SourceError, SourceErrorKind};
@@ -276,11 +277,14 @@ impl Fetch {
         let signer = Signer::new(&self);
         let signing = self.node.spawn(signer.run(to_attest));
         let mut end = self.pieces.start;
+        let span = trace::origin(&self.content, self.node.peer_id(), &self.pieces);
         let (task, lease, events) = (self.content.key, self.lease, self.events.clone());
         let outcome = self.take(body, &mut end, &attested).await;
         // The signer ends once the last piece was signed: only then is the lease done.
         drop(attested);
         let _ = signing.await;
+        trace::left_origin(&span, end, &outcome);
+        drop(span);
         let _ = events.send(Event::LeaseEnded { task, lease, end, outcome }).await;
     }
 

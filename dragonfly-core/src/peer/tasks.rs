@@ -133,7 +133,8 @@ impl Actor {
                 status: want.status,
             },
         );
-        match task.authority {
+        self.trace(id);
+        match self.tasks.get(&id).and_then(|task| task.authority) {
             Some(authority) => self.join(id, authority),
             None => {
                 self.reassign(id);
@@ -346,7 +347,19 @@ impl Actor {
         if content.is_complete() {
             self.completed(key);
         }
+        self.trace(id);
         self.satisfy(id);
+    }
+
+    /// Traces the download of what is wanted here.
+    fn trace(&self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let waited = task.wants.values().map(|want| want.since.elapsed()).max();
+        if let Some(content) = task.current.and_then(|key| self.contents.get(&key))
+            && let Some(waited) = waited
+        {
+            content.wanted(self.node.peer_id(), waited);
+        }
     }
 
     /// Tells those who want the task what its content is, if it is fresh enough for them.

@@ -11,6 +11,7 @@ use super::{Lane, LaneCommand, LaneError, Pending};
 use crate::node::in_time;
 use crate::peer::content::Content;
 use crate::peer::event::LaneEvent;
+use crate::peer::trace::{self, Served};
 use crate::store::UseGuard;
 use crate::swarm::{Input, RequestId, TaskKey};
 use crate::task::HaveMap;
@@ -56,6 +57,7 @@ struct Writer<'a, W> {
     buffer: BytesMut,
     shown: HashMap<TaskKey, Shown>,
     serving: VecDeque<Serving>,
+    served: Served,
 }
 
 pub(super) async fn run(
@@ -63,12 +65,19 @@ pub(super) async fn run(
     output: impl AsyncWrite + Unpin,
     mut commands: mpsc::Receiver<LaneCommand>,
 ) -> Result<(), LaneError> {
-    let mut writer = Writer { lane, output, buffer: BytesMut::new(), shown: HashMap::new(), serving: VecDeque::new() };
+    let mut writer = Writer {
+        lane,
+        output,
+        buffer: BytesMut::new(),
+        shown: HashMap::new(),
+        serving: VecDeque::new(),
+        served: Served::default(),
+    };
     loop {
         // Messages go ahead of blocks: they are small, and others wait for them.
         let command = if writer.serving.is_empty() {
             writer.flush().await?;
-            match commands.recv().await {
+            match writer.next(&mut commands).await {
                 None => return Ok(()),
                 command => command,
             }
@@ -87,6 +96,17 @@ pub(super) async fn run(
 }
 
 impl<W: AsyncWrite + Unpin> Writer<'_, W> {
+    /// The next command. What is served no more is noticed meanwhile.
+    async fn next(&mut self, commands: &mut mpsc::Receiver<LaneCommand>) -> Option<LaneCommand> {
+        while !self.served.is_empty() {
+            match tokio::time::timeout(trace::REST, commands.recv()).await {
+                Ok(command) => return command,
+                Err(_) => self.served.rest(),
+            }
+        }
+        commands.recv().await
+    }
+
     async fn flush(&mut self) -> Result<(), LaneError> {
         in_time(async {
             if !self.buffer.is_empty() {
@@ -260,6 +280,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             serving.offset += sent as u32;
             serving.sent += sent as u32;
             self.lane.node.metrics().bytes_to_peers.add(sent as u64);
+            self.served.sent(&serving.content, (self.lane.node.peer_id(), self.lane.peer), sent);
         }
         if serving.offset < serving.length {
             // At the back: pieces that are served at the same time share the lane by blocks.
