@@ -30,15 +30,20 @@ const STALLED_MAX: Duration = Duration::from_secs(120);
 /// The reason where no origin and no neighbour failed.
 const NO_WAY: &str = "no neighbour has what is missing, and nobody was allowed to ask the origin";
 
+type Outcome = futures::future::Shared<futures::future::BoxFuture<'static, Result<Receipt>>>;
+
 /// A download under way. It is a future of its [`Receipt`]; [`Download::events`] shows progress meanwhile.
 ///
 /// It runs whether or not it is polled: dropping it detaches from it, [`Download::cancel`] withdraws this caller's
-/// interest (others who fetch the same content go on). Cancel-safe: polling can stop and go on at any time. A clone is
-/// another handle of the same download.
+/// interest (others who fetch the same content go on). Cancel-safe: polling can stop and go on at any time; polled
+/// again after its end it yields the same once more. A clone is another handle of the same download.
 #[derive(Clone)]
 #[must_use = "a download detaches when it is dropped: await it, or nobody learns how it ended"]
 pub struct Download {
-    outcome: futures::future::Shared<futures::future::BoxFuture<'static, Result<Receipt>>>,
+    /// Never polled itself: a shared future that has yielded is spent, and so would be each clone of it.
+    outcome: Outcome,
+    /// What is polled where this handle is awaited.
+    awaited: Outcome,
     events: broadcast::Sender<Event>,
     cancel: CancellationToken,
 }
@@ -68,7 +73,8 @@ impl Download {
         let outcome = async move {
             task.await.unwrap_or_else(|e| Err(Error::new(ErrorKind::Cancelled, "the runtime stopped").caused_by(e)))
         };
-        Self { outcome: outcome.boxed().shared(), events, cancel }
+        let outcome = outcome.boxed().shared();
+        Self { awaited: outcome.clone(), outcome, events, cancel }
     }
 
     /// How it ends, for whoever else waits for it.
@@ -92,7 +98,9 @@ impl Future for Download {
     type Output = Result<Receipt>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.outcome.poll_unpin(cx)
+        let outcome = std::task::ready!(self.awaited.poll_unpin(cx));
+        self.awaited = self.outcome.clone();
+        Poll::Ready(outcome)
     }
 }
 
