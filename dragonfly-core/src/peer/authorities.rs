@@ -109,6 +109,12 @@ enum Next {
     Wait,
 }
 
+impl Authority {
+    pub(super) const fn is_unreachable(&self) -> bool {
+        matches!(self.state, AuthorityState::Unreachable)
+    }
+}
+
 impl Authorities {
     fn is_up(&self, id: AuthorityId) -> bool {
         let state = self.all.get(&id).map(|authority| &authority.state);
@@ -164,12 +170,6 @@ impl Authorities {
         let named = self.best(task, |authority, _| authority.kind == Kind::Anchor);
         let linked = || self.best(task, |authority, _| authority.kind == Kind::Link);
         Next::Seek(named.or_else(linked).unwrap_or(LOCAL))
-    }
-
-    /// Whether the only authority that is this peer was named with addresses that are of no use.
-    pub(super) fn is_unreachable(&self, peer: PeerId) -> bool {
-        let mut known = self.all.values().filter(|authority| authority.peer == Some(peer));
-        known.all(|authority| authority.kind == Kind::Anchor && matches!(authority.state, AuthorityState::Unreachable))
     }
 
     fn by_peer(&self, peer: PeerId) -> Option<AuthorityId> {

@@ -91,11 +91,18 @@ impl Actor {
             if met >= MET_MAX {
                 break;
             }
-            let anchor = |kind| matches!(kind, Kind::Anchor | Kind::Link);
-            let known = self.authorities.all.values().any(|known| anchor(known.kind) && known.peer == Some(peer));
-            // A named one whose address is dead may well be here: it is met beside that.
-            let dead = self.authorities.is_unreachable(peer);
-            if peer == self.node.peer_id() || (known && !dead) || self.authorities.links.shunned.contains(&peer) {
+            if peer == self.node.peer_id() || self.authorities.links.shunned.contains(&peer) {
+                continue;
+            }
+            if let Some(known) = self.authorities.all.values_mut().find(|known| known.peer == Some(peer)) {
+                // One session with each: two would take turns in throwing each other out.
+                if known.kind == Kind::Found {
+                    known.kind = Kind::Link;
+                } else if known.is_unreachable() {
+                    // Named, at an address of no use: its next attempt finds it connected.
+                    let host = self.node.host().clone();
+                    self.node.spawn(async move { host.connect(peer, addresses).await });
+                }
                 continue;
             }
             let addresses = addresses.into_iter().map(|address| address.with_peer(peer)).collect();
