@@ -85,7 +85,7 @@ async fn a_network_that_is_split_in_mid_download() {
         link.heal();
         // All meet at the first of them.
         wait_for("the halves to meet", || {
-            (metric(&runtime, &daemons[0], "dragonfly_connections") >= daemons.len() as u64 - 1).then_some(())
+            (metric(&runtime, &daemons[0], "dragonfly_peers_connected") >= daemons.len() as u64 - 1).then_some(())
         });
         all_finish(all(&second), LENGTH);
         let (split, healed) = (origin.body_bytes("/file"), origin.body_bytes("/second"));

@@ -209,3 +209,26 @@ fn a_member_that_may_not_fetch_gets_no_lease() {
     w.ask(2);
     assert_eq!(w.to(2), [ToMember::NoLease { task: task(1), retry_ms: None }]);
 }
+
+/// Six leases lapse at once in either case.
+#[test]
+fn holders_that_are_cut_off_say_nothing_about_the_origin() {
+    for cut_off in [true, false] {
+        let (mut w, _) = World::cold(5, 1024 * MIB, etag("x"));
+        for n in [2, 3, 4, 2, 3, 4] {
+            w.ask(n);
+            w.grant(n);
+        }
+        let mut told = false;
+        for _ in 0..21 {
+            w.secs(1);
+            told |= w.failed(5).is_some();
+            w.say(5, ToCoordinator::KeepAlive);
+            for n in (1..=4).filter(|n| *n == 1 || !cut_off) {
+                w.say(n, ToCoordinator::KeepAlive);
+                told |= w.failed(5).is_some();
+            }
+        }
+        assert_eq!(told, !cut_off);
+    }
+}
