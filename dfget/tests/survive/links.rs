@@ -87,6 +87,7 @@ async fn a_network_that_is_split_in_mid_download() {
         wait_for("the halves to meet", || {
             (metric(&runtime, &daemons[0], "dragonfly_peers_connected") >= daemons.len() as u64 - 1).then_some(())
         });
+        daemons.iter().for_each(|daemon| std::fs::remove_file(daemon.dir().join("output")).unwrap());
         all_finish(all(&second), LENGTH);
         let (split, healed) = (origin.body_bytes("/file"), origin.body_bytes("/second"));
         drop((daemons, link));
