@@ -84,6 +84,9 @@ pub(crate) struct Serve {
     /// A member's address with /p2p, to find the others through (repeatable)
     #[arg(long, value_name = "MULTIADDR", action = ArgAction::Append, env = "DFDAEMON_BOOTSTRAP", value_delimiter = ',')]
     pub(super) bootstrap: Vec<Address>,
+    /// Look by mDNS for members on the links of this host, and tell them of it: no address to meet at is needed
+    #[arg(long, env = "DFDAEMON_MDNS")]
+    pub(super) mdns: bool,
     /// Join a network: a token, @FILE, or - for standard input [default: the network joined before, else a new one]
     #[arg(long, value_name = "TOKEN", env = "DRAGONFLY_JOIN", hide_env_values = true)]
     pub(super) join: Option<String>,

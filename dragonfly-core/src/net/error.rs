@@ -109,6 +109,9 @@ pub enum StartError {
     /// The identity cannot be used for TLS.
     #[error("cannot use the identity of this host")]
     Identity(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The interfaces of this host cannot be watched, or there is no multicast.
+    #[error("cannot look for peers on this host's links")]
+    Discovery(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The resolver configuration could be read, and a moment later could not.
     #[error("cannot read the resolver configuration")]
     Resolver(#[source] std::io::Error),

@@ -21,6 +21,7 @@ use super::admission::{Admission, Claims, Registry};
 use super::error::{DialError, ListenError, OpenError, StartError, chain};
 use super::lane::{LaneConfig, Lanes};
 use super::limits::Limits;
+use super::local::{self, Found};
 use super::stream::{Incoming, Stream};
 use super::streams::{self, Acceptor, Shared};
 use super::transport::{self, Gate};
@@ -39,6 +40,8 @@ pub struct HostConfig {
     pub protocols: Vec<&'static str>,
     /// The one of these protocols that lanes carry, and where they are accepted; `None`: there are no lanes.
     pub lanes: Option<(&'static str, LaneConfig)>,
+    /// Whether peers on this host's links are looked for by mDNS, and it is told of to them.
+    pub discover: bool,
     /// The bounds.
     pub limits: Limits,
 }
@@ -47,7 +50,7 @@ impl HostConfig {
     /// A host that only dials and accepts no protocol, with the default limits.
     pub fn new(seed: [u8; 32], admission: Arc<dyn Admission>) -> Self {
         let limits = Limits::default();
-        Self { seed, admission, listen: Vec::new(), protocols: Vec::new(), lanes: None, limits }
+        Self { seed, admission, listen: Vec::new(), protocols: Vec::new(), lanes: None, discover: false, limits }
     }
 }
 
@@ -77,6 +80,7 @@ struct Inner {
     lanes: Option<Arc<Lanes>>,
     commands: mpsc::Sender<Command>,
     listening: watch::Receiver<Listening>,
+    found: watch::Receiver<Found>,
 }
 
 /// What the handle tells the loop without queueing.
@@ -142,13 +146,17 @@ impl Host {
         let tasks = TaskTracker::new();
         let swarm = Swarm::new(
             transport::build(&keypair, &gate)?,
-            Behaviour { streams: streams::Behaviour::new(Arc::clone(&shared), acceptors) },
+            Behaviour {
+                streams: streams::Behaviour::new(Arc::clone(&shared), acceptors),
+                local: local::behaviour(config.discover, keypair.public().to_peer_id())?,
+            },
             keypair.public().to_peer_id(),
             swarm_config(&limits, runtime, &tasks),
         );
 
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (publish, listening) = watch::channel(Listening { waiting: config.listen.len(), ..Listening::default() });
+        let (publish_found, found) = watch::channel(Found::new());
         let mut core = Loop {
             swarm,
             local,
@@ -158,10 +166,11 @@ impl Host {
             listeners: HashMap::new(),
             listening: Listening::default(),
             publish,
+            publish_found,
         };
         core.listen(config.listen);
         runtime.spawn(core.run(inbox, tasks));
-        Ok((Self { inner: Arc::new(Inner { local, shared, control, lanes, commands, listening }) }, queues))
+        Ok((Self { inner: Arc::new(Inner { local, shared, control, lanes, commands, listening, found }) }, queues))
     }
 
     /// This host.
@@ -256,6 +265,11 @@ impl Host {
         addresses
     }
 
+    /// Who says by mDNS that it is on a link of this host: changes as they come and go. Anyone can say so.
+    pub fn found(&self) -> watch::Receiver<Found> {
+        self.inner.found.clone()
+    }
+
     /// Whether a connection to the peer is up on which streams can be opened: a lane is none.
     pub fn is_connected(&self, peer: PeerId) -> bool {
         self.inner.shared.is_connected(peer)
@@ -329,9 +343,28 @@ impl std::fmt::Debug for Host {
 
 /// All behaviours of the swarm. Each costs a poll per wake-up of each connection: few, and none without need.
 #[derive(NetworkBehaviour)]
-#[behaviour(to_swarm = "std::convert::Infallible", prelude = "libp2p::swarm::derive_prelude")]
+#[behaviour(to_swarm = "Happening", prelude = "libp2p::swarm::derive_prelude")]
 struct Behaviour {
     streams: streams::Behaviour,
+    local: local::Behaviour,
+}
+
+/// What the behaviours say.
+#[derive(Debug)]
+enum Happening {
+    Heard(libp2p::mdns::Event),
+}
+
+impl From<std::convert::Infallible> for Happening {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl From<libp2p::mdns::Event> for Happening {
+    fn from(event: libp2p::mdns::Event) -> Self {
+        Self::Heard(event)
+    }
 }
 
 type Queues = HashMap<&'static str, mpsc::Receiver<Incoming>>;
@@ -371,6 +404,7 @@ struct Loop {
     listeners: HashMap<ListenerId, (Address, bool)>,
     listening: Listening,
     publish: watch::Sender<Listening>,
+    publish_found: watch::Sender<Found>,
 }
 
 struct Dial {
@@ -419,6 +453,8 @@ impl Loop {
     }
 
     async fn stop(mut self, tasks: &TaskTracker) {
+        let known: Vec<_> = self.swarm.listeners().cloned().collect();
+        local::hush(&mut self.swarm.behaviour_mut().local, known.iter());
         for id in self.listeners.keys().copied().collect::<Vec<_>>() {
             self.swarm.remove_listener(id);
         }
@@ -531,8 +567,16 @@ impl Loop {
         }
     }
 
-    fn event(&mut self, event: SwarmEvent<std::convert::Infallible>) {
+    fn event(&mut self, event: SwarmEvent<Happening>) {
         match event {
+            SwarmEvent::Behaviour(Happening::Heard(event)) => {
+                let shared = &self.shared;
+                self.publish_found
+                    .send_if_modified(|found| local::heard(found, event, |peer| shared.is_connected(peer)));
+                let (me, listeners) =
+                    (*self.swarm.local_peer_id(), self.swarm.listeners().cloned().collect::<Vec<_>>());
+                local::bound(&mut self.swarm.behaviour_mut().local, me, listeners.iter());
+            }
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
                 let dial = PeerId::from_libp2p(&peer_id).ok().and_then(|peer| self.dials.remove(&peer));
                 for waiter in dial.into_iter().flat_map(|dial| dial.waiters) {

@@ -9,7 +9,7 @@
 //! - [`Host`] dials, opens streams and reports who came and went. Bytes flow between the caller's task and the
 //!   connection's own task: neither the event loop nor another peer's connection is on the way.
 //! - A lane ([`Host::lane`]) is a connection of its own for one protocol, without libp2p and many times cheaper.
-//! - Without a listen address there is no listener. Nothing here discovers peers.
+//! - Without a listen address there is no listener. Peers on its links are looked for only where it is told so.
 //!
 //! Liveness: QUIC connections have a keep-alive of 5 s and die after 10 s of silence. TCP connections have none here:
 //! a protocol that keeps a stream open says something from time to time and gives up on silence, and a connection
@@ -20,6 +20,7 @@ mod error;
 mod host;
 mod lane;
 mod limits;
+mod local;
 mod stream;
 mod streams;
 mod transport;
@@ -29,6 +30,7 @@ pub use error::{DialError, ListenError, OpenError, StartError};
 pub use host::{Host, HostConfig, PeerEvent};
 pub use lane::LaneConfig;
 pub use limits::Limits;
+pub(crate) use local::Found;
 pub use stream::{Carrier, Incoming, Stream};
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ pub struct NodeBuilder {
     lanes: Option<LaneConfig>,
     schedulers: Vec<Address>,
     bootstrap: Vec<Address>,
+    discover_locally: bool,
     upload_slots: u16,
     rates: RateLimits,
     guard: Guard,
@@ -79,6 +80,7 @@ impl Default for NodeBuilder {
             lanes: Some(LaneConfig::default()),
             schedulers: Vec::new(),
             bootstrap: Vec::new(),
+            discover_locally: false,
             upload_slots: UPLOAD_SLOTS,
             rates: RateLimits::default(),
             guard: Guard::default(),
@@ -183,6 +185,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Whether it looks by mDNS for members on its links, and tells of itself there if it listens (default: no).
+    /// Members need no address to meet at then; what a stranger says there only costs a few refused dials. IPv4 only.
+    /// The first download after a start may wait 3 s for others to be found.
+    pub fn discover_locally(mut self, discover: bool) -> Self {
+        self.discover_locally = discover;
+        self
+    }
+
     /// How many neighbours are served at a time (default: 8); 0 never uploads.
     pub fn upload_slots(mut self, slots: u16) -> Self {
         self.upload_slots = slots;
@@ -273,6 +283,7 @@ impl NodeBuilder {
             listen: self.listen.clone(),
             lanes: self.lanes.clone().map(|lanes| (LANE_PROTOCOL, lanes_beside(&self.listen, lanes))),
             protocols: vec![CONTROL_PROTOCOL, LANE_PROTOCOL],
+            discover: self.discover_locally,
             limits: limits.clone(),
             ..HostConfig::new(identity.secret(), Arc::new(members))
         };
@@ -310,6 +321,7 @@ impl NodeBuilder {
             coordinators: coordinators.unwrap_or_default(),
             upload_slots: self.upload_slots,
             listens: !self.listen.is_empty(),
+            discovers: self.discover_locally,
             rules,
             control: tokio::sync::Mutex::new(control),
             lanes: tokio::sync::Mutex::new(lanes),

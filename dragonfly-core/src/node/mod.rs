@@ -94,6 +94,7 @@ struct Inner {
     coordinators: Vec<Vec<Address>>,
     upload_slots: u16,
     listens: bool,
+    discovers: bool,
     rules: Rules,
     control: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     lanes: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
@@ -295,7 +296,12 @@ impl Node {
 
     /// Whether nobody else can have had a hand in what it fetches.
     pub(crate) fn is_alone(&self) -> bool {
-        self.0.coordinators.is_empty() && !self.0.listens
+        self.0.coordinators.is_empty() && !self.0.listens && !self.0.discovers
+    }
+
+    /// Whether it looks for members on its links.
+    pub(crate) fn discovers(&self) -> bool {
+        self.0.discovers
     }
 
     pub(crate) fn upload_slots(&self) -> u16 {

@@ -95,6 +95,7 @@ impl Actor {
         let lanes = self.accept_lanes();
         let mut evicted = self.watch_evictions();
         self.start_authorities();
+        self.watch_links();
         self.announce_held();
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
@@ -220,6 +221,7 @@ impl Actor {
             Event::Command(command) => self.command(command),
             Event::Described { task, lease, outcome } => self.described(task, lease, outcome),
             Event::Dialled { host, outcome } => self.dialled(host, outcome),
+            Event::Found(found) => self.found(found),
             Event::Held(held) => self.held(*held),
             Event::IncomingLane(incoming) => self.incoming_lane(incoming),
             Event::Input(input) => self.input(input),

@@ -157,6 +157,11 @@ async fn run(
             }
             () = tokio::time::sleep_until(silent) => {
                 tracing::warn!(coordinator = %peer, "a coordinator has gone silent");
+                // TCP takes a quarter of an hour to notice. Until then the next attempt would be made on this very
+                // connection, and taken for a success until it has been silent for as long.
+                if peer != node.peer_id() {
+                    node.host().disconnect(peer);
+                }
                 return;
             }
         }

@@ -197,6 +197,8 @@ pub(super) enum LaneEvent {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "moved through one bounded queue; boxes would cost more")]
 pub(super) enum Event {
+    /// Who says now that it is on a link of this host: anyone can say so.
+    Found(crate::net::Found),
     Activated {
         task: TaskId,
         outcome: Result<Arc<Content>>,

@@ -21,6 +21,7 @@ mod follow;
 mod hosts;
 mod lane;
 mod leases;
+mod links;
 mod origin;
 mod reader;
 mod receipt;
