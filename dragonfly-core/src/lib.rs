@@ -87,8 +87,10 @@
 
 mod error;
 mod fetch;
+#[cfg(any(all(test, feature = "http"), feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+pub mod log;
 pub mod net;
 pub mod node;
 pub mod peer;

@@ -58,10 +58,7 @@ pub unsafe extern "C" fn dragonfly_cancel_fire(
 /// Any thread; does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_cancel_free(cancel: *mut dragonfly_cancel) {
-    run_or((), || {
-        table::free(cancel);
-        Ok(())
-    });
+    engine::free(cancel);
 }
 
 /// How long the caller of a blocking function waits, and what withdraws it.

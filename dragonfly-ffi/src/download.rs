@@ -67,10 +67,7 @@ pub struct dragonfly_event {
     pub from_peers: u64,
 }
 
-// SAFETY: `repr(C)`, the size comes first, and every field may be zero.
-unsafe impl args::Sized for dragonfly_event {
-    const NAME: &'static str = "event";
-}
+crate::args::sized! { dragonfly_event, "event"; }
 
 impl dragonfly_event {
     fn of(event: Option<&Event>) -> Option<Self> {
@@ -274,8 +271,5 @@ pub unsafe extern "C" fn dragonfly_download_cancel(
 /// Any thread but a callback's; does not block, unless it was the last that used a node's own threads.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_download_free(download: *mut dragonfly_download) {
-    run_or((), || {
-        table::free(download);
-        Ok(())
-    });
+    engine::free(download);
 }

@@ -108,10 +108,7 @@ pub extern "C" fn dragonfly_error_message(error: *const dragonfly_error) -> *con
 /// Any thread; does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_error_free(error: *mut dragonfly_error) {
-    run_or((), || {
-        table::free(error);
-        Ok(())
-    });
+    engine::free(error);
 }
 
 /// The name of a kind, such as "not_found": the same in every language. "unknown" for a number that is no kind. It is

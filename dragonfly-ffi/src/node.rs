@@ -66,10 +66,7 @@ pub struct dragonfly_node_options {
     pub runtime: *const dragonfly_runtime,
 }
 
-// SAFETY: `repr(C)`, the size comes first, and every field may be zero.
-unsafe impl args::Sized for dragonfly_node_options {
-    const NAME: &'static str = "node options";
-}
+crate::args::sized! { dragonfly_node_options, "node options"; }
 
 /// What a token is to allow. Zero is the default of every field but `size`: a plain peer's, for ever.
 #[repr(C)]
@@ -87,10 +84,7 @@ pub struct dragonfly_token_options {
     pub addresses_length: usize,
 }
 
-// SAFETY: `repr(C)`, the size comes first, and every field may be zero.
-unsafe impl args::Sized for dragonfly_token_options {
-    const NAME: &'static str = "token options";
-}
+crate::args::sized! { dragonfly_token_options, "token options"; }
 
 fn addresses(texts: Vec<&str>) -> Result<Vec<Address>> {
     texts.into_iter().map(|text| text.parse().map_err(Error::from)).collect()
@@ -297,8 +291,5 @@ pub unsafe extern "C" fn dragonfly_node_shutdown(
 /// Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_node_free(node: *mut dragonfly_node) {
-    run_or((), || {
-        table::free(node);
-        Ok(())
-    });
+    engine::free(node);
 }

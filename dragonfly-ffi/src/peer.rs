@@ -306,8 +306,5 @@ pub unsafe extern "C" fn dragonfly_peer_shutdown(
 /// Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_peer_free(peer: *mut dragonfly_peer) {
-    run_or((), || {
-        table::free(peer);
-        Ok(())
-    });
+    engine::free(peer);
 }

@@ -214,8 +214,5 @@ pub unsafe extern "C" fn dragonfly_reader_close(
 /// Any thread but a callback's; does not block, unless it was the last that used a node's own threads.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_reader_free(reader: *mut dragonfly_reader) {
-    run_or((), || {
-        table::free(reader);
-        Ok(())
-    });
+    engine::free(reader);
 }

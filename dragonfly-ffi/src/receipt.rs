@@ -55,10 +55,7 @@ pub struct dragonfly_receipt {
     pub verified: bool,
 }
 
-// SAFETY: `repr(C)`, the size comes first, and every field may be zero.
-unsafe impl args::Sized for dragonfly_receipt {
-    const NAME: &'static str = "receipt";
-}
+crate::args::sized! { dragonfly_receipt, "receipt"; }
 
 /// Text in a fixed room, which it fits.
 pub(crate) fn room<const N: usize>(text: &str) -> [c_char; N] {

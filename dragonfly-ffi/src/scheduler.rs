@@ -101,8 +101,5 @@ pub unsafe extern "C" fn dragonfly_scheduler_shutdown(
 /// Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_scheduler_free(scheduler: *mut dragonfly_scheduler) {
-    run_or((), || {
-        table::free(scheduler);
-        Ok(())
-    });
+    engine::free(scheduler);
 }

@@ -118,8 +118,5 @@ pub unsafe extern "C" fn dragonfly_seed_shutdown(
 /// Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_seed_free(seed: *mut dragonfly_seed) {
-    run_or((), || {
-        table::free(seed);
-        Ok(())
-    });
+    engine::free(seed);
 }

@@ -56,7 +56,7 @@ pub struct NodeBuilder {
     upload_slots: u16,
     rates: RateLimits,
     guard: Guard,
-    sources: Vec<Arc<dyn Source>>,
+    sources: Vec<(Option<String>, Arc<dyn Source>)>,
     runtime: Option<Handle>,
     identity: Option<Identity>,
     policy: Option<Arc<dyn Policy>>,
@@ -192,7 +192,14 @@ impl NodeBuilder {
 
     /// A source for further URL schemes, or in place of a built-in one. Can be repeated.
     pub fn source(mut self, source: Arc<dyn Source>) -> Self {
-        self.sources.push(source);
+        self.sources.push((None, source));
+        self
+    }
+
+    /// A source for one URL scheme, whatever schemes it names itself: what [`blocking`](crate::source::blocking) makes
+    /// names none. Can be repeated.
+    pub fn source_for(mut self, scheme: impl Into<String>, source: Arc<dyn Source>) -> Self {
+        self.sources.push((Some(scheme.into()), source));
         self
     }
 
@@ -270,8 +277,11 @@ impl NodeBuilder {
         let may = !seeds_only || membership.claims().roles.contains(Roles::SCHEDULER);
         let directory = Directory::new(me, seeds_only, may);
         let mut sources = Registry::builder().guard(self.guard);
-        for source in self.sources {
-            sources = sources.source(source);
+        for (scheme, source) in self.sources {
+            sources = match scheme {
+                Some(scheme) => sources.source_for(scheme, source),
+                None => sources.source(source),
+            };
         }
         let node = Node(Arc::new(Inner {
             runtime,
