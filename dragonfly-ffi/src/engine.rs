@@ -4,7 +4,7 @@
 use dragonfly_core::{Node, Result, Runtime};
 
 use crate::args;
-use crate::boundary::{run, run_or};
+use crate::boundary::run;
 use crate::cancel::{Patience, dragonfly_cancel};
 use crate::error::{dragonfly_error, dragonfly_status};
 use crate::node::dragonfly_node;
@@ -12,7 +12,7 @@ use crate::table::{self, Handle};
 use crate::text::{dragonfly_text, give};
 
 /// Something of the library's and the threads that it runs on. The order matters: the threads go last.
-pub struct On<T> {
+pub(crate) struct On<T> {
     pub(crate) it: T,
     pub(crate) runtime: Runtime,
 }
@@ -86,12 +86,4 @@ pub(crate) unsafe fn tell<H: Handle>(
             Ok(())
         })
     }
-}
-
-/// The body of every `dragonfly_<noun>_free`.
-pub(crate) fn free<H: Handle>(handle: *mut H) {
-    run_or((), || {
-        table::free(handle);
-        Ok(())
-    });
 }

@@ -6,7 +6,7 @@ use dragonfly_core::{NodeEvent, NodeEvents};
 use futures::StreamExt as _;
 
 use crate::args::{self, sized};
-use crate::boundary::run;
+use crate::boundary::{free, run};
 use crate::cancel::dragonfly_cancel;
 use crate::context::{Context, dragonfly_drop_fn};
 use crate::engine::{self, On};
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn dragonfly_node_events_next(
 /// Any thread but a callback's; does not block, unless it was the last that used a node's own threads.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_node_events_free(events: *mut dragonfly_node_events) {
-    engine::free(events);
+    free(events);
 }
 
 /// Has the library call when members come and go, until the node is gone. May be done several times. If this function

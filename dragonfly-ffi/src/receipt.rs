@@ -4,8 +4,6 @@ use std::ffi::c_char;
 
 use dragonfly_core::{Exported, Proof, Receipt};
 
-use crate::args;
-
 /// The room for an id as text: 66 digits and a NUL.
 pub const DRAGONFLY_ID_ROOM: usize = 72;
 

@@ -5,7 +5,9 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dragonfly_core::source::{self, BlockingContent, BlockingSource, OpenRequest, Source, SourceError, SourceErrorKind};
+use dragonfly_core::source::{
+    self, BlockingContent, BlockingSource, OpenRequest, Source, SourceError, SourceErrorKind,
+};
 use dragonfly_core::{Error, ErrorKind, Result};
 
 use crate::args::{self, sized};
@@ -250,10 +252,7 @@ impl Drop for Body {
 }
 
 /// Whether a callback succeeded; `None`: it was not called, because its node could not be started.
-fn judge(
-    status: Option<dragonfly_status>,
-    failure: &dragonfly_source_failure,
-) -> std::result::Result<(), SourceError> {
+fn judge(status: Option<dragonfly_status>, failure: &dragonfly_source_failure) -> std::result::Result<(), SourceError> {
     use dragonfly_kind as Kind;
     let kinds = [
         (Kind::DRAGONFLY_FORBIDDEN, SourceErrorKind::Forbidden),

@@ -5,7 +5,7 @@ use std::ffi::{CString, c_char};
 use dragonfly_core::{Error, ErrorKind, TaskInfo};
 
 use crate::args;
-use crate::boundary::{run, run_or};
+use crate::boundary::{free, run, run_or};
 use crate::error::{c_text, dragonfly_error, dragonfly_status};
 use crate::receipt::{DRAGONFLY_ID_ROOM, room};
 use crate::table::{self, handle};
@@ -101,5 +101,5 @@ pub unsafe extern "C" fn dragonfly_tasks_get(
 /// Any thread; does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_tasks_free(tasks: *mut dragonfly_tasks) {
-    engine::free(tasks);
+    free(tasks);
 }

@@ -13,18 +13,18 @@ use futures::future::Either;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent};
-use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::transport::Boxed;
 #[cfg(feature = "quic")]
 use libp2p::core::transport::OrTransport;
+use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::upgrade::Version;
-use libp2p::identity::Keypair;
-use libp2p::multiaddr::Protocol;
-use libp2p::{Transport, tcp, tls, yamux};
 #[cfg(feature = "dns")]
 use libp2p::dns;
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
 #[cfg(feature = "quic")]
 use libp2p::quic;
+use libp2p::{Transport, tcp, tls, yamux};
 
 use super::admission::{Admission, Duplex, Guard, Refused, Registry};
 use super::error::StartError;

@@ -9,7 +9,10 @@
 
 mod blocking;
 mod error;
-#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "its rules are for HTTP origins, and configured all the same"))]
+#[cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, reason = "its rules are for HTTP origins, and configured all the same")
+)]
 mod guard;
 #[cfg(feature = "http")]
 mod header;

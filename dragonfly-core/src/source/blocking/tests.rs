@@ -119,10 +119,9 @@ async fn versions_and_lengths_are_compared() {
     assert!(matches!(blocking(Arc::clone(&given)).open(prior.clone()).await, Ok(Opened::Unchanged { fresh: None })));
     *given.version.lock().unwrap() = Some("2".into());
     assert!(matches!(blocking(Arc::clone(&given)).open(prior).await, Ok(Opened::Content(_))));
-    for request in [
-        OpenRequest { expect: one(), ..asked(None) },
-        OpenRequest { expect_length: Some(7), ..asked(Some(0..10)) },
-    ] {
+    for request in
+        [OpenRequest { expect: one(), ..asked(None) }, OpenRequest { expect_length: Some(7), ..asked(Some(0..10)) }]
+    {
         assert_eq!(content(&given, request).await.unwrap_err().kind(), SourceErrorKind::Changed);
     }
     *given.version.lock().unwrap() = Some("v".repeat(VERSION_MAX + 1));
