@@ -22,7 +22,7 @@ fn of(byte: u8) -> Identity {
     Identity::from_seed([byte; 32])
 }
 
-pub async fn identity(case: &Case) -> anyhow::Result<()> {
+pub(crate) async fn identity(case: &Case) -> anyhow::Result<()> {
     let node = Node::builder().identity(of(case.number("byte")? as u8)).start().await?;
     ensure!(Some(node.peer_id().to_string().as_str()) == case.get("peer"), "{}", node.peer_id());
     Ok(node.shutdown().await?)
@@ -57,7 +57,7 @@ impl BlockingSource for Own {
     }
 }
 
-pub async fn source(case: &Case) -> anyhow::Result<()> {
+pub(crate) async fn source(case: &Case) -> anyhow::Result<()> {
     let length = case.get("length").map_or(Ok(0), |length| length.parse::<u64>())?;
     let own = Own { length, opened: AtomicU32::new(0) };
     let (peer, node) = start(Node::builder().source_for("suite", source::blocking(own))).await?;
@@ -96,7 +96,7 @@ impl Policy for Rules {
 }
 
 impl Runner {
-    pub async fn policy(&self, case: &Case) -> anyhow::Result<()> {
+    pub(crate) async fn policy(&self, case: &Case) -> anyhow::Result<()> {
         let rules = Arc::new(Rules { refused: of(2).peer_id(), served: Mutex::default() });
         let builder = Node::builder().listen(listen()).allow_loopback_origins(true);
         let first = builder.policy(Arc::clone(&rules) as Arc<dyn Policy>).start().await?;
@@ -124,7 +124,7 @@ impl Runner {
         Ok(first.shutdown().await?)
     }
 
-    pub async fn events(&self, case: &Case) -> anyhow::Result<()> {
+    pub(crate) async fn events(&self, case: &Case) -> anyhow::Result<()> {
         let first = Node::builder().listen(listen()).allow_loopback_origins(true).start().await?;
         let scheduler = Scheduler::builder(&first).start().await?;
         let seed = Seed::builder(&first).start().await?;
@@ -144,7 +144,7 @@ impl Runner {
         Ok(())
     }
 
-    pub async fn log(&self, case: &Case) -> anyhow::Result<()> {
+    pub(crate) async fn log(&self, case: &Case) -> anyhow::Result<()> {
         let heard = Arc::new(AtomicU32::new(0));
         let hears = Arc::clone(&heard);
         let level = case.get("level").and_then(Level::from_name).context("no level")?;
