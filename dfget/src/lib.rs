@@ -7,6 +7,7 @@ mod api;
 pub mod client;
 mod daemon;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod get;

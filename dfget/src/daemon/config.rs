@@ -15,6 +15,7 @@ use dragonfly_core::trust::{OriginTrust, Roles};
 use dragonfly_core::wire::Address;
 
 pub(crate) use self::print::print;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::resolve::resolve_text;
 pub(super) use self::resolve::{Refused, Settings, resolve};
 use super::commands::{Doctor, Init, Join, Status, Token};

@@ -1,6 +1,6 @@
 //! The host's handle and its event loop.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,8 @@ use super::admission::{Admission, Claims, Registry};
 use super::error::{DialError, ListenError, OpenError, StartError, chain};
 use super::lane::{LaneConfig, Lanes};
 use super::limits::Limits;
-use super::local::{self, Found};
+#[cfg(feature = "mdns")]
+use super::local;
 use super::stream::{Incoming, Stream};
 use super::streams::{self, Acceptor, Shared};
 use super::transport::{self, Gate};
@@ -41,6 +42,7 @@ pub struct HostConfig {
     /// The one of these protocols that lanes carry, and where they are accepted; `None`: there are no lanes.
     pub lanes: Option<(&'static str, LaneConfig)>,
     /// Whether peers on this host's links are looked for by mDNS, and it is told of to them.
+    #[cfg(feature = "mdns")]
     pub discover: bool,
     /// The bounds.
     pub limits: Limits,
@@ -50,7 +52,16 @@ impl HostConfig {
     /// A host that only dials and accepts no protocol, with the default limits.
     pub fn new(seed: [u8; 32], admission: Arc<dyn Admission>) -> Self {
         let limits = Limits::default();
-        Self { seed, admission, listen: Vec::new(), protocols: Vec::new(), lanes: None, discover: false, limits }
+        Self {
+            seed,
+            admission,
+            listen: Vec::new(),
+            protocols: Vec::new(),
+            lanes: None,
+            #[cfg(feature = "mdns")]
+            discover: false,
+            limits,
+        }
     }
 }
 
@@ -148,6 +159,7 @@ impl Host {
             transport::build(&keypair, &gate)?,
             Behaviour {
                 streams: streams::Behaviour::new(Arc::clone(&shared), acceptors),
+                #[cfg(feature = "mdns")]
                 local: local::behaviour(config.discover, keypair.public().to_peer_id())?,
             },
             keypair.public().to_peer_id(),
@@ -156,7 +168,7 @@ impl Host {
 
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (publish, listening) = watch::channel(Listening { waiting: config.listen.len(), ..Listening::default() });
-        let (publish_found, found) = watch::channel(Found::new());
+        let (_publish_found, found) = watch::channel(Found::new());
         let mut core = Loop {
             swarm,
             local,
@@ -166,7 +178,8 @@ impl Host {
             listeners: HashMap::new(),
             listening: Listening::default(),
             publish,
-            publish_found,
+            #[cfg(feature = "mdns")]
+            publish_found: _publish_found,
         };
         core.listen(config.listen);
         runtime.spawn(core.run(inbox, tasks));
@@ -346,12 +359,14 @@ impl std::fmt::Debug for Host {
 #[behaviour(to_swarm = "Happening", prelude = "libp2p::swarm::derive_prelude")]
 struct Behaviour {
     streams: streams::Behaviour,
+    #[cfg(feature = "mdns")]
     local: local::Behaviour,
 }
 
 /// What the behaviours say.
 #[derive(Debug)]
 enum Happening {
+    #[cfg(feature = "mdns")]
     Heard(libp2p::mdns::Event),
 }
 
@@ -361,11 +376,15 @@ impl From<std::convert::Infallible> for Happening {
     }
 }
 
+#[cfg(feature = "mdns")]
 impl From<libp2p::mdns::Event> for Happening {
     fn from(event: libp2p::mdns::Event) -> Self {
         Self::Heard(event)
     }
 }
+
+/// Who says that he is on a link of this host, and where.
+pub(crate) type Found = BTreeMap<PeerId, Vec<Address>>;
 
 type Queues = HashMap<&'static str, mpsc::Receiver<Incoming>>;
 
@@ -404,6 +423,7 @@ struct Loop {
     listeners: HashMap<ListenerId, (Address, bool)>,
     listening: Listening,
     publish: watch::Sender<Listening>,
+    #[cfg(feature = "mdns")]
     publish_found: watch::Sender<Found>,
 }
 
@@ -453,8 +473,11 @@ impl Loop {
     }
 
     async fn stop(mut self, tasks: &TaskTracker) {
-        let known: Vec<_> = self.swarm.listeners().cloned().collect();
-        local::hush(&mut self.swarm.behaviour_mut().local, known.iter());
+        #[cfg(feature = "mdns")]
+        {
+            let known: Vec<_> = self.swarm.listeners().cloned().collect();
+            local::hush(&mut self.swarm.behaviour_mut().local, known.iter());
+        }
         for id in self.listeners.keys().copied().collect::<Vec<_>>() {
             self.swarm.remove_listener(id);
         }
@@ -569,6 +592,7 @@ impl Loop {
 
     fn event(&mut self, event: SwarmEvent<Happening>) {
         match event {
+            #[cfg(feature = "mdns")]
             SwarmEvent::Behaviour(Happening::Heard(event)) => {
                 let shared = &self.shared;
                 self.publish_found

@@ -1,7 +1,6 @@
 //! Who says by mDNS that it is on this link. Hints from anyone who can send a datagram: bounded here, believed by
 //! nobody. The transport admits who is dialled, or does not.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use libp2p::mdns;
@@ -11,6 +10,7 @@ use libp2p::swarm::behaviour::{ExpiredListenAddr, FromSwarm, NewListenAddr};
 use libp2p::{Multiaddr, core::transport::ListenerId};
 
 use super::error::StartError;
+use super::host::Found;
 use crate::wire::{Address, PeerId};
 
 /// Peers that are remembered.
@@ -27,9 +27,6 @@ const RECORDS_MAX: usize = 512;
 /// who is gone is forgotten; a question and its answers are some hundred bytes each.
 const TTL: Duration = Duration::from_secs(120);
 const QUERY_INTERVAL: Duration = Duration::from_secs(30);
-
-/// Who is there, and where.
-pub(crate) type Found = BTreeMap<PeerId, Vec<Address>>;
 
 /// mDNS, or nothing at all where it is not wanted.
 pub(super) type Behaviour = Toggle<mdns::tokio::Behaviour>;

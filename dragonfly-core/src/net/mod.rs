@@ -20,6 +20,7 @@ mod error;
 mod host;
 mod lane;
 mod limits;
+#[cfg(feature = "mdns")]
 mod local;
 mod stream;
 mod streams;
@@ -27,10 +28,10 @@ mod transport;
 
 pub use admission::{Admission, Admitted, Claims, Duplex, Refused};
 pub use error::{DialError, ListenError, OpenError, StartError};
+pub(crate) use host::Found;
 pub use host::{Host, HostConfig, PeerEvent};
 pub use lane::LaneConfig;
 pub use limits::Limits;
-pub(crate) use local::Found;
 pub use stream::{Carrier, Incoming, Stream};
 
 #[cfg(test)]

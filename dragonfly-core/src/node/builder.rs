@@ -59,7 +59,7 @@ pub struct NodeBuilder {
     upload_slots: u16,
     rates: RateLimits,
     guard: Guard,
-    sources: Vec<Arc<dyn Source>>,
+    sources: Vec<(Option<String>, Arc<dyn Source>)>,
     runtime: Option<Handle>,
     identity: Option<Identity>,
     policy: Option<Arc<dyn Policy>>,
@@ -188,6 +188,7 @@ impl NodeBuilder {
     /// Whether it looks by mDNS for members on its links, and tells of itself there if it listens (default: no).
     /// Members need no address to meet at then; what a stranger says there only costs a few refused dials. IPv4 only.
     /// The first download after a start may wait 3 s for others to be found.
+    #[cfg(feature = "mdns")]
     pub fn discover_locally(mut self, discover: bool) -> Self {
         self.discover_locally = discover;
         self
@@ -226,7 +227,14 @@ impl NodeBuilder {
 
     /// A source for further URL schemes, or in place of a built-in one. Can be repeated.
     pub fn source(mut self, source: Arc<dyn Source>) -> Self {
-        self.sources.push(source);
+        self.sources.push((None, source));
+        self
+    }
+
+    /// A source for one URL scheme, whatever schemes it names itself: what [`blocking`](crate::source::blocking) makes
+    /// names none. Can be repeated.
+    pub fn source_for(mut self, scheme: impl Into<String>, source: Arc<dyn Source>) -> Self {
+        self.sources.push((Some(scheme.into()), source));
         self
     }
 
@@ -283,6 +291,7 @@ impl NodeBuilder {
             listen: self.listen.clone(),
             lanes: self.lanes.clone().map(|lanes| (LANE_PROTOCOL, lanes_beside(&self.listen, lanes))),
             protocols: vec![CONTROL_PROTOCOL, LANE_PROTOCOL],
+            #[cfg(feature = "mdns")]
             discover: self.discover_locally,
             limits: limits.clone(),
             ..HostConfig::new(identity.secret(), Arc::new(members))
@@ -306,8 +315,11 @@ impl NodeBuilder {
         let may = !seeds_only || membership.claims().roles.contains(Roles::SCHEDULER);
         let directory = Directory::new(me, seeds_only, may);
         let mut sources = Registry::builder().guard(self.guard);
-        for source in self.sources {
-            sources = sources.source(source);
+        for (scheme, source) in self.sources {
+            sources = match scheme {
+                Some(scheme) => sources.source_for(scheme, source),
+                None => sources.source(source),
+            };
         }
         let node = Node(Arc::new(Inner {
             runtime,
