@@ -61,6 +61,7 @@ type outcome struct {
 	receipt  Receipt
 	err      *Error
 	progress func(Event)
+	end      func()
 }
 
 //export dragonflyGoEvent
@@ -91,6 +92,9 @@ func dragonflyGoDone(ctx C.uintptr_t, receipt *C.dragonfly_receipt, failure *C.d
 		ended.err = borrowed(C.dragonfly_error_kind(failure), failure)
 	}
 	close(ended.done)
+	if ended.end != nil {
+		ended.end()
+	}
 }
 
 //export dragonflyGoDrop
@@ -106,17 +110,53 @@ type Download struct {
 // newDownload watches a download; no thread of the system waits for it.
 func newDownload(handle *C.dragonfly_download, progress func(Event)) (*Download, error) {
 	ended := &outcome{done: make(chan struct{}), progress: progress}
-	ctx := cgo.NewHandle(ended)
-	var failure *C.dragonfly_error
-	status := C.watch(handle, C.uintptr_t(ctx), C.bool(progress != nil), &failure)
-	if err := take(context.Background(), status, failure); err != nil {
-		ctx.Delete()
+	if err := watch(handle, ended); err != nil {
 		C.dragonfly_download_free(handle)
 		return nil, err
 	}
 	download := &Download{handle: handle, outcome: ended}
 	download.closer = own(download, "download", func() { C.dragonfly_download_free(handle) })
 	return download, nil
+}
+
+// watch has the library tell of a download.
+func watch(handle *C.dragonfly_download, ended *outcome) error {
+	ctx := cgo.NewHandle(ended)
+	var failure *C.dragonfly_error
+	status := C.watch(handle, C.uintptr_t(ctx), C.bool(ended.progress != nil), &failure)
+	err := take(context.Background(), status, failure)
+	if err != nil {
+		ctx.Delete()
+	}
+	return err
+}
+
+// progressRoom is how many events wait for a slow reader: it is to see the newest, not all.
+const progressRoom = 16
+
+// Progress gives progress from now on, on a channel that is closed when the download has ended. Lossy: for a reader that
+// lags behind, the oldest events make room. Nothing waits for the reader, which may stop at any time.
+func (d *Download) Progress() (<-chan Event, error) {
+	events := make(chan Event, progressRoom)
+	// One call at a time: nobody else sends.
+	tell := func(event Event) {
+		for {
+			select {
+			case events <- event:
+				return
+			default:
+			}
+			select {
+			case <-events:
+			default:
+			}
+		}
+	}
+	end := func() { close(events) }
+	if err := watch(d.handle, &outcome{done: make(chan struct{}), progress: tell, end: end}); err != nil {
+		return nil, err
+	}
+	return events, nil
 }
 
 // Done is closed when the download has ended.

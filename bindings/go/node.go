@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"context"
+	"runtime/cgo"
 	"strings"
 	"time"
 	"unsafe"
@@ -34,6 +35,13 @@ type NodeOptions struct {
 	AllowLoopbackOrigins bool
 	// TrustSeedsOnly: in a network that this node founds, only seeds may say what an origin said.
 	TrustSeedsOnly bool
+	// Identity is who the node is: the 32 bytes of an Ed25519 secret key, from a good random source; nil: the identity in
+	// the directory, made where there is none. Two live nodes of one identity cannot both be reached.
+	Identity []byte
+	// Sources are origins of the program's own, by URL scheme in lower case, or in place of the library's.
+	Sources map[string]Source
+	// Policy is the program's rules about other members; nil: none.
+	Policy *Policy
 }
 
 // TokenOptions is what a token is to allow. The zero value is a plain peer's, for ever.
@@ -69,11 +77,39 @@ func StartNode(ctx context.Context, options NodeOptions) (*Node, error) {
 	given.no_uploads = C.bool(options.NoUploads)
 	given.allow_loopback_origins = C.bool(options.AllowLoopbackOrigins)
 	given.trust_seeds_only = C.bool(options.TrustSeedsOnly)
+	if options.Identity != nil {
+		if len(options.Identity) != C.DRAGONFLY_IDENTITY_LENGTH {
+			return nil, &Error{Kind: InvalidInput, Message: "an identity has 32 bytes"}
+		}
+		identity := memory.alloc(C.DRAGONFLY_IDENTITY_LENGTH)
+		copy(unsafe.Slice((*byte)(identity), len(options.Identity)), options.Identity)
+		given.identity = (*C.uint8_t)(identity)
+	}
+	var own []cgo.Handle
+	if len(options.Sources) > 0 {
+		list := (**C.dragonfly_source)(memory.alloc(uintptr(len(options.Sources)) * unsafe.Sizeof((*C.dragonfly_source)(nil))))
+		places := unsafe.Slice(list, len(options.Sources))
+		for scheme, source := range options.Sources {
+			registered, handle := registerSource(&memory, scheme, source)
+			places[len(own)] = registered
+			own = append(own, handle)
+		}
+		given.sources, given.sources_length = list, C.size_t(len(own))
+	}
+	if options.Policy != nil {
+		registered, handle := registerPolicy(&memory, options.Policy)
+		given.policy = registered
+		own = append(own, handle)
+	}
 	var handle *C.dragonfly_node
 	err := block(ctx, func(cancel *C.dragonfly_cancel, failure **C.dragonfly_error) C.dragonfly_status {
 		return C.dragonfly_node_start(given, forever, cancel, &handle, failure)
 	})
 	if err != nil {
+		// The library has taken none of them.
+		for _, handle := range own {
+			handle.Delete()
+		}
 		return nil, err
 	}
 	node := &Node{handle: handle}

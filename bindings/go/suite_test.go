@@ -134,6 +134,16 @@ func (r *runner) run(ctx context.Context, c row) error {
 		return r.preheat(ctx, c)
 	case "own":
 		return r.own(ctx, c, output)
+	case "identity":
+		return r.identity(ctx, c)
+	case "source":
+		return r.source(ctx, c, output)
+	case "policy":
+		return r.policy(ctx, c, output)
+	case "events":
+		return r.events(ctx, c)
+	case "log":
+		return r.log(ctx, c)
 	case "metrics":
 		metrics, err := r.node.Metrics()
 		return errors.Join(err, expect(strings.Contains(metrics, c.keys["contains"]), "not in:\n%s", metrics))
@@ -396,19 +406,15 @@ func (r *runner) own(ctx context.Context, c row, output string) error {
 	if err != nil {
 		return err
 	}
-	node, peer, err := startPeer(ctx, NodeOptions{Listen: listen, Token: token})
-	if err != nil {
-		return err
-	}
-	defer node.Close()
-	defer peer.Close()
-	receipt, err := r.fetch(ctx, c, peer, output)
-	if err != nil {
-		return err
-	}
-	snapshot, err := scheduler.Snapshot(ctx)
-	return errors.Join(err, expect(bytes.Contains(snapshot, []byte(`"hosts":[{`)), "%s", snapshot),
-		expect(receipt.BytesFromPeers == receipt.Length, "%+v", receipt))
+	return with(ctx, NodeOptions{Listen: listen, Token: token}, func(_ *Node, peer *Peer) error {
+		receipt, err := r.fetch(ctx, c, peer, output)
+		if err != nil {
+			return err
+		}
+		snapshot, err := scheduler.Snapshot(ctx)
+		return errors.Join(err, expect(bytes.Contains(snapshot, []byte(`"hosts":[{`)), "%s", snapshot),
+			expect(receipt.BytesFromPeers == receipt.Length, "%+v", receipt))
+	})
 }
 
 // TestSuite is the behaviour suite in Go.

@@ -7,6 +7,7 @@ mod api;
 pub mod client;
 mod daemon;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod get;
@@ -21,6 +22,7 @@ mod places;
 mod progress;
 mod range;
 mod signals;
+mod traces;
 mod units;
 
 pub use daemon::main as dfdaemon_main;

@@ -4,12 +4,13 @@
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
 use crate::error::Failure;
 use crate::names::nearest;
+use crate::traces;
 
 /// The rooms that have a level of their own: those of the library, and this crate's.
 const ROOMS: [&str; 13] =
@@ -50,10 +51,13 @@ pub(crate) fn check(levels: &str) -> Result<(), Failure> {
     directives(levels).map(drop)
 }
 
+/// The subscriber below the log.
+type Below = Layered<Option<traces::Layer>, Registry>;
+
 /// Changes levels while the program runs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct LogControl {
-    handle: Option<reload::Handle<EnvFilter, Registry>>,
+    handle: Option<reload::Handle<EnvFilter, Below>>,
     levels: Arc<Mutex<String>>,
 }
 
@@ -76,8 +80,14 @@ impl LogControl {
     }
 }
 
-/// Starts the log. `RUST_LOG`, in the syntax of tracing-subscriber, takes the place of `levels`.
-pub(crate) fn start(levels: &str, json: bool) -> Result<LogControl, Failure> {
+impl std::fmt::Debug for LogControl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogControl").field("levels", &self.levels).finish_non_exhaustive()
+    }
+}
+
+/// Starts the log, and what hands on traces. `RUST_LOG`, in the syntax of tracing-subscriber, takes the place of `levels`.
+pub(crate) fn start(levels: &str, json: bool, traces: Option<traces::Layer>) -> Result<LogControl, Failure> {
     let ours = directives(levels)?;
     let (filter, levels) = match std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty()) {
         Some(text) => match EnvFilter::try_new(&text) {
@@ -89,9 +99,13 @@ pub(crate) fn start(levels: &str, json: bool) -> Result<LogControl, Failure> {
     let (filter, handle) = reload::Layer::new(filter);
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let layer = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(io::stderr).with_target(false);
-    let registry = tracing_subscriber::registry().with(filter);
-    // A second subscriber in one process is refused: the first stays.
-    let started = if json { registry.with(layer.json()).try_init() } else { registry.with(layer).try_init() };
+    let registry = tracing_subscriber::registry().with(traces);
+    // A second subscriber in one process is refused: the first stays. The levels are the log's alone.
+    let started = if json {
+        registry.with(layer.json().with_filter(filter)).try_init()
+    } else {
+        registry.with(layer.with_filter(filter)).try_init()
+    };
     let levels = Arc::new(Mutex::new(levels));
     Ok(LogControl { handle: started.is_ok().then_some(handle), levels })
 }

@@ -12,3 +12,4 @@ mod service;
 mod snapshots;
 mod survive;
 mod swarm;
+mod traces;

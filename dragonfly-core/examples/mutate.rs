@@ -1,6 +1,6 @@
 //! Feeds changed inputs of a corpus to a fuzz target for a time: no instrumentation, any toolchain.
 //!
-//! `cargo run -p dragonfly-core --example mutate -- TARGET SECONDS`, from the workspace's root; `all` is every target.
+//! `cargo run -p dragonfly-core --features fuzzing --example mutate -- TARGET SECONDS`, from the workspace's root; `all` is every target.
 
 use std::path::Path;
 use std::time::Duration;

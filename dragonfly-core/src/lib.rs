@@ -66,6 +66,9 @@
 //! # }
 //! ```
 //!
+//! A program for each engine, complete, is in `examples/src/bin`: `fetch` and `lazy` (peer), `share` (a peer in an HTTP
+//! server), `service` (scheduler and seed); the same four exist in C, Go and Python.
+//!
 //! # What an embedder brings
 //! | of one's own | with |
 //! |---|---|
@@ -73,22 +76,40 @@
 //! | identity | [`NodeBuilder::identity`] |
 //! | store directory, or memory | [`NodeBuilder::data_dir`], [`NodeBuilder::memory_bytes`] |
 //! | metrics registry | [`Node::metrics_now`] |
-//! | URL scheme | [`NodeBuilder::source`] with a [`Source`](source::Source) |
+//! | URL scheme | [`NodeBuilder::source`] with a [`Source`](source::Source), or one whose calls block: [`source::blocking`] |
 //! | rules about members and their requests | [`NodeBuilder::policy`] with a [`Policy`] |
-//! | eyes on what happens | [`Node::events`], [`Download::events`], `tracing` |
+//! | eyes on what happens | [`Node::events`], [`Download::events`]; `tracing`, or [`log`] |
 //!
 //! [`Error`] says what went wrong by [kind](ErrorKind), the same in every language, and whether to try again. The rooms
 //! below [`task`], [`wire`], [`swarm`], [`store`], [`trust`] and [`net`] are what the engines are made of: simulations and
 //! tools use them, programs seldom need to.
 //!
+//! # Features
+//! Each adds something and changes nothing else; all but `fuzzing` are on by default. A peer that brings its own source
+//! and reaches its neighbours over TCP needs none of them.
+//!
+//! | feature | what it adds | crates |
+//! |---|---|---|
+//! | `http` | [`source::HttpSource`], [`fetch()`]: origins with `http:` and `https:` URLs | 24 |
+//! | `dns` | names, beside IP addresses, in the addresses of peers | 17 |
+//! | `mdns` | members on one link find each other without an address to meet at | 5 |
+//! | `quic` | QUIC beside TCP between peers | 12 |
+//! | `fuzzing` | what the fuzzers of this repository call; for nobody else | |
+//!
+//! Without any there are 203 crates beneath this one, with all four 254 (some are shared). Engines, store and metrics
+//! are no features: they have no dependencies of their own worth leaving out.
+//!
 //! # What this library does not do
-//! It installs no logger, no crypto provider and no signal handler, keeps no global state, and never ends the
-//! process. Without being told so it has no listener. It emits `tracing` events for whoever subscribes.
+//! It installs no logger (unless asked to, see [`log`]), no crypto provider and no signal handler, keeps no other global
+//! state, and never ends the process. Without being told so it has no listener. It emits `tracing` events for whoever subscribes.
 
 mod error;
+#[cfg(feature = "http")]
 mod fetch;
+#[cfg(any(all(test, feature = "http"), feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+pub mod log;
 pub mod net;
 pub mod node;
 pub mod peer;
@@ -103,6 +124,7 @@ pub mod trust;
 pub mod wire;
 
 pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "http")]
 pub use fetch::{fetch, fetch_bytes};
 pub use node::{
     Metric, MetricKind, Node, NodeBuilder, NodeEvent, NodeEvents, PeerRequest, Policy, RateLimits, TokenOptions,

@@ -37,6 +37,16 @@
 #include <stdint.h>
 
 /*
+ The length of an identity, in bytes.
+ */
+#define DRAGONFLY_IDENTITY_LENGTH 32
+
+/*
+ The room for a peer id as text, with its NUL.
+ */
+#define DRAGONFLY_PEER_ROOM 64
+
+/*
  The room for an id as text: 66 digits and a NUL.
  */
 #define DRAGONFLY_ID_ROOM 72
@@ -47,12 +57,88 @@
 #define DRAGONFLY_DIGEST_ROOM 80
 
 /*
+ The room for a version as text: 512 bytes and a NUL.
+ */
+#define DRAGONFLY_VERSION_ROOM 520
+
+/*
+ The room for a message, with its NUL.
+ */
+#define DRAGONFLY_MESSAGE_ROOM 256
+
+/*
  The version of the ABI that this header describes: the first 16 bits change when something that was there changes,
  the last 16 when something is added. A program checks at its start that
  `dragonfly_abi_version() >> 16 == DRAGONFLY_ABI_VERSION >> 16` and
  `dragonfly_abi_version() >= DRAGONFLY_ABI_VERSION`.
  */
-#define DRAGONFLY_ABI_VERSION 65536
+#define DRAGONFLY_ABI_VERSION 65537
+
+/*
+ What kind of progress it is.
+ */
+enum dragonfly_event_type
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   No event: the download has ended.
+   */
+  DRAGONFLY_EVENT_END = 0,
+  /*
+   The length is known (again, should the origin's content have changed).
+   */
+  DRAGONFLY_EVENT_DESCRIBED = 1,
+  /*
+   More bytes are held.
+   */
+  DRAGONFLY_EVENT_PROGRESS = 2,
+  /*
+   Every byte is held; digest and output remain.
+   */
+  DRAGONFLY_EVENT_COMPLETE = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dragonfly_event_type dragonfly_event_type;
+#else
+typedef int32_t dragonfly_event_type;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/*
+ How an output came under its name.
+ */
+enum dragonfly_exported
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   There was none.
+   */
+  DRAGONFLY_EXPORTED_NONE = 0,
+  /*
+   Its bytes were copied.
+   */
+  DRAGONFLY_EXPORTED_COPY = 1,
+  /*
+   It is a hard link to the store's file.
+   */
+  DRAGONFLY_EXPORTED_HARD_LINK = 2,
+  /*
+   It shares the store's blocks until either is written.
+   */
+  DRAGONFLY_EXPORTED_REFLINK = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dragonfly_exported dragonfly_exported;
+#else
+typedef int32_t dragonfly_exported;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
 
 /*
  The kinds of error, the same in every language.
@@ -128,68 +214,93 @@ typedef int32_t dragonfly_kind;
 #endif // __cplusplus
 
 /*
- What kind of progress it is.
+ How much a record matters.
  */
-enum dragonfly_event_type
+enum dragonfly_log_level
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /*
-   No event: the download has ended.
+   Something failed for good.
    */
-  DRAGONFLY_EVENT_END = 0,
+  DRAGONFLY_LOG_ERROR = 1,
   /*
-   The length is known (again, should the origin's content have changed).
+   Something is not as it should be; the library goes on.
    */
-  DRAGONFLY_EVENT_DESCRIBED = 1,
+  DRAGONFLY_LOG_WARN = 2,
   /*
-   More bytes are held.
+   What an operator wants to know.
    */
-  DRAGONFLY_EVENT_PROGRESS = 2,
+  DRAGONFLY_LOG_INFO = 3,
   /*
-   Every byte is held; digest and output remain.
+   What a developer wants to know.
    */
-  DRAGONFLY_EVENT_COMPLETE = 3,
+  DRAGONFLY_LOG_DEBUG = 4,
+  /*
+   Everything.
+   */
+  DRAGONFLY_LOG_TRACE = 5,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
-typedef enum dragonfly_event_type dragonfly_event_type;
+typedef enum dragonfly_log_level dragonfly_log_level;
 #else
-typedef int32_t dragonfly_event_type;
+typedef int32_t dragonfly_log_level;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
 /*
- How an output came under its name.
+ What happened to a node.
  */
-enum dragonfly_exported
+enum dragonfly_node_event_type
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /*
-   There was none.
+   Nothing: the node is gone.
    */
-  DRAGONFLY_EXPORTED_NONE = 0,
+  DRAGONFLY_NODE_EVENT_END = 0,
   /*
-   Its bytes were copied.
+   The first connection to a member is up.
    */
-  DRAGONFLY_EXPORTED_COPY = 1,
+  DRAGONFLY_NODE_EVENT_PEER_UP = 1,
   /*
-   It is a hard link to the store's file.
+   The last connection to a member is gone.
    */
-  DRAGONFLY_EXPORTED_HARD_LINK = 2,
-  /*
-   It shares the store's blocks until either is written.
-   */
-  DRAGONFLY_EXPORTED_REFLINK = 3,
+  DRAGONFLY_NODE_EVENT_PEER_DOWN = 2,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
-typedef enum dragonfly_exported dragonfly_exported;
+typedef enum dragonfly_node_event_type dragonfly_node_event_type;
 #else
-typedef int32_t dragonfly_exported;
+typedef int32_t dragonfly_node_event_type;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/*
+ What another member asks for.
+ */
+enum dragonfly_peer_request_type
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /*
+   To be sent pieces of a task that this host holds. Asked for every request, which is for one or a few pieces.
+   */
+  DRAGONFLY_REQUEST_SERVE = 1,
+  /*
+   To fetch a task from its origin, as a seed does when a scheduler says so.
+   */
+  DRAGONFLY_REQUEST_FETCH = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum dragonfly_peer_request_type dragonfly_peer_request_type;
+#else
+typedef int32_t dragonfly_peer_request_type;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -243,6 +354,11 @@ typedef struct dragonfly_error dragonfly_error;
  A host as a member of its network: engines are started on it. Freed with `dragonfly_node_free`.
  */
 typedef struct dragonfly_node dragonfly_node;
+
+/*
+ The events of a node from some time on. Freed with `dragonfly_node_events_free`.
+ */
+typedef struct dragonfly_node_events dragonfly_node_events;
 
 /*
  The Peer engine of a node: it downloads, stores, and serves what it holds to its neighbours. Freed with
@@ -419,6 +535,353 @@ typedef struct dragonfly_watch {
 } dragonfly_watch;
 
 /*
+ An event of a node. The caller of `dragonfly_node_events_next` sets `size` before the call.
+ */
+typedef struct dragonfly_node_event {
+  /*
+   `sizeof(dragonfly_node_event)`.
+   */
+  size_t size;
+  /*
+   A `dragonfly_node_event_type`; programs must expect ones that this header does not name.
+   */
+  int32_t type;
+  /*
+   The member's peer id.
+   */
+  char peer[DRAGONFLY_PEER_ROOM];
+} dragonfly_node_event;
+
+/*
+ An event. It lives for the call.
+ */
+typedef void (*dragonfly_node_event_fn)(void *ctx, const struct dragonfly_node_event *event);
+
+/*
+ The last call with this `ctx`: it can be freed. From any thread.
+ */
+typedef void (*dragonfly_drop_fn)(void *ctx);
+
+/*
+ Callbacks of a node, called one at a time from threads of the library's: `on_event` any number of times, then `drop`
+ once, when the node is gone. They may call any function of the library but those that free a node, an engine or a
+ runtime. They must not throw or jump out.
+ */
+typedef struct dragonfly_node_watcher {
+  /*
+   `sizeof(dragonfly_node_watcher)`.
+   */
+  size_t size;
+  /*
+   An event. Must be there. It is lossy: one that lags far behind misses some.
+   */
+  dragonfly_node_event_fn on_event;
+  /*
+   Handed to each.
+   */
+  void *ctx;
+  /*
+   Called when `ctx` is used no more, or NULL.
+   */
+  dragonfly_drop_fn drop;
+} dragonfly_node_watcher;
+
+/*
+ One thing that the library has to say; it holds no credential. It lives for the call.
+ */
+typedef struct dragonfly_log_record {
+  /*
+   `sizeof(dragonfly_log_record)`, as the library knows it.
+   */
+  size_t size;
+  /*
+   A `dragonfly_log_level`.
+   */
+  int32_t level;
+  /*
+   Which part of the library says it.
+   */
+  const char *target;
+  /*
+   What it says, in one line.
+   */
+  const char *message;
+} dragonfly_log_record;
+
+/*
+ A record.
+ */
+typedef void (*dragonfly_log_fn)(void *ctx, const struct dragonfly_log_record *record);
+
+/*
+ Where the library's log goes. `on_record` is called from any thread, several at once, must not block, and must not
+ free nodes, engines or runtimes, nor throw or jump out. What the library says because of it is not told.
+ */
+typedef struct dragonfly_log {
+  /*
+   `sizeof(dragonfly_log)`.
+   */
+  size_t size;
+  /*
+   The `dragonfly_log_level` down to which it is told; 0: `DRAGONFLY_LOG_INFO`. Of the libraries beneath this one,
+   warnings and errors at most.
+   */
+  int32_t level;
+  /*
+   Must be there.
+   */
+  dragonfly_log_fn on_record;
+  /*
+   Handed to it.
+   */
+  void *ctx;
+  /*
+   Called when `ctx` is used no more, or NULL.
+   */
+  dragonfly_drop_fn drop;
+} dragonfly_log;
+
+/*
+ What a source is asked for. It lives for the call.
+ */
+typedef struct dragonfly_source_request {
+  /*
+   `sizeof(dragonfly_source_request)`, as the library knows it.
+   */
+  size_t size;
+  /*
+   The whole URL, credentials and all.
+   */
+  const char *url;
+  /*
+   The first byte that is wanted.
+   */
+  uint64_t range_start;
+  /*
+   The end of what is wanted, exclusive; `UINT64_MAX`: the end of the content.
+   */
+  uint64_t range_end;
+  /*
+   The headers of the request that was made of the library: names and values by turns.
+   */
+  const char *const *headers;
+  /*
+   How many texts these are, twice the number of headers.
+   */
+  size_t headers_length;
+} dragonfly_source_request;
+
+/*
+ What a source answers. It is all zeros, but for its size, before the call.
+ */
+typedef struct dragonfly_source_content {
+  /*
+   `sizeof(dragonfly_source_content)`, as the library knows it.
+   */
+  size_t size;
+  /*
+   Handed to `read` and `close`.
+   */
+  void *body;
+  /*
+   The length of the whole, if `has_length`.
+   */
+  uint64_t length;
+  /*
+   The offset in the whole of the first byte that `read` will give: `range_start` of the request, or 0 if the origin
+   has no ranges.
+   */
+  uint64_t offset;
+  /*
+   How long the answer stays current, in milliseconds, if `has_fresh`.
+   */
+  uint64_t fresh_ms;
+  /*
+   Whether the length is known.
+   */
+  bool has_length;
+  /*
+   Whether the origin says how long the answer stays current.
+   */
+  bool has_fresh;
+  /*
+   Whether the origin serves ranges.
+   */
+  bool ranges;
+  /*
+   What tells this version from all others, as text; "": nothing does, and a download that breaks off begins anew.
+   */
+  char version[DRAGONFLY_VERSION_ROOM];
+} dragonfly_source_content;
+
+/*
+ Why a source could not answer. It is all zeros, but for its size, before the call.
+ */
+typedef struct dragonfly_source_failure {
+  /*
+   `sizeof(dragonfly_source_failure)`, as the library knows it.
+   */
+  size_t size;
+  /*
+   Whether the same call may succeed later: it is tried again.
+   */
+  bool temporary;
+  /*
+   What happened, as text, without credentials.
+   */
+  char message[DRAGONFLY_MESSAGE_ROOM];
+} dragonfly_source_failure;
+
+/*
+ Asks the origin for content. Anything but `DRAGONFLY_OK` is a failure, and `close` is then not called.
+ */
+typedef dragonfly_status (*dragonfly_source_open_fn)(void *ctx,
+                                                     const struct dragonfly_source_request *request,
+                                                     struct dragonfly_source_content *content,
+                                                     struct dragonfly_source_failure *failure);
+
+/*
+ Reads from a body: at least one byte and at most `room`, 0 at its end. One body is read by one thread at a time.
+ */
+typedef dragonfly_status (*dragonfly_source_read_fn)(void *ctx,
+                                                     void *body,
+                                                     uint8_t *buffer,
+                                                     size_t room,
+                                                     size_t *read,
+                                                     struct dragonfly_source_failure *failure);
+
+/*
+ The last call with this `body`.
+ */
+typedef void (*dragonfly_source_close_fn)(void *ctx, void *body);
+
+/*
+ An origin that the program brings, for one URL scheme. Its callbacks are called from threads of the library's that are
+ there to be blocked, several at once (but one at a time with one `body`). A call under way cannot be withdrawn from:
+ what waits in it must have a bound of its own. They must not free nodes, engines or runtimes, nor throw or jump out.
+ */
+typedef struct dragonfly_source {
+  /*
+   `sizeof(dragonfly_source)`.
+   */
+  size_t size;
+  /*
+   The scheme, in lower case, such as "s3". It takes the place of a source that the library has for it.
+   */
+  const char *scheme;
+  /*
+   Must be there.
+   */
+  dragonfly_source_open_fn open;
+  /*
+   Must be there.
+   */
+  dragonfly_source_read_fn read;
+  /*
+   Called when a body is used no more, or NULL.
+   */
+  dragonfly_source_close_fn close;
+  /*
+   Handed to each.
+   */
+  void *ctx;
+  /*
+   Called when `ctx` is used no more, or NULL.
+   */
+  dragonfly_drop_fn drop;
+} dragonfly_source;
+
+/*
+ Another member. It lives for the call.
+ */
+typedef struct dragonfly_member {
+  /*
+   `sizeof(dragonfly_member)`, as the library knows it.
+   */
+  size_t size;
+  /*
+   Its peer id.
+   */
+  char peer[DRAGONFLY_PEER_ROOM];
+  /*
+   What its credential allows, such as "peer,seed".
+   */
+  const char *roles;
+  /*
+   The account that it belongs to.
+   */
+  const char *tenant;
+  /*
+   When its credential ends, in seconds since 1970; 0: never.
+   */
+  uint64_t not_after;
+} dragonfly_member;
+
+/*
+ Whether a member may be connected to this host, whoever dialled. Asked once per connection.
+ */
+typedef bool (*dragonfly_admit_peer_fn)(void *ctx, const struct dragonfly_member *member);
+
+/*
+ What another member asks of this host. It lives for the call.
+ */
+typedef struct dragonfly_peer_request {
+  /*
+   `sizeof(dragonfly_peer_request)`, as the library knows it.
+   */
+  size_t size;
+  /*
+   A `dragonfly_peer_request_type`; programs must expect ones that this header does not name.
+   */
+  int32_t type;
+  /*
+   Who asks; "" where that is a scheduler.
+   */
+  char peer[DRAGONFLY_PEER_ROOM];
+  /*
+   For which task.
+   */
+  char task[DRAGONFLY_ID_ROOM];
+  /*
+   Its URL without anything secret.
+   */
+  const char *label;
+} dragonfly_peer_request;
+
+/*
+ Whether this host does what another member asks for.
+ */
+typedef bool (*dragonfly_admit_request_fn)(void *ctx, const struct dragonfly_peer_request *request);
+
+/*
+ The program's own rules about other members. They come after the network's: who is no member is refused before
+ anything here is asked. The callbacks are called from several threads of the library's at once, and must not block:
+ the network waits for them. They must not free nodes, engines or runtimes, nor throw or jump out.
+ */
+typedef struct dragonfly_policy {
+  /*
+   `sizeof(dragonfly_policy)`.
+   */
+  size_t size;
+  /*
+   Or NULL: every member may.
+   */
+  dragonfly_admit_peer_fn admit_peer;
+  /*
+   Or NULL: it always does.
+   */
+  dragonfly_admit_request_fn admit_request;
+  /*
+   Handed to each.
+   */
+  void *ctx;
+  /*
+   Called when `ctx` is used no more, or NULL.
+   */
+  dragonfly_drop_fn drop;
+} dragonfly_policy;
+
+/*
  How a node is configured. Zero is the default of every field but `size`.
  */
 typedef struct dragonfly_node_options {
@@ -487,6 +950,24 @@ typedef struct dragonfly_node_options {
    The threads to run on; NULL: its own.
    */
   const struct dragonfly_runtime *runtime;
+  /*
+   Who the node is: the 32 bytes of an Ed25519 secret key, from a good random source; NULL: the identity in the
+   directory, made where there is none. Two live nodes of one identity cannot both be reached.
+   */
+  const uint8_t *identity;
+  /*
+   Origins for further URL schemes, or in place of the library's own; none: HTTP and HTTPS. They are read during the
+   call.
+   */
+  const struct dragonfly_source *const *sources;
+  /*
+   How many.
+   */
+  size_t sources_length;
+  /*
+   The program's rules about other members; NULL: none. It is read during the call.
+   */
+  const struct dragonfly_policy *policy;
 } dragonfly_node_options;
 
 /*
@@ -758,7 +1239,56 @@ void dragonfly_error_free(struct dragonfly_error *error);
 const char *dragonfly_kind_name(dragonfly_status kind);
 
 /*
- Starts a node: takes the directory, loads or makes its identity, joins or founds a network, listens.
+ Members that come and go from now on. Bounded and lossy: who lags far behind misses events, and should look at
+ `dragonfly_node_peers`. A handle to be freed; it does not keep the node alive.
+
+ Any thread; does not block.
+ */
+dragonfly_status dragonfly_node_events_open(const struct dragonfly_node *node,
+                                            struct dragonfly_node_events **events,
+                                            struct dragonfly_error **error);
+
+/*
+ The next event; `DRAGONFLY_NODE_EVENT_END` once the node is gone.
+
+ Any thread (several take turns); blocks, for at most `timeout_ms` (negative: for as long as it takes; 0: not at all)
+ and until `cancel` (or NULL) is fired.
+ */
+dragonfly_status dragonfly_node_events_next(const struct dragonfly_node_events *events,
+                                            int64_t timeout_ms,
+                                            const struct dragonfly_cancel *cancel,
+                                            struct dragonfly_node_event *event,
+                                            struct dragonfly_error **error);
+
+/*
+ Frees the handle. NULL is fine.
+
+ Any thread but a callback's; does not block, unless it was the last that used a node's own threads.
+ */
+void dragonfly_node_events_free(struct dragonfly_node_events *events);
+
+/*
+ Has the library call when members come and go, until the node is gone. May be done several times. If this function
+ fails, no callback is ever called, `drop` included.
+
+ Any thread; does not block.
+ */
+dragonfly_status dragonfly_node_watch(const struct dragonfly_node *node,
+                                      const struct dragonfly_node_watcher *watcher,
+                                      struct dragonfly_error **error);
+
+/*
+ Has the library tell what it has to say; one callback for the process, in place of the one before. NULL: none, as it
+ is at the start. If this function fails, the one before stays, and no callback of the new one is ever called, `drop`
+ included.
+
+ Any thread but a log callback's; does not block.
+ */
+dragonfly_status dragonfly_log_set(const struct dragonfly_log *log, struct dragonfly_error **error);
+
+/*
+ Starts a node: takes the directory, loads or makes its identity, joins or founds a network, listens. If it fails, no
+ callback of its sources and its policy is called any more, `drop` included.
 
  Any thread; blocks, for at most `timeout_ms` (negative: for as long as it takes) and until `cancel` (or NULL) is
  fired.

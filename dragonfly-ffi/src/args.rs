@@ -14,11 +14,33 @@ pub(crate) unsafe trait Sized: Copy {
     const NAME: &'static str;
 }
 
+/// Declares structs that carry their size.
+macro_rules! sized {
+    ($($name:ident, $shown:literal;)*) => {$(
+        // SAFETY: `repr(C)`, the size comes first, and every field may be zero.
+        unsafe impl $crate::args::Sized for $name {
+            const NAME: &'static str = $shown;
+        }
+    )*};
+}
+pub(crate) use sized;
+
 /// Everything beyond this is not a struct but a size that was never set.
 const SIZE_MAX: usize = 4096;
 
-fn invalid(what: impl Into<String>) -> Error {
+/// A malformed argument.
+pub(crate) fn invalid(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidInput, what)
+}
+
+/// A struct with all its fields at their default, for the program to fill in or to read.
+pub(crate) fn zeroed<T: Sized>() -> T {
+    // SAFETY: all zeros is a value of T, and its first field is its size.
+    unsafe {
+        let mut value = std::mem::zeroed::<T>();
+        (&raw mut value).cast::<usize>().write(size_of::<T>());
+        value
+    }
 }
 
 /// Reads a struct: fields that the caller does not know have their default, fields that this library does not know must

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use dragonfly_core::{Error, ErrorKind, Result};
 
 use crate::error::{dragonfly_error, dragonfly_status, status_of};
-use crate::table;
+use crate::table::{self, Handle};
 
 /// Runs the body of an exported function and turns its outcome into a status and, where `error` is not NULL, an error
 /// object (NULL on success).
@@ -30,6 +30,14 @@ pub(crate) unsafe fn run(error: *mut *mut dragonfly_error, body: impl FnOnce() -
 /// Runs the body of an exported function that has no way to say what went wrong.
 pub(crate) fn run_or<T>(otherwise: T, body: impl FnOnce() -> Result<T>) -> T {
     catch(body).unwrap_or(otherwise)
+}
+
+/// The body of every `dragonfly_<noun>_free`.
+pub(crate) fn free<H: Handle>(handle: *mut H) {
+    run_or((), || {
+        table::free(handle);
+        Ok(())
+    });
 }
 
 fn catch<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {

@@ -37,10 +37,7 @@ pub struct dragonfly_watch {
     pub drop: dragonfly_watch_drop_fn,
 }
 
-// SAFETY: `repr(C)`, the size comes first, and every field may be zero.
-unsafe impl crate::args::Sized for dragonfly_watch {
-    const NAME: &'static str = "watch";
-}
+crate::args::sized! { dragonfly_watch, "watch"; }
 
 /// Callbacks that are owed their end.
 pub(crate) struct Watch {

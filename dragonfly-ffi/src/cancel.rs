@@ -5,10 +5,10 @@ use std::time::Duration;
 use dragonfly_core::{Error, ErrorKind, Result, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use crate::boundary::{run, run_or};
+use crate::args;
+use crate::boundary::{free, run};
 use crate::error::{dragonfly_error, dragonfly_status};
 use crate::table::{self, handle};
-use crate::{args, boundary};
 
 /// What calls that block are withdrawn with, from another thread or a signal handler's helper. One may be given to any
 /// number of calls; once fired it stays so. Freed with `dragonfly_cancel_free`.
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn dragonfly_cancel_fire(
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
     unsafe {
-        boundary::run(error, || {
+        run(error, || {
             table::get(cancel)?.cancel();
             Ok(())
         })
@@ -58,10 +58,7 @@ pub unsafe extern "C" fn dragonfly_cancel_fire(
 /// Any thread; does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_cancel_free(cancel: *mut dragonfly_cancel) {
-    run_or((), || {
-        table::free(cancel);
-        Ok(())
-    });
+    free(cancel);
 }
 
 /// How long the caller of a blocking function waits, and what withdraws it.

@@ -9,12 +9,14 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::io::AsyncReadExt as _;
 
 use crate::args;
-use crate::boundary::{run, run_or};
+use crate::boundary::{free, run};
 use crate::callback::{Watch, dragonfly_watch};
 use crate::cancel::{Patience, dragonfly_cancel};
+use crate::engine::On;
 use crate::error::{dragonfly_error, dragonfly_status};
 use crate::receipt::dragonfly_receipt;
-use crate::table::{self, handle};
+use crate::request::{self, dragonfly_request};
+use crate::table::{self, Handle, handle};
 
 /// A download under way. It runs whether or not anyone looks. Freed with `dragonfly_download_free`, which detaches from
 /// it; `dragonfly_download_cancel` withdraws.
@@ -67,10 +69,7 @@ pub struct dragonfly_event {
     pub from_peers: u64,
 }
 
-// SAFETY: `repr(C)`, the size comes first, and every field may be zero.
-unsafe impl args::Sized for dragonfly_event {
-    const NAME: &'static str = "event";
-}
+crate::args::sized! { dragonfly_event, "event"; }
 
 impl dragonfly_event {
     fn of(event: Option<&Event>) -> Option<Self> {
@@ -145,6 +144,32 @@ async fn copy(peer: &Peer, request: Request, file: File) -> Result<()> {
         let written = written.unwrap_or_else(|e| Err(std::io::Error::other(e)));
         let failed = |e| Error::new(ErrorKind::Io, "cannot write to the descriptor").caused_by(e);
         file = Some(written.map_err(failed)?);
+    }
+}
+
+/// Starts a download with an engine.
+///
+/// # Safety
+/// As every function's of the ABI.
+pub(crate) unsafe fn begin<H, T>(
+    engine: *const H,
+    request: *const dragonfly_request,
+    place: *mut *mut dragonfly_download,
+    error: *mut *mut dragonfly_error,
+    start: impl FnOnce(&T, Request) -> Download,
+) -> dragonfly_status
+where
+    H: Handle<Object = On<T>>,
+{
+    // SAFETY: what the caller owes for its pointers.
+    unsafe {
+        run(error, || {
+            args::wanted(place, "download")?;
+            let engine = table::get(engine)?;
+            let started = start(&engine.it, request::read(request)?);
+            place.write(table::insert::<dragonfly_download>(DownloadObject::of(started, engine.runtime.clone())));
+            Ok(())
+        })
     }
 }
 
@@ -274,8 +299,5 @@ pub unsafe extern "C" fn dragonfly_download_cancel(
 /// Any thread but a callback's; does not block, unless it was the last that used a node's own threads.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_download_free(download: *mut dragonfly_download) {
-    run_or((), || {
-        table::free(download);
-        Ok(())
-    });
+    free(download);
 }

@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char};
 
 use dragonfly_core::{Error, ErrorKind};
 
-use crate::boundary::run_or;
+use crate::boundary::{free, run_or};
 use crate::table::{self, handle};
 
 /// How a call ended: 0 (`DRAGONFLY_OK`), or the kind of error. Programs must expect kinds that this header does not name.
@@ -108,10 +108,7 @@ pub extern "C" fn dragonfly_error_message(error: *const dragonfly_error) -> *con
 /// Any thread; does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_error_free(error: *mut dragonfly_error) {
-    run_or((), || {
-        table::free(error);
-        Ok(())
-    });
+    free(error);
 }
 
 /// The name of a kind, such as "not_found": the same in every language. "unknown" for a number that is no kind. It is

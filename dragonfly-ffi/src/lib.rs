@@ -26,16 +26,23 @@ mod args;
 mod boundary;
 mod callback;
 mod cancel;
+mod context;
 mod download;
+mod engine;
 mod error;
+mod events;
+mod log;
 mod node;
+mod options;
 mod peer;
+mod policy;
 mod reader;
 mod receipt;
 mod request;
 mod runtime;
 mod scheduler;
 mod seed;
+mod source;
 mod table;
 mod tasks;
 mod text;
@@ -43,16 +50,29 @@ mod version;
 
 pub use callback::{dragonfly_watch, dragonfly_watch_done_fn, dragonfly_watch_drop_fn, dragonfly_watch_event_fn};
 pub use cancel::*;
+pub use context::dragonfly_drop_fn;
 pub use download::*;
 pub use error::*;
+pub use events::*;
+pub use log::*;
 pub use node::*;
+pub use options::{DRAGONFLY_IDENTITY_LENGTH, dragonfly_node_options};
 pub use peer::*;
+pub use policy::{
+    DRAGONFLY_PEER_ROOM, dragonfly_admit_peer_fn, dragonfly_admit_request_fn, dragonfly_member, dragonfly_peer_request,
+    dragonfly_peer_request_type, dragonfly_policy,
+};
 pub use reader::*;
 pub use receipt::*;
 pub use request::*;
 pub use runtime::*;
 pub use scheduler::*;
 pub use seed::*;
+pub use source::{
+    DRAGONFLY_MESSAGE_ROOM, DRAGONFLY_VERSION_ROOM, dragonfly_source, dragonfly_source_close_fn,
+    dragonfly_source_content, dragonfly_source_failure, dragonfly_source_open_fn, dragonfly_source_read_fn,
+    dragonfly_source_request,
+};
 pub use table::dragonfly_live_handles;
 pub use tasks::*;
 pub use text::*;

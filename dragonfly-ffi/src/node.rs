@@ -3,73 +3,23 @@
 use std::ffi::c_char;
 use std::time::{Duration, UNIX_EPOCH};
 
-use dragonfly_core::{Address, Error, ErrorKind, Node, OriginTrust, Result, Runtime, Token, TokenOptions};
+use dragonfly_core::{Node, TokenOptions};
 
-use crate::boundary::{run, run_or};
+use crate::args;
+use crate::boundary::{free, run};
 use crate::cancel::{Patience, dragonfly_cancel};
+use crate::engine::{self, On, ask};
 use crate::error::{dragonfly_error, dragonfly_status};
-use crate::runtime::dragonfly_runtime;
+use crate::options::{self, Configured, addresses, dragonfly_node_options};
 use crate::table::{self, handle};
-use crate::text::{dragonfly_text, give};
-use crate::{args, runtime};
+use crate::text::dragonfly_text;
 
 /// A host as a member of its network: engines are started on it. Freed with `dragonfly_node_free`.
 pub struct dragonfly_node {
     _private: [u8; 0],
 }
 
-/// A node and the threads that it runs on. The order matters: the threads go last.
-#[derive(Clone)]
-pub struct NodeObject {
-    pub(crate) node: Node,
-    pub(crate) runtime: Runtime,
-}
-
-handle!(dragonfly_node, NodeObject, "node");
-
-/// How a node is configured. Zero is the default of every field but `size`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct dragonfly_node_options {
-    /// `sizeof(dragonfly_node_options)`.
-    pub size: usize,
-    /// Where identity, membership and content are kept; NULL: in memory, gone with the node. One process at a time may
-    /// use a directory.
-    pub data_dir: *const c_char,
-    /// How many bytes of content a node without a directory may hold; 0: 256 MiB.
-    pub memory_bytes: u64,
-    /// How many bytes of content the directory may hold; 0: no bound but the disk's.
-    pub quota_bytes: u64,
-    /// Addresses to listen on, such as "/ip4/0.0.0.0/tcp/0"; none: it does not listen.
-    pub listen: *const *const c_char,
-    /// How many.
-    pub listen_length: usize,
-    /// The token of the network to join; NULL: the one that the directory is a member of, or a new one.
-    pub token: *const c_char,
-    /// Schedulers, each with /p2p/PEER at its end; none: those of the token.
-    pub schedulers: *const *const c_char,
-    /// How many.
-    pub schedulers_length: usize,
-    /// Members to turn to where there is no scheduler, each with /p2p/PEER at its end; none: those of the token.
-    pub bootstrap: *const *const c_char,
-    /// How many.
-    pub bootstrap_length: usize,
-    /// How many neighbours are served at a time; 0: 8.
-    pub upload_slots: u16,
-    /// Never sends a piece to others.
-    pub no_uploads: bool,
-    /// Lets fetches that no local caller asked for reach origins on loopback.
-    pub allow_loopback_origins: bool,
-    /// In a network that this node founds, only seeds may say what an origin said (default: any member).
-    pub trust_seeds_only: bool,
-    /// The threads to run on; NULL: its own.
-    pub runtime: *const dragonfly_runtime,
-}
-
-// SAFETY: `repr(C)`, the size comes first, and every field may be zero.
-unsafe impl args::Sized for dragonfly_node_options {
-    const NAME: &'static str = "node options";
-}
+handle!(dragonfly_node, On<Node>, "node");
 
 /// What a token is to allow. Zero is the default of every field but `size`: a plain peer's, for ever.
 #[repr(C)]
@@ -87,16 +37,10 @@ pub struct dragonfly_token_options {
     pub addresses_length: usize,
 }
 
-// SAFETY: `repr(C)`, the size comes first, and every field may be zero.
-unsafe impl args::Sized for dragonfly_token_options {
-    const NAME: &'static str = "token options";
-}
+crate::args::sized! { dragonfly_token_options, "token options"; }
 
-fn addresses(texts: Vec<&str>) -> Result<Vec<Address>> {
-    texts.into_iter().map(|text| text.parse().map_err(Error::from)).collect()
-}
-
-/// Starts a node: takes the directory, loads or makes its identity, joins or founds a network, listens.
+/// Starts a node: takes the directory, loads or makes its identity, joins or founds a network, listens. If it fails, no
+/// callback of its sources and its policy is called any more, `drop` included.
 ///
 /// Any thread; blocks, for at most `timeout_ms` (negative: for as long as it takes) and until `cancel` (or NULL) is
 /// fired.
@@ -112,47 +56,20 @@ pub unsafe extern "C" fn dragonfly_node_start(
     unsafe {
         run(error, || {
             args::wanted(node, "node")?;
-            let options = args::read_sized(options)?;
-            let mut builder = Node::builder().allow_loopback_origins(options.allow_loopback_origins);
-            if let Some(dir) = args::optional_text(options.data_dir, "data_dir")? {
-                builder = builder.data_dir(dir);
+            let Configured { builder, runtime, contexts } = options::read(options)?;
+            let started =
+                Patience::of(timeout_ms, cancel).and_then(|patience| patience.wait(&runtime, builder.start()));
+            if started.is_err() {
+                contexts.iter().for_each(|context| context.withdraw());
             }
-            if options.memory_bytes > 0 {
-                builder = builder.memory_bytes(options.memory_bytes);
-            }
-            if options.quota_bytes > 0 {
-                builder = builder.quota_bytes(options.quota_bytes);
-            }
-            for address in addresses(args::texts(options.listen, options.listen_length, "listen")?)? {
-                builder = builder.listen(address);
-            }
-            if let Some(token) = args::optional_text(options.token, "token")? {
-                builder = builder.join(token.parse::<Token>()?);
-            }
-            for address in addresses(args::texts(options.schedulers, options.schedulers_length, "schedulers")?)? {
-                builder = builder.scheduler(address);
-            }
-            for address in addresses(args::texts(options.bootstrap, options.bootstrap_length, "bootstrap")?)? {
-                builder = builder.bootstrap(address);
-            }
-            if options.no_uploads {
-                builder = builder.upload_slots(0);
-            } else if options.upload_slots > 0 {
-                builder = builder.upload_slots(options.upload_slots);
-            }
-            if options.trust_seeds_only {
-                builder = builder.origin_trust(OriginTrust::Seeds);
-            }
-            let patience = Patience::of(timeout_ms, cancel)?;
-            let runtime = match options.runtime.is_null() {
-                true => runtime::start(0)?,
-                false => (*table::get(options.runtime)?).clone(),
-            };
-            let started = patience.wait(&runtime, builder.start())?;
-            node.write(table::insert::<dragonfly_node>(NodeObject { node: started, runtime }));
+            node.write(table::insert::<dragonfly_node>(On { it: started?, runtime }));
             Ok(())
         })
     }
+}
+
+fn lines<T: ToString>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Who this host is: its peer id, as text to be freed.
@@ -165,14 +82,7 @@ pub unsafe extern "C" fn dragonfly_node_peer_id(
     error: *mut *mut dragonfly_error,
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
-    unsafe {
-        run(error, || {
-            args::wanted(peer_id, "peer_id")?;
-            let id = table::get(node)?.node.peer_id();
-            peer_id.write(give(&id.to_string()));
-            Ok(())
-        })
-    }
+    unsafe { engine::tell(node, peer_id, "peer_id", error, |node| Ok(node.it.peer_id().to_string())) }
 }
 
 /// Where it listens, one address a line, each with /p2p/PEER at its end: what another node can dial. Empty without a
@@ -186,14 +96,7 @@ pub unsafe extern "C" fn dragonfly_node_listeners(
     error: *mut *mut dragonfly_error,
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
-    unsafe {
-        run(error, || {
-            args::wanted(addresses, "addresses")?;
-            let lines: Vec<_> = table::get(node)?.node.listeners().iter().map(ToString::to_string).collect();
-            addresses.write(give(&lines.join("\n")));
-            Ok(())
-        })
-    }
+    unsafe { engine::tell(node, addresses, "addresses", error, |node| Ok(lines(&node.it.listeners()))) }
 }
 
 /// The members that are connected now, one peer id a line, in no order. Text to be freed.
@@ -206,14 +109,7 @@ pub unsafe extern "C" fn dragonfly_node_peers(
     error: *mut *mut dragonfly_error,
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
-    unsafe {
-        run(error, || {
-            args::wanted(peers, "peers")?;
-            let lines: Vec<_> = table::get(node)?.node.peers().iter().map(ToString::to_string).collect();
-            peers.write(give(&lines.join("\n")));
-            Ok(())
-        })
-    }
+    unsafe { engine::tell(node, peers, "peers", error, |node| Ok(lines(&node.it.peers()))) }
 }
 
 /// A token with which others join this node's network. It is a secret: whoever has it can join. Text to be freed.
@@ -230,24 +126,19 @@ pub unsafe extern "C" fn dragonfly_node_token(
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
     unsafe {
-        run(error, || {
-            args::wanted(token, "token")?;
+        engine::tell(node, token, "token", error, |node| {
             let mut wanted = TokenOptions::default();
             if !options.is_null() {
                 let given = args::read_sized(options)?;
                 if let Some(roles) = args::optional_text(given.roles, "roles")? {
-                    wanted.roles = roles
-                        .parse()
-                        .map_err(|e| Error::new(ErrorKind::InvalidInput, "the token's roles").caused_by(e))?;
+                    wanted.roles = roles.parse().map_err(|e| args::invalid("the token's roles").caused_by(e))?;
                 }
                 if given.not_after > 0 {
                     wanted.not_after = UNIX_EPOCH.checked_add(Duration::from_secs(given.not_after));
                 }
                 wanted.addresses = addresses(args::texts(given.addresses, given.addresses_length, "addresses")?)?;
             }
-            let made = table::get(node)?.node.token(wanted)?;
-            token.write(give(&made.to_text()));
-            Ok(())
+            Ok(node.it.token(wanted)?.to_text())
         })
     }
 }
@@ -262,13 +153,7 @@ pub unsafe extern "C" fn dragonfly_node_metrics(
     error: *mut *mut dragonfly_error,
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
-    unsafe {
-        run(error, || {
-            args::wanted(metrics, "metrics")?;
-            metrics.write(give(&table::get(node)?.node.metrics_text()));
-            Ok(())
-        })
-    }
+    unsafe { engine::tell(node, metrics, "metrics", error, |node| Ok(node.it.metrics_text())) }
 }
 
 /// Closes listeners and connections and makes the store durable. Shut down the engines on it first. The handle stays
@@ -284,12 +169,7 @@ pub unsafe extern "C" fn dragonfly_node_shutdown(
     error: *mut *mut dragonfly_error,
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
-    unsafe {
-        run(error, || {
-            let object = table::get(node)?;
-            Patience::of(timeout_ms, cancel)?.wait(&object.runtime, object.node.shutdown())
-        })
-    }
+    unsafe { run(error, || ask(node, timeout_ms, cancel, async |node: &Node| node.shutdown().await)) }
 }
 
 /// Frees the handle. Engines on the node go on until they are freed. NULL is fine.
@@ -297,8 +177,5 @@ pub unsafe extern "C" fn dragonfly_node_shutdown(
 /// Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_node_free(node: *mut dragonfly_node) {
-    run_or((), || {
-        table::free(node);
-        Ok(())
-    });
+    free(node);
 }

@@ -4,18 +4,19 @@ use std::ffi::{c_char, c_int};
 use std::fs::File;
 use std::os::fd::{BorrowedFd, RawFd};
 
-use dragonfly_core::{Error, ErrorKind, Generation, Peer, Result, Runtime, TaskId};
+use dragonfly_core::{Generation, Peer, Result, TaskId};
 
-use crate::boundary::{run, run_or};
-use crate::cancel::{Patience, dragonfly_cancel};
-use crate::download::{DownloadObject, dragonfly_download};
+use crate::boundary::{free, run};
+use crate::cancel::dragonfly_cancel;
+use crate::download::{self, DownloadObject, dragonfly_download};
+use crate::engine::{self, On, ask};
 use crate::error::{dragonfly_error, dragonfly_status};
 use crate::node::dragonfly_node;
 use crate::reader::{ReaderObject, dragonfly_reader};
 use crate::request::{self, dragonfly_request};
 use crate::table::{self, handle};
 use crate::tasks::dragonfly_tasks;
-use crate::text::{dragonfly_text, give};
+use crate::text::dragonfly_text;
 use crate::{args, tasks};
 
 /// The Peer engine of a node: it downloads, stores, and serves what it holds to its neighbours. Freed with
@@ -24,20 +25,14 @@ pub struct dragonfly_peer {
     _private: [u8; 0],
 }
 
-/// A peer, as C holds it.
-pub struct PeerObject {
-    pub(crate) peer: Peer,
-    pub(crate) runtime: Runtime,
-}
-
-handle!(dragonfly_peer, PeerObject, "peer");
+handle!(dragonfly_peer, On<Peer>, "peer");
 
 /// # Safety
 /// As [`args::text`].
 unsafe fn task_of(given: *const c_char) -> Result<TaskId> {
     // SAFETY: the caller's promise.
     let text = unsafe { args::text(given, "task") }?;
-    text.parse().map_err(|e| Error::new(ErrorKind::InvalidInput, "the task").caused_by(e))
+    text.parse().map_err(|e| args::invalid("the task").caused_by(e))
 }
 
 /// Starts the peer of a node. A node has one: starting it again gives another handle of it.
@@ -53,15 +48,7 @@ pub unsafe extern "C" fn dragonfly_peer_start(
     error: *mut *mut dragonfly_error,
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
-    unsafe {
-        run(error, || {
-            args::wanted(peer, "peer")?;
-            let node = table::get(node)?;
-            let started = Patience::of(timeout_ms, cancel)?.wait(&node.runtime, Peer::builder(&node.node).start())?;
-            peer.write(table::insert::<dragonfly_peer>(PeerObject { peer: started, runtime: node.runtime.clone() }));
-            Ok(())
-        })
-    }
+    unsafe { engine::start(node, timeout_ms, cancel, peer, error, async |node| Peer::builder(node).start().await) }
 }
 
 /// Fetches content: into the store and, if the request names one, to an output that appears under its name only when it
@@ -77,15 +64,7 @@ pub unsafe extern "C" fn dragonfly_peer_fetch(
     error: *mut *mut dragonfly_error,
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
-    unsafe {
-        run(error, || {
-            args::wanted(download, "download")?;
-            let peer = table::get(peer)?;
-            let started = peer.peer.fetch(request::read(request)?);
-            download.write(table::insert::<dragonfly_download>(DownloadObject::of(started, peer.runtime.clone())));
-            Ok(())
-        })
-    }
+    unsafe { download::begin(peer, request, download, error, Peer::fetch) }
 }
 
 /// Fetches content and writes it to a descriptor, in order, from where the descriptor is, as it is proven: what was
@@ -108,7 +87,7 @@ pub unsafe extern "C" fn dragonfly_peer_fetch_to_fd(
             let peer = table::get(peer)?;
             let wanted = request::read(request)?;
             let file = duplicate(fd)?;
-            let object = DownloadObject::copying(peer.peer.clone(), wanted, file, peer.runtime.clone());
+            let object = DownloadObject::copying(peer.it.clone(), wanted, file, peer.runtime.clone());
             download.write(table::insert::<dragonfly_download>(object));
             Ok(())
         })
@@ -117,12 +96,12 @@ pub unsafe extern "C" fn dragonfly_peer_fetch_to_fd(
 
 fn duplicate(fd: RawFd) -> Result<File> {
     if fd < 0 {
-        return Err(Error::new(ErrorKind::InvalidInput, "not a descriptor"));
+        return Err(args::invalid("not a descriptor"));
     }
     // SAFETY: it is used for the duplication only, which fails for what is not open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let owned = borrowed.try_clone_to_owned();
-    owned.map(File::from).map_err(|e| Error::new(ErrorKind::InvalidInput, "the descriptor").caused_by(e))
+    owned.map(File::from).map_err(|e| args::invalid("the descriptor").caused_by(e))
 }
 
 /// Opens content as a stream of proven bytes, before it is complete. An output in the request is ignored.
@@ -142,10 +121,10 @@ pub unsafe extern "C" fn dragonfly_peer_open(
     unsafe {
         run(error, || {
             args::wanted(reader, "reader")?;
-            let peer = table::get(peer)?;
+            let runtime = table::get(peer)?.runtime.clone();
             let wanted = request::read(request)?;
-            let opened = Patience::of(timeout_ms, cancel)?.wait(&peer.runtime, peer.peer.open(wanted))?;
-            reader.write(table::insert::<dragonfly_reader>(ReaderObject::new(opened, peer.runtime.clone())));
+            let opened = ask(peer, timeout_ms, cancel, async |peer: &Peer| peer.open(wanted).await)?;
+            reader.write(table::insert::<dragonfly_reader>(ReaderObject::new(opened, runtime)));
             Ok(())
         })
     }
@@ -163,12 +142,7 @@ pub unsafe extern "C" fn dragonfly_peer_task_id(
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
     unsafe {
-        run(error, || {
-            args::wanted(task, "task")?;
-            let id = table::get(peer)?.peer.task_id(&request::read(request)?)?;
-            task.write(give(&id.to_string()));
-            Ok(())
-        })
+        engine::tell(peer, task, "task", error, |peer| Ok(peer.it.task_id(&request::read(request)?)?.to_string()))
     }
 }
 
@@ -189,8 +163,9 @@ pub unsafe extern "C" fn dragonfly_peer_stat(
     unsafe {
         run(error, || {
             args::wanted(found, "found")?;
-            let peer = table::get(peer)?;
-            let listed = Patience::of(timeout_ms, cancel)?.wait(&peer.runtime, peer.peer.stat(task_of(task)?))?;
+            table::get(peer)?;
+            let task = task_of(task)?;
+            let listed = ask(peer, timeout_ms, cancel, async |peer: &Peer| peer.stat(task).await)?;
             found.write(tasks::give(listed));
             Ok(())
         })
@@ -217,17 +192,16 @@ pub unsafe extern "C" fn dragonfly_peer_list(
     unsafe {
         run(error, || {
             args::wanted(found, "found")?;
-            let peer = table::get(peer)?;
+            table::get(peer)?;
             let after = match args::optional_text(after_generation, "after_generation")? {
                 None => None,
                 Some(generation) => {
-                    let generation: Generation = generation
-                        .parse()
-                        .map_err(|e| Error::new(ErrorKind::InvalidInput, "the generation").caused_by(e))?;
+                    let generation: Generation =
+                        generation.parse().map_err(|e| args::invalid("the generation").caused_by(e))?;
                     Some((task_of(after_task)?, generation))
                 }
             };
-            let listed = Patience::of(timeout_ms, cancel)?.wait(&peer.runtime, peer.peer.list(after, max))?;
+            let listed = ask(peer, timeout_ms, cancel, async |peer: &Peer| peer.list(after, max).await)?;
             found.write(tasks::give(listed));
             Ok(())
         })
@@ -250,9 +224,9 @@ pub unsafe extern "C" fn dragonfly_peer_remove(
     // SAFETY: what the caller owes for its pointers.
     unsafe {
         run(error, || {
-            let peer = table::get(peer)?;
-            let bytes = Patience::of(timeout_ms, cancel)?.wait(&peer.runtime, peer.peer.remove(task_of(task)?))?;
-            args::write(freed, bytes);
+            table::get(peer)?;
+            let task = task_of(task)?;
+            args::write(freed, ask(peer, timeout_ms, cancel, async |peer: &Peer| peer.remove(task).await)?);
             Ok(())
         })
     }
@@ -274,8 +248,9 @@ pub unsafe extern "C" fn dragonfly_peer_pin(
     // SAFETY: what the caller owes for its pointers.
     unsafe {
         run(error, || {
-            let peer = table::get(peer)?;
-            Patience::of(timeout_ms, cancel)?.wait(&peer.runtime, peer.peer.pin(task_of(task)?, pinned))
+            table::get(peer)?;
+            let task = task_of(task)?;
+            ask(peer, timeout_ms, cancel, async |peer: &Peer| peer.pin(task, pinned).await)
         })
     }
 }
@@ -293,12 +268,7 @@ pub unsafe extern "C" fn dragonfly_peer_shutdown(
     error: *mut *mut dragonfly_error,
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
-    unsafe {
-        run(error, || {
-            let peer = table::get(peer)?;
-            Patience::of(timeout_ms, cancel)?.wait(&peer.runtime, peer.peer.shutdown())
-        })
-    }
+    unsafe { run(error, || ask(peer, timeout_ms, cancel, async |peer: &Peer| peer.shutdown().await)) }
 }
 
 /// Frees the handle. NULL is fine.
@@ -306,8 +276,5 @@ pub unsafe extern "C" fn dragonfly_peer_shutdown(
 /// Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_peer_free(peer: *mut dragonfly_peer) {
-    run_or((), || {
-        table::free(peer);
-        Ok(())
-    });
+    free(peer);
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead as _, AsyncSeekExt as _, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::args;
-use crate::boundary::{run, run_or};
+use crate::boundary::{free, run, run_or};
 use crate::cancel::{Patience, dragonfly_cancel};
 use crate::error::{dragonfly_error, dragonfly_status};
 use crate::receipt::dragonfly_receipt;
@@ -214,8 +214,5 @@ pub unsafe extern "C" fn dragonfly_reader_close(
 /// Any thread but a callback's; does not block, unless it was the last that used a node's own threads.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_reader_free(reader: *mut dragonfly_reader) {
-    run_or((), || {
-        table::free(reader);
-        Ok(())
-    });
+    free(reader);
 }

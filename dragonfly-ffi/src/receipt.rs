@@ -4,8 +4,6 @@ use std::ffi::c_char;
 
 use dragonfly_core::{Exported, Proof, Receipt};
 
-use crate::args;
-
 /// The room for an id as text: 66 digits and a NUL.
 pub const DRAGONFLY_ID_ROOM: usize = 72;
 
@@ -55,10 +53,7 @@ pub struct dragonfly_receipt {
     pub verified: bool,
 }
 
-// SAFETY: `repr(C)`, the size comes first, and every field may be zero.
-unsafe impl args::Sized for dragonfly_receipt {
-    const NAME: &'static str = "receipt";
-}
+crate::args::sized! { dragonfly_receipt, "receipt"; }
 
 /// Text in a fixed room, which it fits.
 pub(crate) fn room<const N: usize>(text: &str) -> [c_char; N] {

@@ -53,10 +53,7 @@ pub struct dragonfly_request {
     pub ca_pem: *const c_char,
 }
 
-// SAFETY: `repr(C)`, the size comes first, and every field may be zero.
-unsafe impl args::Sized for dragonfly_request {
-    const NAME: &'static str = "request";
-}
+crate::args::sized! { dragonfly_request, "request"; }
 
 /// # Safety
 /// As [`args::read_sized`], and its texts as [`args::text`].

@@ -3,7 +3,7 @@
 use dragonfly_core::Runtime;
 
 use crate::args;
-use crate::boundary::{run, run_or};
+use crate::boundary::{free, run};
 use crate::error::{dragonfly_error, dragonfly_status};
 use crate::table::{self, handle};
 
@@ -47,8 +47,5 @@ pub(crate) fn start(workers: u32) -> dragonfly_core::Result<Runtime> {
 /// Any thread but a callback's. Waits for the threads, at most 2 seconds, if nothing else uses them.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_runtime_free(runtime: *mut dragonfly_runtime) {
-    run_or((), || {
-        table::free(runtime);
-        Ok(())
-    });
+    free(runtime);
 }

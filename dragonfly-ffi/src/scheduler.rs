@@ -1,13 +1,14 @@
 //! The Scheduler engine.
 
-use dragonfly_core::{Error, ErrorKind, Runtime, Scheduler};
+use dragonfly_core::{Error, ErrorKind, Scheduler};
 
 use crate::args;
-use crate::boundary::{run, run_or};
-use crate::cancel::{Patience, dragonfly_cancel};
+use crate::boundary::{free, run};
+use crate::cancel::dragonfly_cancel;
+use crate::engine::{self, On, ask};
 use crate::error::{dragonfly_error, dragonfly_status};
 use crate::node::dragonfly_node;
-use crate::table::{self, handle};
+use crate::table::handle;
 use crate::text::{dragonfly_text, give};
 
 /// The Scheduler engine of a node: it pairs the members that want a task and leases the origin to them. Freed with
@@ -16,13 +17,7 @@ pub struct dragonfly_scheduler {
     _private: [u8; 0],
 }
 
-/// A scheduler, as C holds it.
-pub struct SchedulerObject {
-    scheduler: Scheduler,
-    runtime: Runtime,
-}
-
-handle!(dragonfly_scheduler, SchedulerObject, "scheduler");
+handle!(dragonfly_scheduler, On<Scheduler>, "scheduler");
 
 /// Starts the scheduler of a node. The node's token must carry the role.
 ///
@@ -38,15 +33,7 @@ pub unsafe extern "C" fn dragonfly_scheduler_start(
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
     unsafe {
-        run(error, || {
-            args::wanted(scheduler, "scheduler")?;
-            let node = table::get(node)?;
-            let started =
-                Patience::of(timeout_ms, cancel)?.wait(&node.runtime, Scheduler::builder(&node.node).start())?;
-            let object = SchedulerObject { scheduler: started, runtime: node.runtime.clone() };
-            scheduler.write(table::insert::<dragonfly_scheduler>(object));
-            Ok(())
-        })
+        engine::start(node, timeout_ms, cancel, scheduler, error, async |node| Scheduler::builder(node).start().await)
     }
 }
 
@@ -66,8 +53,7 @@ pub unsafe extern "C" fn dragonfly_scheduler_snapshot(
     unsafe {
         run(error, || {
             args::wanted(json, "json")?;
-            let object = table::get(scheduler)?;
-            let snapshot = Patience::of(timeout_ms, cancel)?.wait(&object.runtime, object.scheduler.snapshot())?;
+            let snapshot = ask(scheduler, timeout_ms, cancel, async |it: &Scheduler| it.snapshot().await)?;
             let text = serde_json::to_string(&snapshot)
                 .map_err(|e| Error::new(ErrorKind::Internal, "a snapshot is no JSON").caused_by(e))?;
             json.write(give(&text));
@@ -88,12 +74,7 @@ pub unsafe extern "C" fn dragonfly_scheduler_shutdown(
     error: *mut *mut dragonfly_error,
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
-    unsafe {
-        run(error, || {
-            let object = table::get(scheduler)?;
-            Patience::of(timeout_ms, cancel)?.wait(&object.runtime, object.scheduler.shutdown())
-        })
-    }
+    unsafe { run(error, || ask(scheduler, timeout_ms, cancel, async |it: &Scheduler| it.shutdown().await)) }
 }
 
 /// Frees the handle. NULL is fine.
@@ -101,8 +82,5 @@ pub unsafe extern "C" fn dragonfly_scheduler_shutdown(
 /// Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_scheduler_free(scheduler: *mut dragonfly_scheduler) {
-    run_or((), || {
-        table::free(scheduler);
-        Ok(())
-    });
+    free(scheduler);
 }

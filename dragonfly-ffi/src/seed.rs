@@ -1,15 +1,16 @@
 //! The Seed engine.
 
-use dragonfly_core::{Runtime, Seed};
+use dragonfly_core::Seed;
 
 use crate::args;
-use crate::boundary::{run, run_or};
-use crate::cancel::{Patience, dragonfly_cancel};
-use crate::download::{DownloadObject, dragonfly_download};
+use crate::boundary::{free, run};
+use crate::cancel::dragonfly_cancel;
+use crate::download::{self, dragonfly_download};
+use crate::engine::{self, On, ask};
 use crate::error::{dragonfly_error, dragonfly_status};
 use crate::node::dragonfly_node;
-use crate::peer::{PeerObject, dragonfly_peer};
-use crate::request::{self, dragonfly_request};
+use crate::peer::dragonfly_peer;
+use crate::request::dragonfly_request;
 use crate::table::{self, handle};
 
 /// The Seed engine of a node: a peer that is expected to go to the origin, and that is preheated. Freed with
@@ -18,13 +19,7 @@ pub struct dragonfly_seed {
     _private: [u8; 0],
 }
 
-/// A seed, as C holds it.
-pub struct SeedObject {
-    seed: Seed,
-    runtime: Runtime,
-}
-
-handle!(dragonfly_seed, SeedObject, "seed");
+handle!(dragonfly_seed, On<Seed>, "seed");
 
 /// Starts the seed of a node; before its peer, on a node that is to be both. The node's token must carry the role.
 ///
@@ -39,15 +34,7 @@ pub unsafe extern "C" fn dragonfly_seed_start(
     error: *mut *mut dragonfly_error,
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
-    unsafe {
-        run(error, || {
-            args::wanted(seed, "seed")?;
-            let node = table::get(node)?;
-            let started = Patience::of(timeout_ms, cancel)?.wait(&node.runtime, Seed::builder(&node.node).start())?;
-            seed.write(table::insert::<dragonfly_seed>(SeedObject { seed: started, runtime: node.runtime.clone() }));
-            Ok(())
-        })
-    }
+    unsafe { engine::start(node, timeout_ms, cancel, seed, error, async |node| Seed::builder(node).start().await) }
 }
 
 /// Fetches content before anyone asks for it, and keeps it to be served.
@@ -61,15 +48,7 @@ pub unsafe extern "C" fn dragonfly_seed_preheat(
     error: *mut *mut dragonfly_error,
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
-    unsafe {
-        run(error, || {
-            args::wanted(download, "download")?;
-            let seed = table::get(seed)?;
-            let started = seed.seed.preheat(request::read(request)?);
-            download.write(table::insert::<dragonfly_download>(DownloadObject::of(started, seed.runtime.clone())));
-            Ok(())
-        })
-    }
+    unsafe { download::begin(seed, request, download, error, Seed::preheat) }
 }
 
 /// The peer that it is: a handle of its own, to be freed.
@@ -86,8 +65,7 @@ pub unsafe extern "C" fn dragonfly_seed_peer(
         run(error, || {
             args::wanted(peer, "peer")?;
             let seed = table::get(seed)?;
-            let object = PeerObject { peer: seed.seed.peer().clone(), runtime: seed.runtime.clone() };
-            peer.write(table::insert::<dragonfly_peer>(object));
+            peer.write(table::insert::<dragonfly_peer>(seed.with(seed.it.peer().clone())));
             Ok(())
         })
     }
@@ -105,12 +83,7 @@ pub unsafe extern "C" fn dragonfly_seed_shutdown(
     error: *mut *mut dragonfly_error,
 ) -> dragonfly_status {
     // SAFETY: what the caller owes for its pointers.
-    unsafe {
-        run(error, || {
-            let seed = table::get(seed)?;
-            Patience::of(timeout_ms, cancel)?.wait(&seed.runtime, seed.seed.shutdown())
-        })
-    }
+    unsafe { run(error, || ask(seed, timeout_ms, cancel, async |seed: &Seed| seed.shutdown().await)) }
 }
 
 /// Frees the handle. NULL is fine.
@@ -118,8 +91,5 @@ pub unsafe extern "C" fn dragonfly_seed_shutdown(
 /// Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_seed_free(seed: *mut dragonfly_seed) {
-    run_or((), || {
-        table::free(seed);
-        Ok(())
-    });
+    free(seed);
 }

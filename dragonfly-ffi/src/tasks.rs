@@ -5,7 +5,7 @@ use std::ffi::{CString, c_char};
 use dragonfly_core::{Error, ErrorKind, TaskInfo};
 
 use crate::args;
-use crate::boundary::{run, run_or};
+use crate::boundary::{free, run, run_or};
 use crate::error::{c_text, dragonfly_error, dragonfly_status};
 use crate::receipt::{DRAGONFLY_ID_ROOM, room};
 use crate::table::{self, handle};
@@ -44,10 +44,7 @@ pub struct dragonfly_task_info {
     pub pinned: bool,
 }
 
-// SAFETY: `repr(C)`, the size comes first, and every field may be zero.
-unsafe impl args::Sized for dragonfly_task_info {
-    const NAME: &'static str = "task info";
-}
+crate::args::sized! { dragonfly_task_info, "task info"; }
 
 /// Makes a list.
 pub(crate) fn give(tasks: Vec<TaskInfo>) -> *mut dragonfly_tasks {
@@ -104,8 +101,5 @@ pub unsafe extern "C" fn dragonfly_tasks_get(
 /// Any thread; does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_tasks_free(tasks: *mut dragonfly_tasks) {
-    run_or((), || {
-        table::free(tasks);
-        Ok(())
-    });
+    free(tasks);
 }

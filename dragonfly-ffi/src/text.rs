@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_char};
 
-use crate::boundary::run_or;
+use crate::boundary::{free, run_or};
 use crate::error::c_text;
 use crate::table::{self, handle};
 
@@ -40,8 +40,5 @@ pub extern "C" fn dragonfly_text_length(text: *const dragonfly_text) -> usize {
 /// Any thread; does not block.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_text_free(text: *mut dragonfly_text) {
-    run_or((), || {
-        table::free(text);
-        Ok(())
-    });
+    free(text);
 }

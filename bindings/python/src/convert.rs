@@ -1,6 +1,6 @@
 //! Values and errors for Python.
 
-use dragonfly_core::{Error, ErrorKind, Event, Exported, Proof, Receipt, TaskInfo};
+use dragonfly_core::{Error, ErrorKind, Event, Exported, NodeEvent, Proof, Receipt, TaskInfo};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -73,4 +73,17 @@ pub(crate) fn event<'py>(py: Python<'py>, event: &Event) -> PyResult<Option<Boun
         _ => return Ok(None),
     }
     Ok(Some(dict))
+}
+
+/// An empty one, if it is of a kind that this version has no words for.
+pub(crate) fn node_event<'py>(py: Python<'py>, event: &NodeEvent) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    let (kind, peer) = match event {
+        NodeEvent::PeerUp(peer) => ("peer_up", peer),
+        NodeEvent::PeerDown(peer) => ("peer_down", peer),
+        _ => return Ok(dict),
+    };
+    dict.set_item("type", kind)?;
+    dict.set_item("peer_id", peer.to_string())?;
+    Ok(dict)
 }

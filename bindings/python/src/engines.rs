@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use dragonfly_core::source::blocking;
 use dragonfly_core::{
-    Address, Download, Error, ErrorKind, Events, Generation, Node, OriginTrust, Peer, Roles, Runtime, Scheduler, Seed,
-    TaskId, Token, TokenOptions,
+    Address, Download, Error, ErrorKind, Events, Generation, Identity, Node, NodeEvents, OriginTrust, Peer, Roles,
+    Runtime, Scheduler, Seed, TaskId, Token, TokenOptions,
 };
 use futures::StreamExt as _;
 use pyo3::prelude::*;
@@ -14,6 +15,7 @@ use pyo3::types::PyDict;
 use crate::convert::{self, invalid, raise};
 use crate::fork::Owned;
 use crate::op::{Op, Value};
+use crate::own::{Rules, Source};
 use crate::request::{item, request};
 
 /// How many threads carry the network and the engines of a node, unless it says otherwise.
@@ -65,6 +67,10 @@ native! {
     NativeScheduler, Scheduler
 }
 native! {
+    /// The events of a node that were not asked for yet.
+    NativeNodeEvents, Arc<tokio::sync::Mutex<NodeEvents>>
+}
+native! {
     /// A download, and the events that were not asked for yet.
     NativeDownload, (Download, Arc<tokio::sync::Mutex<Events>>)
 }
@@ -108,6 +114,19 @@ pub(crate) fn node_start(py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResul
     if item(options, "trust_seeds_only")?.unwrap_or(false) {
         builder = builder.origin_trust(OriginTrust::Seeds);
     }
+    if let Some(identity) = item::<Vec<u8>>(options, "identity")? {
+        let seed = <[u8; 32]>::try_from(identity).map_err(|given| {
+            let text = format!("an identity has 32 bytes, not {}", given.len());
+            raise(py, &Error::new(ErrorKind::InvalidInput, text))
+        })?;
+        builder = builder.identity(Identity::from_seed(seed));
+    }
+    for (scheme, open) in item::<Vec<(String, Py<PyAny>)>>(options, "sources")?.unwrap_or_default() {
+        builder = builder.source_for(scheme, blocking(Source(open)));
+    }
+    if let Some((admit_peer, admit_request)) = item(options, "policy")? {
+        builder = builder.policy(Arc::new(Rules { admit_peer, admit_request }));
+    }
     let workers = item(options, "workers")?.unwrap_or(WORKERS);
     let runtime = Runtime::new(workers).map_err(|e| raise(py, &e))?;
     let own = runtime.clone();
@@ -123,17 +142,26 @@ impl NativeNode {
 
     /// Where it listens.
     fn listeners(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        Ok(self.inner.get(py)?.value.listeners().iter().map(ToString::to_string).collect())
+        let node = self.inner.get(py)?;
+        Ok(py.detach(|| node.value.listeners().iter().map(ToString::to_string).collect()))
     }
 
     /// Who is connected.
     fn peers(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        Ok(self.inner.get(py)?.value.peers().iter().map(ToString::to_string).collect())
+        let node = self.inner.get(py)?;
+        Ok(py.detach(|| node.value.peers().iter().map(ToString::to_string).collect()))
     }
 
     /// Its metrics, for Prometheus.
     fn metrics(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(self.inner.get(py)?.value.metrics_text())
+        let node = self.inner.get(py)?;
+        Ok(py.detach(|| node.value.metrics_text()))
+    }
+
+    /// Members that come and go from now on.
+    fn events(&self, py: Python<'_>) -> PyResult<NativeNodeEvents> {
+        let node = self.inner.get(py)?;
+        Ok(NativeNodeEvents::from(node.with(Arc::new(tokio::sync::Mutex::new(node.value.events())))))
     }
 
     /// A token to join with.
@@ -294,6 +322,16 @@ impl NativeScheduler {
         let scheduler = self.inner.get(py)?;
         let stopping = scheduler.value.clone();
         Ok(Op::start(&scheduler.runtime, async move { stopping.shutdown().await.map(|()| Value::Nothing) }))
+    }
+}
+
+#[pymethods]
+impl NativeNodeEvents {
+    /// The next event; the operation gives None when the node is gone.
+    fn next(&self, py: Python<'_>) -> PyResult<Op> {
+        let on = self.inner.get(py)?;
+        let events = Arc::clone(&on.value);
+        Ok(Op::start(&on.runtime, async move { Ok(Value::NodeEvent(events.lock().await.next().await)) }))
     }
 }
 

@@ -8,7 +8,9 @@
 mod convert;
 mod engines;
 mod fork;
+mod log;
 mod op;
+mod own;
 mod reader;
 mod request;
 
@@ -18,7 +20,11 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::engines::{NativeDownload, NativeNode, NativePeer, NativeScheduler, NativeSeed, node_start};
+    use crate::engines::{
+        NativeDownload, NativeNode, NativeNodeEvents, NativePeer, NativeScheduler, NativeSeed, node_start,
+    };
+    #[pymodule_export]
+    use crate::log::log_set;
     #[pymodule_export]
     use crate::op::Op;
     #[pymodule_export]

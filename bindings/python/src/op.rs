@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dragonfly_core::{Error, ErrorKind, Event, Reader, Receipt, Result, Runtime, Scheduler, Seed, TaskInfo};
+use dragonfly_core::{Error, ErrorKind, Event, NodeEvent, Reader, Receipt, Result, Runtime, Scheduler, Seed, TaskInfo};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ pub(crate) enum Value {
     Bytes(Vec<u8>),
     Event(Option<Event>),
     Node(OnRuntime<dragonfly_core::Node>),
+    NodeEvent(Option<NodeEvent>),
     Number(u64),
     Peer(OnRuntime<dragonfly_core::Peer>),
     Reader(Box<OnRuntime<Reader>>),
@@ -181,6 +182,10 @@ fn object(py: Python<'_>, value: Value) -> PyResult<Bound<'_, PyAny>> {
             None => pyo3::types::PyDict::new(py).into_any(),
         },
         Value::Node(node) => Bound::new(py, NativeNode::from(node))?.into_any(),
+        Value::NodeEvent(event) => match event {
+            None => py.None().into_bound(py),
+            Some(event) => convert::node_event(py, &event)?.into_any(),
+        },
         Value::Number(number) => number.into_pyobject(py)?.into_any(),
         Value::Peer(peer) => Bound::new(py, NativePeer::from(peer))?.into_any(),
         Value::Reader(reader) => Bound::new(py, NativeReader::new(*reader))?.into_any(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import pathlib
 import threading
 import zlib
@@ -62,6 +63,73 @@ class Request:
             self.options["digest"] = digest
         if bound := case.get("timeout_ms"):
             self.options["timeout"] = int(bound) / 1000
+
+
+class Own:
+    """The origin that bindings/suite/README.md describes."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.opened, self.closed = length, 0, 0
+        self.lock = threading.Lock()
+
+    def open(self, request: dragonfly.SourceRequest) -> dragonfly.SourceContent:
+        path = request.url.removeprefix("suite://any")
+        with self.lock:
+            self.opened += 1
+            first = self.opened % 2 == 1
+        if path == "/missing":
+            raise FileNotFoundError("as the test wants it")
+        if path == "/refused":
+            raise dragonfly.ForbiddenError("as the test wants it")
+        if path == "/flaky" and first:
+            raise ConnectionResetError("not this time")
+        own = self
+
+        class Body(io.BytesIO):
+            def close(self) -> None:
+                if not self.closed:
+                    with own.lock:
+                        own.closed += 1
+                super().close()
+
+        body = Body(bytes(place % 251 for place in range(request.start, self.length)))
+        return dragonfly.SourceContent(body, self.length, request.start, "1", ranges=True)
+
+
+class Rules(dragonfly.Policy):
+    """Does not admit one member, and remembers whom it served."""
+
+    def __init__(self, refused: str) -> None:
+        self.refused = refused
+        self.served: list[dragonfly.PeerRequest] = []
+
+    def admit_peer(self, member: dragonfly.Member) -> bool:
+        return "peer" in member.roles and member.peer_id != self.refused
+
+    def admit_request(self, request: dragonfly.PeerRequest) -> bool:
+        self.served.append(request)
+        return True
+
+    def check(self, peer_id: str, case: Case) -> None:
+        assert any(
+            asked.type == "serve" and asked.peer_id == peer_id and case.keys["path"] in asked.label
+            for asked in self.served
+        ), self.served
+
+
+#: Who is not admitted.
+REFUSED = bytes([2]) * 32
+
+
+class Log:
+    """What was said, and a way to wait until something was."""
+
+    def __init__(self) -> None:
+        self.heard = threading.Event()
+
+    def __call__(self, record: dragonfly.LogRecord) -> None:
+        if record.target.startswith("dragonfly") and record.message:
+            self.heard.set()
 
 
 class Sync:
@@ -200,6 +268,58 @@ class Sync:
 
     def metrics(self, case: Case, request: Request) -> None:
         assert case.keys["contains"] in self.node.metrics()
+
+    def identity(self, case: Case, request: Request) -> None:
+        with dragonfly.Node(identity=bytes([int(case.keys["byte"])]) * 32) as node:
+            assert node.peer_id == case.keys["peer"]
+
+    def source(self, case: Case, request: Request) -> None:
+        own = Own(int(case.get("length") or 0))
+        with dragonfly.Node(sources={"suite": own}) as node, node.peer() as peer:
+            receipt = peer.fetch(request.url, request.output)
+            assert receipt.length == own.length
+            check_crc(case, request.output.read_bytes())
+            with peer.open(request.url) as reader:
+                check_crc(case, reader.readall())
+        assert own.opened > 0
+
+    def policy(self, case: Case, request: Request) -> None:
+        with dragonfly.Node(identity=REFUSED) as node:
+            rules = Rules(node.peer_id)
+        with (
+            dragonfly.Node(listen=LISTEN, allow_loopback_origins=True, policy=rules) as first,
+            first.scheduler(),
+            first.seed(),
+        ):
+            token = first.token()
+            with dragonfly.Node(listen=LISTEN, token=token) as node, node.peer() as peer:
+                receipt = peer.fetch(request.url, request.output)
+                assert receipt.bytes_from_peers == receipt.length
+                check_crc(case, request.output.read_bytes())
+                rules.check(node.peer_id, case)
+            with dragonfly.Node(listen=LISTEN, token=token, identity=REFUSED) as node, node.peer() as peer:
+                receipt = peer.fetch(self.world.origin + case.keys["refused"])
+                assert receipt.bytes_from_origin == receipt.length
+                assert rules.refused not in first.peers
+
+    def events(self, case: Case, request: Request) -> None:
+        with dragonfly.Node(listen=LISTEN, allow_loopback_origins=True) as first, first.scheduler(), first.seed():
+            events = first.events()
+            with dragonfly.Node(listen=LISTEN, token=first.token()) as node, node.peer() as peer:
+                peer.fetch(request.url)
+                assert next(events) == dragonfly.NodeEvent("peer_up", node.peer_id)
+            assert next(events) == dragonfly.NodeEvent("peer_down", node.peer_id)
+        assert list(events) == []
+
+    def log(self, case: Case, request: Request) -> None:
+        log = Log()
+        dragonfly.set_log(log, case.keys["level"])
+        try:
+            with dragonfly.Node() as node, node.peer() as peer:
+                peer.fetch(request.url)
+            assert log.heard.wait(60)
+        finally:
+            dragonfly.set_log(None)
 
     def node_(self, case: Case) -> None:
         options: Any = {}
@@ -344,6 +464,53 @@ class Async:
 
     async def metrics(self, case: Case, request: Request) -> None:
         assert case.keys["contains"] in self.node.metrics()
+
+    async def identity(self, case: Case, request: Request) -> None:
+        async with await aio.Node.start(identity=bytes([int(case.keys["byte"])]) * 32) as node:
+            assert node.peer_id == case.keys["peer"]
+
+    async def source(self, case: Case, request: Request) -> None:
+        own = Own(int(case.get("length") or 0))
+        async with await aio.Node.start(sources={"suite": own}) as node, await node.peer() as peer:
+            receipt = await peer.fetch(request.url, request.output)
+            assert receipt.length == own.length
+        check_crc(case, request.output.read_bytes())
+
+    async def policy(self, case: Case, request: Request) -> None:
+        async with await aio.Node.start(identity=REFUSED) as node:
+            rules = Rules(node.peer_id)
+        async with await aio.Node.start(listen=LISTEN, allow_loopback_origins=True, policy=rules) as first:
+            async with await first.scheduler(), await first.seed():
+                token = first.token()
+                async with await aio.Node.start(listen=LISTEN, token=token) as node, await node.peer() as peer:
+                    receipt = await peer.fetch(request.url, request.output)
+                    assert receipt.bytes_from_peers == receipt.length
+                    rules.check(node.peer_id, case)
+                options: Any = {"listen": LISTEN, "token": token, "identity": REFUSED}
+                async with await aio.Node.start(**options) as node, await node.peer() as peer:
+                    receipt = await peer.fetch(self.world.origin + case.keys["refused"])
+                    assert receipt.bytes_from_origin == receipt.length
+        check_crc(case, request.output.read_bytes())
+
+    async def events(self, case: Case, request: Request) -> None:
+        async with await aio.Node.start(listen=LISTEN, allow_loopback_origins=True) as first:
+            async with await first.scheduler(), await first.seed():
+                events = first.events()
+                async with await aio.Node.start(listen=LISTEN, token=first.token()) as node, await node.peer() as peer:
+                    await peer.fetch(request.url)
+                    assert await anext(events) == dragonfly.NodeEvent("peer_up", node.peer_id)
+                assert await anext(events) == dragonfly.NodeEvent("peer_down", node.peer_id)
+        assert [event async for event in events] == []
+
+    async def log(self, case: Case, request: Request) -> None:
+        log = Log()
+        dragonfly.set_log(log, case.keys["level"])
+        try:
+            async with await aio.Node.start() as node, await node.peer() as peer:
+                await peer.fetch(request.url)
+            assert await asyncio.to_thread(log.heard.wait, 60)
+        finally:
+            dragonfly.set_log(None)
 
     async def start(self, case: Case, request: Request) -> None:
         options: Any = {}

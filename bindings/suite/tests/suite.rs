@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "suite/embedder.rs"]
+mod embedder;
+
 use std::io::SeekFrom;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use dragonfly_core::log::{self, Level};
 use dragonfly_core::{Address, Error, ErrorKind, Event, Node, NodeBuilder, Peer, Receipt, Request, Scheduler, Seed};
 use dragonfly_suite::{Case, Row, TABLE, World, crc32, table};
 use futures::StreamExt as _;
@@ -132,6 +136,11 @@ impl Runner {
                 ensure!(self.node.metrics_text().contains(case.get("contains").context("contains what?")?));
                 Ok(())
             }
+            "identity" => embedder::identity(case).await,
+            "source" => embedder::source(case).await,
+            "policy" => self.policy(case).await,
+            "events" => self.events(case).await,
+            "log" => self.log(case).await,
             "node" => {
                 let mut builder = Node::builder();
                 if let Some(token) = case.get("token") {
@@ -271,9 +280,11 @@ fn judge(case: &Case, outcome: anyhow::Result<()>) -> Result<(), String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_case_of_the_table() -> anyhow::Result<()> {
-    // What the library logs, as RUST_LOG says.
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    // What the library has to say, from the level that DRAGONFLY_LOG names.
+    let level = std::env::var("DRAGONFLY_LOG").ok().and_then(|level| Level::from_name(&level));
+    if let Some(level) = level {
+        log::set(level, |record| eprintln!("{:5} {} {}", record.level.name(), record.target, record.message))?;
+    }
     let world = World::start().await?;
     let (token, token_all) = world.tokens()?;
     let dir = tempfile::tempdir()?;

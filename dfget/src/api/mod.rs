@@ -40,7 +40,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use dragonfly_core::node::Node;
-use dragonfly_core::peer::Peer;
+use dragonfly_core::peer::{LeasesOf, Peer};
 use dragonfly_core::scheduler::Scheduler;
 use dragonfly_core::seed::Seed;
 use dragonfly_core::{Error, ErrorKind};
@@ -98,12 +98,21 @@ impl Context {
         }
     }
 
-    /// Requests of other hosts that are served or wait to be.
-    pub(crate) async fn uploads(&self) -> u64 {
-        match self.peer() {
-            Ok(peer) => peer.neighbours().await.unwrap_or_default().iter().map(|host| u64::from(host.queued)).sum(),
-            Err(_) => 0,
+    /// Gives leases on origins back.
+    pub(crate) async fn hand_over(&self, whose: LeasesOf) {
+        if let Ok(peer) = self.peer()
+            && let Err(error) = peer.give_back_leases(whose).await
+        {
+            tracing::warn!("cannot give leases back: {error}");
         }
+    }
+
+    /// What other hosts would miss if this one stopped now: their requests that are served or wait to be, and how many
+    /// pieces they want that only this host has.
+    pub(crate) async fn owed(&self) -> (u64, u64) {
+        let Ok(peer) = self.peer() else { return (0, 0) };
+        let requests = peer.neighbours().await.unwrap_or_default().iter().map(|host| u64::from(host.queued)).sum();
+        (requests, peer.owed().await.unwrap_or(0))
     }
 
     pub(crate) fn is_ready(&self) -> bool {

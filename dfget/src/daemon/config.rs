@@ -15,6 +15,7 @@ use dragonfly_core::trust::{OriginTrust, Roles};
 use dragonfly_core::wire::Address;
 
 pub(crate) use self::print::print;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::resolve::resolve_text;
 pub(super) use self::resolve::{Refused, Settings, resolve};
 use super::commands::{Doctor, Init, Join, Status, Token};
@@ -84,6 +85,9 @@ pub(crate) struct Serve {
     /// A member's address with /p2p, to find the others through (repeatable)
     #[arg(long, value_name = "MULTIADDR", action = ArgAction::Append, env = "DFDAEMON_BOOTSTRAP", value_delimiter = ',')]
     pub(super) bootstrap: Vec<Address>,
+    /// Look by mDNS for members on the links of this host, and tell them of it: no address to meet at is needed
+    #[arg(long, env = "DFDAEMON_MDNS")]
+    pub(super) mdns: bool,
     /// Join a network: a token, @FILE, or - for standard input [default: the network joined before, else a new one]
     #[arg(long, value_name = "TOKEN", env = "DRAGONFLY_JOIN", hide_env_values = true)]
     pub(super) join: Option<String>,
@@ -143,6 +147,10 @@ pub(crate) struct Serve {
     /// How the log is written
     #[arg(long, value_enum, default_value = "text", env = "DFDAEMON_LOG_FORMAT")]
     pub(super) log_format: LogFormat,
+    /// Send traces of downloads to this collector, OTLP over HTTP, such as http://127.0.0.1:4318; in builds with the
+    /// feature otlp [default: $OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL", env = "DFDAEMON_OTLP_ENDPOINT")]
+    pub(super) otlp_endpoint: Option<String>,
     /// Say more (twice: much more): short for --log-level debug, trace
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,

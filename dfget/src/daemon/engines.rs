@@ -27,6 +27,7 @@ pub(super) async fn start(args: &Serve, data_dir: &Path, log: LogControl) -> Res
         .data_dir(data_dir.to_owned())
         .allow_loopback_origins(args.allow_loopback_origins)
         .origin_trust(args.origin_trust.into())
+        .discover_locally(args.mdns)
         .upload_slots(args.upload_slots);
     for address in args.listen()? {
         builder = builder.listen(address);

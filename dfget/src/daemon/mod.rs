@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use dragonfly_core::ErrorKind;
 use dragonfly_core::node::TokenOptions;
+use dragonfly_core::peer::LeasesOf;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
@@ -41,11 +42,12 @@ use crate::hints;
 use crate::logging::{self, LogControl};
 use crate::model::ReadyFile;
 use crate::signals::Signals;
+use crate::traces::{self, Traces};
 
 /// What a shell reports of a process that a second SIGINT ends.
 const EXIT_AT_ONCE: i32 = 130;
-/// Between two looks at whether neighbours are still being served.
-const UPLOADS_LOOK: Duration = Duration::from_millis(50);
+/// Between two looks at whether neighbours still need this host.
+const OWED_LOOK: Duration = Duration::from_millis(50);
 
 /// The program `dfdaemon`.
 pub fn main() -> ExitCode {
@@ -102,9 +104,11 @@ fn daemon(settings: Settings, line: &[OsString]) -> Result<ExitCode, Failure> {
         print("the configuration is sound\n")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let log = logging::start(serve.levels(), serve.log_format == LogFormat::Json)?;
-    run(settings, line, log)?;
-    Ok(ExitCode::SUCCESS)
+    let (traces, layer) = Traces::start(serve.otlp_endpoint.as_deref(), "dfdaemon")?;
+    let log = logging::start(serve.levels(), serve.log_format == LogFormat::Json, layer)?;
+    let result = run(settings, line, log);
+    traces.end();
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 /// What can be checked of the settings without starting anything.
@@ -112,6 +116,7 @@ fn check(serve: &Serve) -> Result<(), Failure> {
     logging::check(serve.levels())?;
     serve.data_dir()?;
     serve.listen()?;
+    serve.otlp_endpoint.as_deref().map(traces::check).transpose()?;
     if let Some(group) = &serve.api_group {
         socket::group_id(group)?;
     }
@@ -252,8 +257,9 @@ impl Running {
         Ok(())
     }
 
-    /// Stops in order: no new requests, those under way, what neighbours are being served, then peers, seed,
-    /// scheduler and node. Leases go back to their coordinators with the peer.
+    /// Stops in order: no new requests; leases that are for others go back; requests under way have three quarters of
+    /// the bound; then the other leases go back, and neighbours get what only this host has; then peers, seed,
+    /// scheduler and node.
     async fn stop(self) -> Result<(), Failure> {
         let bound = self.settings.serve.drain_timeout;
         let until = Instant::now() + bound;
@@ -265,18 +271,24 @@ impl Running {
         if let Some(path) = &self.settings.serve.ready_file {
             let _ = std::fs::remove_file(path);
         }
+        self.context.hand_over(LeasesOf::Others).await;
         self.tasks.close();
-        if tokio::time::timeout(bound, self.tasks.wait()).await.is_err() {
-            tracing::warn!("{} connections were not done within {bound:?}", self.tasks.len());
+        let clients = bound * 3 / 4;
+        if tokio::time::timeout(clients, self.tasks.wait()).await.is_err() {
+            tracing::warn!("{} connections were not done within {clients:?}", self.tasks.len());
         }
+        self.context.hand_over(LeasesOf::All).await;
         loop {
-            match self.context.uploads().await {
-                0 => break,
-                left if Instant::now() >= until => {
-                    tracing::warn!("{left} requests of neighbours were not served within {bound:?}");
+            match self.context.owed().await {
+                (0, 0) => break,
+                (requests, pieces) if Instant::now() >= until => {
+                    tracing::warn!(
+                        "within {bound:?} neighbours did not get {pieces} pieces that only this host has, nor answers \
+                         to {requests} requests"
+                    );
                     break;
                 }
-                _ => tokio::time::sleep(UPLOADS_LOOK).await,
+                _ => tokio::time::sleep(OWED_LOOK).await,
             }
         }
         engines::stop(&self.context).await;

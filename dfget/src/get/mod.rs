@@ -27,6 +27,7 @@ use crate::model::{ErrorBody, EventBody, ReceiptBody};
 use crate::names::redact;
 use crate::progress::{Progress, Style};
 use crate::signals::Signals;
+use crate::traces::Traces;
 use crate::units::size_text;
 
 /// How something ends without what was asked for.
@@ -65,19 +66,33 @@ pub fn main() -> ExitCode {
         let message = format!("{stray} is for downloads, not for commands");
         return report("", &End::Failed(Failure::usage(message)));
     }
-    let verbose = cli.fetch.talk.verbose;
-    if verbose > 0 {
-        let level = if verbose > 1 { "debug" } else { "info" };
-        if let Err(failure) = crate::logging::start(level, false) {
-            return report("cannot start", &End::Failed(failure));
+    let level = match cli.fetch.talk.verbose {
+        0 => "off",
+        1 => "info",
+        _ => "debug",
+    };
+    let started = Traces::start(None, "dfget").and_then(|(traces, layer)| {
+        if level != "off" || layer.is_some() {
+            crate::logging::start(level, false, layer)?;
         }
-    }
+        Ok(traces)
+    });
+    let traces = match started {
+        Ok(traces) => traces,
+        Err(failure) => return report("cannot start", &End::Failed(failure)),
+    };
+    let code = act(&cli, &matches);
+    traces.end();
+    code
+}
+
+fn act(cli: &Cli, matches: &ArgMatches) -> ExitCode {
     match &cli.command {
         Some(command) => match obey(command, ask::How { door: &cli.fetch.door, talk: &cli.fetch.talk }) {
             Ok(()) => ExitCode::SUCCESS,
             Err(end) => report("", &end),
         },
-        None => fetch(&cli.fetch, &matches),
+        None => fetch(&cli.fetch, matches),
     }
 }
 

@@ -140,6 +140,20 @@ fn what_is_held_is_passed_as_a_descriptor() {
     assert!(wrong.is_code(1) && !daemon.dir().join("sixth").exists(), "{wrong:?}");
 }
 
+/// It shares a file with other small content, so that there is no descriptor to pass: it is sent instead.
+#[test]
+fn small_content_that_is_held_is_sent() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/small", Resource::seeded(8, 1000));
+    let daemon = Daemon::with_role("peer").start();
+    for name in ["first", "second"] {
+        let done = daemon.dfget([url.as_str(), "-O", name]);
+        assert!(done.is_code(0), "{done:?}");
+        assert_eq!(fs::read(daemon.dir().join(name)).unwrap(), content::bytes(8, 0, 1000));
+    }
+    assert_eq!(origin.origin.body_bytes("/small"), 1000);
+}
+
 #[test]
 fn the_daemon_tells_where_bytes_come_from() {
     let origin = TestOrigin::start();

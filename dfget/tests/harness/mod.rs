@@ -10,6 +10,8 @@
 // The harness offers more than the tests at hand use.
 #![allow(dead_code)]
 
+pub(crate) mod link;
+
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
@@ -48,6 +50,12 @@ fn isolated(program: &str, dir: &Path) -> Command {
         "RUST_LOG",
         "NOTIFY_SOCKET",
         "DRAGONFLY_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_SDK_DISABLED",
+        "OTEL_SERVICE_NAME",
+        "OTEL_TRACES_EXPORTER",
+        "OTEL_TRACES_SAMPLER",
     ] {
         command.env_remove(name);
     }
@@ -119,6 +127,30 @@ impl DaemonBuilder {
     /// Variables of its environment.
     pub(crate) fn env<const N: usize>(mut self, variables: [(&str, &str); N]) -> Self {
         self.command.envs(variables);
+        self
+    }
+
+    /// In a network namespace, with the addresses that it has there to listen on.
+    pub(crate) fn at(mut self, place: &link::Place) -> Self {
+        let mut inside = place.command(self.command.get_program());
+        for arg in self.command.get_args() {
+            let loopback = arg == "/ip4/127.0.0.1/tcp/0";
+            inside.arg(if loopback { OsStr::new(place.listen()) } else { arg });
+        }
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => inside.env(name, value),
+                None => inside.env_remove(name),
+            };
+        }
+        inside.current_dir(self.dir.path()).stdin(Stdio::null());
+        self.command = inside;
+        self
+    }
+
+    /// Joins the network of this token.
+    pub(crate) fn token(mut self, token: &str) -> Self {
+        self.command.env("DRAGONFLY_JOIN", token);
         self
     }
 
@@ -261,8 +293,17 @@ pub(crate) struct TestOrigin {
 
 impl TestOrigin {
     pub(crate) fn start() -> Self {
+        Self::of(dragonfly_testkit::Origin::builder())
+    }
+
+    /// One that speaks TLS, with an authority of its own.
+    pub(crate) fn start_tls() -> Self {
+        Self::of(dragonfly_testkit::Origin::builder().tls())
+    }
+
+    fn of(builder: dragonfly_testkit::Builder) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let origin = runtime.block_on(dragonfly_testkit::Origin::start()).unwrap();
+        let origin = runtime.block_on(builder.start()).unwrap();
         Self { runtime, origin }
     }
 

@@ -2,6 +2,7 @@
 //! for one copy and what was in flight to the dead.
 
 mod kills;
+mod links;
 mod no_server;
 
 use std::fs;

@@ -1,5 +1,6 @@
 //! The main job with real processes: an origin that counts, a scheduler with a seed, peers, and their clients.
 
+mod drain;
 mod killed;
 mod large;
 mod options;

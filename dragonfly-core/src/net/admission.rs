@@ -19,12 +19,16 @@ pub trait Admission: Send + Sync + 'static {
     /// not close `io`. It must not read beyond its own messages: the host exchanges one more byte each way, so
     /// that neither end counts the other as connected unless both admitted. A refusal is not explained
     /// to the other end: the connection just closes, whatever the reason.
+    ///
+    /// `binding` is what only the two ends of this connection have in common, to be covered by the proofs; empty where
+    /// the carrier has nothing of the kind.
     fn admit<'a>(
         &'a self,
         io: &'a mut dyn Duplex,
         dialer: bool,
         local: PeerId,
         remote: PeerId,
+        binding: &'a [u8],
     ) -> BoxFuture<'a, Result<Admitted, Refused>>;
 }
 
@@ -41,6 +45,8 @@ pub type Claims = Arc<dyn Any + Send + Sync>;
 pub struct Admitted {
     /// What it has proven. [`Host::claims`](super::Host::claims) returns it while the peer is connected.
     pub claims: Claims,
+    /// When its credential ends, in seconds since 1970; lanes end with it.
+    pub not_after: Option<u64>,
 }
 
 /// The peer may not connect.

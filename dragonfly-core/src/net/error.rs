@@ -97,9 +97,21 @@ pub enum StartError {
     /// A protocol name is used twice, or does not begin with a slash.
     #[error("not a usable protocol name: {0:?}")]
     Protocol(&'static str),
+    /// An address for lanes cannot be listened on.
+    #[error("cannot accept lanes on {address}")]
+    Lane {
+        /// The address as configured.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
     /// The identity cannot be used for TLS.
     #[error("cannot use the identity of this host")]
     Identity(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The interfaces of this host cannot be watched, or there is no multicast.
+    #[error("cannot look for peers on this host's links")]
+    Discovery(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The resolver configuration could be read, and a moment later could not.
     #[error("cannot read the resolver configuration")]
     Resolver(#[source] std::io::Error),

@@ -1,7 +1,7 @@
 //! The host's handle and its event loop.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,8 +19,12 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::{Admission, Claims, Registry};
 use super::error::{DialError, ListenError, OpenError, StartError, chain};
+use super::lane::{LaneConfig, Lanes};
 use super::limits::Limits;
-use super::streams::{self, Acceptor, Incoming, Shared, Stream};
+#[cfg(feature = "mdns")]
+use super::local;
+use super::stream::{Incoming, Stream};
+use super::streams::{self, Acceptor, Shared};
 use super::transport::{self, Gate};
 use crate::wire::{Address, PeerId};
 
@@ -35,6 +39,11 @@ pub struct HostConfig {
     pub listen: Vec<Address>,
     /// The protocols to accept, each a name that begins with a slash.
     pub protocols: Vec<&'static str>,
+    /// The one of these protocols that lanes carry, and where they are accepted; `None`: there are no lanes.
+    pub lanes: Option<(&'static str, LaneConfig)>,
+    /// Whether peers on this host's links are looked for by mDNS, and it is told of to them.
+    #[cfg(feature = "mdns")]
+    pub discover: bool,
     /// The bounds.
     pub limits: Limits,
 }
@@ -42,7 +51,17 @@ pub struct HostConfig {
 impl HostConfig {
     /// A host that only dials and accepts no protocol, with the default limits.
     pub fn new(seed: [u8; 32], admission: Arc<dyn Admission>) -> Self {
-        Self { seed, admission, listen: Vec::new(), protocols: Vec::new(), limits: Limits::default() }
+        let limits = Limits::default();
+        Self {
+            seed,
+            admission,
+            listen: Vec::new(),
+            protocols: Vec::new(),
+            lanes: None,
+            #[cfg(feature = "mdns")]
+            discover: false,
+            limits,
+        }
     }
 }
 
@@ -69,8 +88,10 @@ struct Inner {
     local: PeerId,
     shared: Arc<Shared>,
     control: Arc<Control>,
+    lanes: Option<Arc<Lanes>>,
     commands: mpsc::Sender<Command>,
     listening: watch::Receiver<Listening>,
+    found: watch::Receiver<Found>,
 }
 
 /// What the handle tells the loop without queueing.
@@ -119,17 +140,35 @@ impl Host {
         let registry = Arc::new(Registry::default());
         let shared = Arc::new(Shared::new(limits.clone(), Arc::clone(&registry), broadcast::channel(EVENTS).0));
         let gate = Arc::new(Gate { admission: config.admission, limits: limits.clone(), local, registry });
+        let control = Arc::new(Control::default());
+        let lanes = match config.lanes {
+            None => None,
+            Some((protocol, lanes)) => {
+                let acceptor = acceptors.iter().find(|acceptor| acceptor.protocol == protocol);
+                let queue = acceptor.ok_or(StartError::Protocol(protocol))?.queue.clone();
+                let counted = Arc::clone(&shared);
+                let overflowed = move || {
+                    counted.overflowed.fetch_add(1, Ordering::Relaxed);
+                };
+                let stop = control.stop.child_token();
+                Some(Lanes::start(&keypair, &gate, lanes, (protocol, queue), overflowed, stop)?)
+            }
+        };
         let tasks = TaskTracker::new();
         let swarm = Swarm::new(
             transport::build(&keypair, &gate)?,
-            Behaviour { streams: streams::Behaviour::new(Arc::clone(&shared), acceptors) },
+            Behaviour {
+                streams: streams::Behaviour::new(Arc::clone(&shared), acceptors),
+                #[cfg(feature = "mdns")]
+                local: local::behaviour(config.discover, keypair.public().to_peer_id())?,
+            },
             keypair.public().to_peer_id(),
             swarm_config(&limits, runtime, &tasks),
         );
 
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (publish, listening) = watch::channel(Listening { waiting: config.listen.len(), ..Listening::default() });
-        let control = Arc::new(Control::default());
+        let (_publish_found, found) = watch::channel(Found::new());
         let mut core = Loop {
             swarm,
             local,
@@ -139,10 +178,12 @@ impl Host {
             listeners: HashMap::new(),
             listening: Listening::default(),
             publish,
+            #[cfg(feature = "mdns")]
+            publish_found: _publish_found,
         };
         core.listen(config.listen);
         runtime.spawn(core.run(inbox, tasks));
-        Ok((Self { inner: Arc::new(Inner { local, shared, control, commands, listening }) }, queues))
+        Ok((Self { inner: Arc::new(Inner { local, shared, control, lanes, commands, listening, found }) }, queues))
     }
 
     /// This host.
@@ -176,9 +217,10 @@ impl Host {
         if peer == self.inner.local {
             return Err(DialError::Itself);
         }
-        if self.is_connected(peer) {
+        if self.inner.shared.is_connected(peer) {
             return Ok(());
         }
+        let addresses: Vec<_> = addresses.into_iter().filter(|address| address.lane().is_none()).collect();
         let (reply, answer) = oneshot::channel();
         let dial = Command::Dial { peer, addresses: addresses.clone(), reply };
         let outcome = async {
@@ -200,20 +242,60 @@ impl Host {
         }
         let answer = self.inner.shared.request(peer, protocol)?;
         match tokio::time::timeout(self.inner.shared.limits.open_timeout, answer).await {
-            Ok(Ok(opened)) => opened,
+            Ok(Ok(opened)) => opened.map(Stream::from),
             Ok(Err(_)) => Err(OpenError::Closed(peer)),
             Err(_) => Err(OpenError::TimedOut(peer)),
         }
     }
 
-    /// Whether a connection to the peer is up.
+    /// Opens a lane to `peer`, at one of those of `addresses` that are a lane's.
+    ///
+    /// # Errors
+    /// Within two handshakes' time: every address with its cause; there is none; this host has no lanes.
+    pub async fn lane(&self, peer: PeerId, addresses: &[Address]) -> Result<Stream, DialError> {
+        if peer == self.inner.local {
+            return Err(DialError::Itself);
+        }
+        match &self.inner.lanes {
+            Some(lanes) => lanes.dial(peer, addresses).await,
+            None => Err(DialError::NoAddress { peer }),
+        }
+    }
+
+    /// Where this host accepts lanes now: an unspecified address stands for those of the other listeners.
+    pub fn lane_listeners(&self) -> Vec<Address> {
+        let Some(lanes) = &self.inner.lanes else { return Vec::new() };
+        let ips: BTreeSet<IpAddr> = self.listeners().iter().filter_map(Address::ip).collect();
+        let mut addresses = Vec::new();
+        for socket in lanes.listening() {
+            if socket.ip().is_unspecified() {
+                let family = ips.iter().filter(|ip| ip.is_ipv4() == socket.is_ipv4());
+                addresses.extend(family.map(|ip| Address::of_lane(SocketAddr::new(*ip, socket.port()))));
+            } else {
+                addresses.push(Address::of_lane(*socket));
+            }
+        }
+        addresses
+    }
+
+    /// Who says by mDNS that it is on a link of this host: changes as they come and go. Anyone can say so.
+    pub fn found(&self) -> watch::Receiver<Found> {
+        self.inner.found.clone()
+    }
+
+    /// Whether a connection to the peer is up on which streams can be opened: a lane is none.
     pub fn is_connected(&self, peer: PeerId) -> bool {
         self.inner.shared.is_connected(peer)
     }
 
-    /// The connected peers, in no order.
+    /// The peers to whom a connection or a lane is up, in no order.
     pub fn peers(&self) -> Vec<PeerId> {
-        self.inner.shared.peers()
+        let mut peers = self.inner.shared.peers();
+        let lanes = self.inner.lanes.iter().flat_map(|lanes| lanes.peers());
+        peers.extend(lanes);
+        peers.sort_unstable();
+        peers.dedup();
+        peers
     }
 
     /// The peer's IP address as this host sees it: of its newest connection, names resolved.
@@ -226,8 +308,11 @@ impl Host {
         self.inner.shared.registry.claims(peer)
     }
 
-    /// Closes all connections to the peer, soon. It may connect again: refusing it is the admission's business.
+    /// Closes all connections and lanes to the peer, soon. It may connect again: refusing it is the admission's business.
     pub fn disconnect(&self, peer: PeerId) {
+        if let Some(lanes) = &self.inner.lanes {
+            lanes.disconnect(peer);
+        }
         self.inner.control.doomed.lock().unwrap_or_else(PoisonError::into_inner).push(peer);
         self.inner.control.wake.notify_one();
     }
@@ -250,6 +335,9 @@ impl Host {
         // The loop holds the other end until it is done, and the tasks with it.
         let mut listening = self.inner.listening.clone();
         while listening.changed().await.is_ok() {}
+        if let Some(lanes) = &self.inner.lanes {
+            let _ = tokio::time::timeout(GOODBYE, lanes.stopped()).await;
+        }
     }
 
     #[cfg(test)]
@@ -268,10 +356,35 @@ impl std::fmt::Debug for Host {
 
 /// All behaviours of the swarm. Each costs a poll per wake-up of each connection: few, and none without need.
 #[derive(NetworkBehaviour)]
-#[behaviour(to_swarm = "std::convert::Infallible", prelude = "libp2p::swarm::derive_prelude")]
+#[behaviour(to_swarm = "Happening", prelude = "libp2p::swarm::derive_prelude")]
 struct Behaviour {
     streams: streams::Behaviour,
+    #[cfg(feature = "mdns")]
+    local: local::Behaviour,
 }
+
+/// What the behaviours say.
+#[derive(Debug)]
+enum Happening {
+    #[cfg(feature = "mdns")]
+    Heard(libp2p::mdns::Event),
+}
+
+impl From<std::convert::Infallible> for Happening {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+#[cfg(feature = "mdns")]
+impl From<libp2p::mdns::Event> for Happening {
+    fn from(event: libp2p::mdns::Event) -> Self {
+        Self::Heard(event)
+    }
+}
+
+/// Who says that he is on a link of this host, and where.
+pub(crate) type Found = BTreeMap<PeerId, Vec<Address>>;
 
 type Queues = HashMap<&'static str, mpsc::Receiver<Incoming>>;
 
@@ -310,6 +423,8 @@ struct Loop {
     listeners: HashMap<ListenerId, (Address, bool)>,
     listening: Listening,
     publish: watch::Sender<Listening>,
+    #[cfg(feature = "mdns")]
+    publish_found: watch::Sender<Found>,
 }
 
 struct Dial {
@@ -358,6 +473,11 @@ impl Loop {
     }
 
     async fn stop(mut self, tasks: &TaskTracker) {
+        #[cfg(feature = "mdns")]
+        {
+            let known: Vec<_> = self.swarm.listeners().cloned().collect();
+            local::hush(&mut self.swarm.behaviour_mut().local, known.iter());
+        }
         for id in self.listeners.keys().copied().collect::<Vec<_>>() {
             self.swarm.remove_listener(id);
         }
@@ -470,8 +590,17 @@ impl Loop {
         }
     }
 
-    fn event(&mut self, event: SwarmEvent<std::convert::Infallible>) {
+    fn event(&mut self, event: SwarmEvent<Happening>) {
         match event {
+            #[cfg(feature = "mdns")]
+            SwarmEvent::Behaviour(Happening::Heard(event)) => {
+                let shared = &self.shared;
+                self.publish_found
+                    .send_if_modified(|found| local::heard(found, event, |peer| shared.is_connected(peer)));
+                let (me, listeners) =
+                    (*self.swarm.local_peer_id(), self.swarm.listeners().cloned().collect::<Vec<_>>());
+                local::bound(&mut self.swarm.behaviour_mut().local, me, listeners.iter());
+            }
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
                 let dial = PeerId::from_libp2p(&peer_id).ok().and_then(|peer| self.dials.remove(&peer));
                 for waiter in dial.into_iter().flat_map(|dial| dial.waiters) {

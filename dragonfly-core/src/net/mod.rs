@@ -8,7 +8,8 @@
 //!   transport, before the swarm or any protocol has seen the peer. A connection that is not admitted never existed.
 //! - [`Host`] dials, opens streams and reports who came and went. Bytes flow between the caller's task and the
 //!   connection's own task: neither the event loop nor another peer's connection is on the way.
-//! - Without a listen address there is no listener. Nothing here discovers peers.
+//! - A lane ([`Host::lane`]) is a connection of its own for one protocol, without libp2p and many times cheaper.
+//! - Without a listen address there is no listener. Peers on its links are looked for only where it is told so.
 //!
 //! Liveness: QUIC connections have a keep-alive of 5 s and die after 10 s of silence. TCP connections have none here:
 //! a protocol that keeps a stream open says something from time to time and gives up on silence, and a connection
@@ -17,15 +18,21 @@
 mod admission;
 mod error;
 mod host;
+mod lane;
 mod limits;
+#[cfg(feature = "mdns")]
+mod local;
+mod stream;
 mod streams;
 mod transport;
 
 pub use admission::{Admission, Admitted, Claims, Duplex, Refused};
 pub use error::{DialError, ListenError, OpenError, StartError};
+pub(crate) use host::Found;
 pub use host::{Host, HostConfig, PeerEvent};
+pub use lane::LaneConfig;
 pub use limits::Limits;
-pub use streams::{Incoming, Stream};
+pub use stream::{Carrier, Incoming, Stream};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

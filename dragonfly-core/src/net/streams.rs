@@ -32,15 +32,12 @@ use super::admission::Registry;
 use super::error::{OpenError, chain};
 use super::host::PeerEvent;
 use super::limits::{Handshakes, Limits, check_established};
+use super::stream::{Incoming, Stream};
 use crate::wire::{Address, PeerId};
 
-/// A stream to a peer: bytes in order, both ways, with back-pressure.
-///
-/// Shut it down (`AsyncWriteExt::shutdown`) when all is written: dropping it before that resets it, and the other end
-/// may lose what it has not read. It keeps its connection alive. That the peer does not speak the protocol shows as an
-/// error of the first read.
+/// A stream of a libp2p connection.
 #[derive(Debug)]
-pub struct Stream {
+pub(super) struct Muxed {
     inner: Compat<libp2p::Stream>,
     /// Until the first bytes came in on a stream that this host opened.
     negotiation: Option<Negotiation>,
@@ -58,7 +55,7 @@ struct Negotiation {
     writer: Option<Waker>,
 }
 
-impl Stream {
+impl Muxed {
     fn accepted(stream: libp2p::Stream) -> Self {
         Self { inner: stream.compat(), negotiation: None, _slot: None }
     }
@@ -88,7 +85,7 @@ fn wake_other(waker: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for Muxed {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.inner).poll_read(cx, buf);
@@ -104,7 +101,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for Muxed {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.inner).poll_write(cx, buf);
@@ -122,19 +119,6 @@ impl AsyncWrite for Stream {
         let polled = Pin::new(&mut this.inner).poll_shutdown(cx);
         this.wrote(polled, cx)
     }
-}
-
-/// A stream that a peer opened.
-#[derive(Debug)]
-pub struct Incoming {
-    /// Who opened it: proven and admitted.
-    pub peer: PeerId,
-    /// The protocol it was opened for.
-    pub protocol: &'static str,
-    /// The peer's address on this connection, where it is an IP address.
-    pub remote_ip: Option<IpAddr>,
-    /// The stream.
-    pub stream: Stream,
 }
 
 /// What the host's handles, its event loop and the connections' tasks share. It holds no sender of commands, so that
@@ -167,7 +151,7 @@ impl Shared {
         &self,
         peer: PeerId,
         protocol: &'static str,
-    ) -> Result<oneshot::Receiver<Result<Stream, OpenError>>, OpenError> {
+    ) -> Result<oneshot::Receiver<Result<Muxed, OpenError>>, OpenError> {
         let connections = self.read();
         let links = connections.get(&peer).ok_or(OpenError::NotConnected(peer))?;
         let link = links.iter().find(|link| !link.opens.is_closed()).ok_or(OpenError::NotConnected(peer))?;
@@ -198,7 +182,7 @@ struct Link {
 
 struct Open {
     protocol: &'static str,
-    reply: oneshot::Sender<Result<Stream, OpenError>>,
+    reply: oneshot::Sender<Result<Muxed, OpenError>>,
     slot: OwnedSemaphorePermit,
 }
 
@@ -379,7 +363,7 @@ pub(super) struct Handler {
 
 impl Handler {
     fn accept(&self, stream: libp2p::Stream, protocol: &'static str) {
-        let stream = Stream::accepted(stream);
+        let stream = Stream::from(Muxed::accepted(stream));
         let incoming = Incoming { peer: self.peer, protocol, remote_ip: self.remote_ip, stream };
         let acceptor = self.acceptors.iter().find(|acceptor| acceptor.protocol == protocol);
         // A queue whose engine is gone counts like a full one: nobody takes the stream.
@@ -403,7 +387,7 @@ impl ConnectionHandler for Handler {
     type InboundProtocol = Accept;
     type OutboundProtocol = ReadyUpgrade<&'static str>;
     type InboundOpenInfo = ();
-    type OutboundOpenInfo = (oneshot::Sender<Result<Stream, OpenError>>, OwnedSemaphorePermit);
+    type OutboundOpenInfo = (oneshot::Sender<Result<Muxed, OpenError>>, OwnedSemaphorePermit);
 
     fn listen_protocol(&self) -> SubstreamProtocol<Accept, ()> {
         SubstreamProtocol::new(Accept { protocols: Arc::clone(&self.protocols) }, ())
@@ -447,7 +431,7 @@ impl ConnectionHandler for Handler {
             }) => {
                 self.negotiating -= 1;
                 // A caller that gave up drops the stream, which resets it.
-                let _ = reply.send(Ok(Stream::opened(stream, slot)));
+                let _ = reply.send(Ok(Muxed::opened(stream, slot)));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info: (reply, _), error }) => {
                 self.negotiating -= 1;

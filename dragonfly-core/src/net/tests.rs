@@ -32,6 +32,7 @@ impl Admission for Secret {
         dialer: bool,
         _: PeerId,
         remote: PeerId,
+        _: &'a [u8],
     ) -> BoxFuture<'a, Result<Admitted, Refused>> {
         Box::pin(async move {
             self.runs.fetch_add(1, Ordering::Relaxed);
@@ -51,7 +52,7 @@ impl Admission for Secret {
             if theirs != self.secret {
                 return Err(Refused::new("another secret"));
             }
-            Ok(Admitted { claims: Arc::new(remote) })
+            Ok(Admitted { claims: Arc::new(remote), not_after: None })
         })
     }
 }
@@ -66,6 +67,7 @@ impl Admission for Stalled {
         _: bool,
         _: PeerId,
         _: PeerId,
+        _: &'a [u8],
     ) -> BoxFuture<'a, Result<Admitted, Refused>> {
         Box::pin(std::future::pending())
     }
@@ -234,9 +236,10 @@ async fn one_sided_acceptance_connects_nobody() {
             dialer: bool,
             local: PeerId,
             remote: PeerId,
+            binding: &'a [u8],
         ) -> BoxFuture<'a, Result<Admitted, Refused>> {
             Box::pin(async move {
-                secret(b"members!").admit(io, dialer, local, remote).await?;
+                secret(b"members!").admit(io, dialer, local, remote, binding).await?;
                 Err(Refused::new("on second thoughts"))
             })
         }

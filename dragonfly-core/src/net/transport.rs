@@ -6,17 +6,25 @@ use std::net::{IpAddr, TcpListener};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+#[cfg(feature = "quic")]
 use futures::future::Either;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent};
+use libp2p::core::transport::Boxed;
+#[cfg(feature = "quic")]
+use libp2p::core::transport::OrTransport;
 use libp2p::core::transport::timeout::TransportTimeout;
-use libp2p::core::transport::{Boxed, OrTransport};
 use libp2p::core::upgrade::Version;
+#[cfg(feature = "dns")]
+use libp2p::dns;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
-use libp2p::{Transport, dns, quic, tcp, tls, yamux};
+#[cfg(feature = "quic")]
+use libp2p::quic;
+use libp2p::{Transport, tcp, tls, yamux};
 
 use super::admission::{Admission, Duplex, Guard, Refused, Registry};
 use super::error::StartError;
@@ -45,26 +53,53 @@ pub(super) fn build(
         .timeout(gate.limits.handshake_timeout)
         .and_then(move |(peer, muxer), point| admit(tcp_gate, peer, muxer, point));
 
-    let mut config = quic::Config::new(keypair);
-    config.handshake_timeout = gate.limits.handshake_timeout;
-    let quic_gate = Arc::clone(gate);
-    let quic =
-        quic::tokio::Transport::new(config).and_then(move |(peer, muxer), point| admit(quic_gate, peer, muxer, point));
+    #[cfg(not(feature = "quic"))]
+    let every = tcp;
+    #[cfg(feature = "quic")]
+    let every = {
+        let mut config = quic::Config::new(keypair);
+        config.handshake_timeout = gate.limits.handshake_timeout;
+        let gate = Arc::clone(gate);
+        let quic =
+            quic::tokio::Transport::new(config).and_then(move |(peer, muxer), point| admit(gate, peer, muxer, point));
+        OrTransport::new(tcp, quic).map(|output, _| match output {
+            Either::Left(output) | Either::Right(output) => output,
+        })
+    };
+    named(every, gate.limits.dial_timeout)
+}
 
-    let both = OrTransport::new(tcp, quic).map(|output, _| match output {
-        Either::Left(output) | Either::Right(output) => output,
-    });
+/// The transport, with a bound on dialing; without the feature `dns`, names in addresses cannot be dialed.
+#[cfg(not(feature = "dns"))]
+fn named<T>(every: T, dial_timeout: Duration) -> Result<Boxed<T::Output>, StartError>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+    T::Error: Send + Sync,
+{
+    Ok(TransportTimeout::with_outgoing_timeout(every, dial_timeout).boxed())
+}
+
+/// The transport, with names in addresses, and a bound on dialing.
+#[cfg(feature = "dns")]
+fn named<T>(every: T, dial_timeout: Duration) -> Result<Boxed<T::Output>, StartError>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+    T::Error: Send + Sync,
+{
     // A machine without a resolver configuration (a bare container) still dials IP addresses. The probe is there
     // because a failing `system` would take the transport with it.
-    let dial_timeout = gate.limits.dial_timeout;
     match dns::tokio::Transport::system(()) {
         Ok(_) => {
-            let resolving = dns::tokio::Transport::system(both).map_err(StartError::Resolver)?;
+            let resolving = dns::tokio::Transport::system(every).map_err(StartError::Resolver)?;
             Ok(TransportTimeout::with_outgoing_timeout(resolving, dial_timeout).boxed())
         }
         Err(error) => {
             tracing::debug!(%error, "no resolver configuration: names in addresses cannot be dialed");
-            Ok(TransportTimeout::with_outgoing_timeout(both, dial_timeout).boxed())
+            Ok(TransportTimeout::with_outgoing_timeout(every, dial_timeout).boxed())
         }
     }
 }
@@ -89,6 +124,14 @@ pub(super) fn port_is_free(address: &Address) -> io::Result<()> {
 /// Why a connection was not admitted. Only this end sees it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandshakeError {
+    #[error("the other end does not speak the lane's protocol")]
+    Alpn,
+    #[error("the other end's certificate")]
+    Certificate(#[source] rustls::Error),
+    #[error("no connection")]
+    Connect(#[source] io::Error),
+    #[error("TLS failed")]
+    Tls(#[source] io::Error),
     #[error("the connection closed during admission: the other end refuses, or is no member of this network")]
     Closed(#[source] io::Error),
     #[error("{0} is not the id of an Ed25519 key")]
@@ -146,26 +189,31 @@ where
         return Err(HandshakeError::WrongPeer(remote));
     }
     let mut stream = first_stream(&mut muxer, point.is_dialer()).await?;
-    let exchange = exchange(gate, &mut stream, point.is_dialer(), remote);
+    let exchange = async {
+        let admitted = exchange(gate, &mut stream, point.is_dialer(), remote, &[]).await?;
+        // Closing properly matters: dropping an unfinished QUIC stream may take the last byte back.
+        stream.close().await.map_err(HandshakeError::Closed)?;
+        Ok::<_, HandshakeError>(admitted)
+    };
     let admitted = drive(&mut muxer, exchange).await??;
     let guard = gate.registry.insert(remote, admitted, address.ip());
     Ok(Guarded { muxer, _guard: guard })
 }
 
-async fn exchange(
+/// Has both ends admit each other over a fresh stream, and tell each other that they did.
+pub(super) async fn exchange(
     gate: &Gate,
     stream: &mut dyn Duplex,
     dialer: bool,
     remote: PeerId,
+    binding: &[u8],
 ) -> Result<super::Admitted, HandshakeError> {
-    let admitted = gate.admission.admit(stream, dialer, gate.local, remote).await?;
+    let admitted = gate.admission.admit(stream, dialer, gate.local, remote, binding).await?;
     let mut answer = [0];
     let confirm = async {
         stream.write_all(&[ADMITTED]).await?;
         stream.flush().await?;
-        stream.read_exact(&mut answer).await?;
-        // Closing properly matters: dropping an unfinished QUIC stream may take the byte back.
-        stream.close().await
+        stream.read_exact(&mut answer).await
     };
     confirm.await.map_err(HandshakeError::Closed)?;
     if answer != [ADMITTED] {

@@ -29,17 +29,19 @@ impl Admission for Members {
         dialer: bool,
         local: PeerId,
         remote: PeerId,
+        binding: &'a [u8],
     ) -> BoxFuture<'a, Result<Admitted, Refused>> {
         async move {
             let side = if dialer { Side::Dialer } else { Side::Listener };
-            let admitted = trust::admit(&mut io, &self.membership, side, local, remote, now_unix())
+            let admitted = trust::admit_bound(&mut io, &self.membership, side, local, remote, now_unix(), binding)
                 .await
                 .map_err(|e| Refused::new(e.to_string()))?;
             if !self.rules.admit_peer(remote, &admitted.claims) {
                 return Err(Refused::new("the embedder's policy refuses this member"));
             }
+            let not_after = admitted.claims.not_after;
             let proven = Proven { claims: admitted.claims, credential: admitted.credential };
-            Ok(Admitted { claims: Arc::new(proven) })
+            Ok(Admitted { claims: Arc::new(proven), not_after })
         }
         .boxed()
     }

@@ -1,6 +1,7 @@
 //! How a node is configured and started.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use super::{
     BUDGET_UNIT, CONTROL_PROTOCOL, Directory, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, ORIGIN_REQUESTS_MAX, Policy,
     RateLimits, Rules, Throttles, WRITE_BUDGET_BYTES, WeakNode, descriptors,
 };
-use crate::net::{Host, HostConfig};
+use crate::net::{Host, HostConfig, LaneConfig};
 use crate::source::{Guard, OriginPattern, Registry, Source};
 use crate::store::{FileOptions, FileStore, MemoryOptions, MemoryStore, Store};
 use crate::trust::{Identity, Membership, OriginTrust, Roles, Token};
@@ -51,12 +52,14 @@ pub struct NodeBuilder {
     listen: Vec<Address>,
     token: Option<Token>,
     origin_trust: OriginTrust,
+    lanes: Option<LaneConfig>,
     schedulers: Vec<Address>,
     bootstrap: Vec<Address>,
+    discover_locally: bool,
     upload_slots: u16,
     rates: RateLimits,
     guard: Guard,
-    sources: Vec<Arc<dyn Source>>,
+    sources: Vec<(Option<String>, Arc<dyn Source>)>,
     runtime: Option<Handle>,
     identity: Option<Identity>,
     policy: Option<Arc<dyn Policy>>,
@@ -74,8 +77,10 @@ impl Default for NodeBuilder {
             listen: Vec::new(),
             token: None,
             origin_trust: OriginTrust::Members,
+            lanes: Some(LaneConfig::default()),
             schedulers: Vec::new(),
             bootstrap: Vec::new(),
+            discover_locally: false,
             upload_slots: UPLOAD_SLOTS,
             rates: RateLimits::default(),
             guard: Guard::default(),
@@ -133,6 +138,27 @@ impl NodeBuilder {
         self
     }
 
+    /// Where to accept lanes, the TCP connections that carry pieces (default: beside each address of
+    /// [`NodeBuilder::listen`], at the next port, or at any where that is taken; none without a listener). Can be
+    /// repeated. A port of 0 is any.
+    pub fn lane_listen(mut self, address: SocketAddr) -> Self {
+        self.lanes.get_or_insert_default().listen.push(address);
+        self
+    }
+
+    /// The congestion control of lanes, such as `cubic` or `bbr` (default: the system's). On systems other than
+    /// Linux, and where the system does not offer it, it has no effect.
+    pub fn lane_congestion(mut self, name: impl Into<String>) -> Self {
+        self.lanes.get_or_insert_default().congestion = Some(name.into());
+        self
+    }
+
+    /// Neither opens nor accepts lanes: pieces go over libp2p's streams, at several times the processor time.
+    pub fn no_lanes(mut self) -> Self {
+        self.lanes = None;
+        self
+    }
+
     /// Joins the network that the token is of. Without it the membership in the data directory counts, and without
     /// one the node founds a network of its own.
     pub fn join(mut self, token: Token) -> Self {
@@ -156,6 +182,15 @@ impl NodeBuilder {
     /// Can be repeated.
     pub fn bootstrap(mut self, address: Address) -> Self {
         self.bootstrap.push(address);
+        self
+    }
+
+    /// Whether it looks by mDNS for members on its links, and tells of itself there if it listens (default: no).
+    /// Members need no address to meet at then; what a stranger says there only costs a few refused dials. IPv4 only.
+    /// The first download after a start may wait 3 s for others to be found.
+    #[cfg(feature = "mdns")]
+    pub fn discover_locally(mut self, discover: bool) -> Self {
+        self.discover_locally = discover;
         self
     }
 
@@ -192,7 +227,14 @@ impl NodeBuilder {
 
     /// A source for further URL schemes, or in place of a built-in one. Can be repeated.
     pub fn source(mut self, source: Arc<dyn Source>) -> Self {
-        self.sources.push(source);
+        self.sources.push((None, source));
+        self
+    }
+
+    /// A source for one URL scheme, whatever schemes it names itself: what [`blocking`](crate::source::blocking) makes
+    /// names none. Can be repeated.
+    pub fn source_for(mut self, scheme: impl Into<String>, source: Arc<dyn Source>) -> Self {
+        self.sources.push((Some(scheme.into()), source));
         self
     }
 
@@ -247,7 +289,10 @@ impl NodeBuilder {
         let limits = descriptors::net_limits();
         let config = HostConfig {
             listen: self.listen.clone(),
+            lanes: self.lanes.clone().map(|lanes| (LANE_PROTOCOL, lanes_beside(&self.listen, lanes))),
             protocols: vec![CONTROL_PROTOCOL, LANE_PROTOCOL],
+            #[cfg(feature = "mdns")]
+            discover: self.discover_locally,
             limits: limits.clone(),
             ..HostConfig::new(identity.secret(), Arc::new(members))
         };
@@ -270,8 +315,11 @@ impl NodeBuilder {
         let may = !seeds_only || membership.claims().roles.contains(Roles::SCHEDULER);
         let directory = Directory::new(me, seeds_only, may);
         let mut sources = Registry::builder().guard(self.guard);
-        for source in self.sources {
-            sources = sources.source(source);
+        for (scheme, source) in self.sources {
+            sources = match scheme {
+                Some(scheme) => sources.source_for(scheme, source),
+                None => sources.source(source),
+            };
         }
         let node = Node(Arc::new(Inner {
             runtime,
@@ -285,10 +333,12 @@ impl NodeBuilder {
             coordinators: coordinators.unwrap_or_default(),
             upload_slots: self.upload_slots,
             listens: !self.listen.is_empty(),
+            discovers: self.discover_locally,
             rules,
             control: tokio::sync::Mutex::new(control),
             lanes: tokio::sync::Mutex::new(lanes),
             write_budget: Arc::new(Semaphore::new(WRITE_BUDGET_BYTES / BUDGET_UNIT)),
+            buffers: super::Buffers::default(),
             origin_slots: Arc::new(Semaphore::new(ORIGIN_REQUESTS_MAX)),
             rates: self.rates,
             throttles: Throttles::of_node(&self.rates),
@@ -306,11 +356,30 @@ impl NodeBuilder {
     }
 }
 
+/// Where lanes are accepted unless it was said: at each address that is listened on, at the next port.
+fn lanes_beside(listen: &[Address], mut lanes: LaneConfig) -> LaneConfig {
+    if lanes.listen.is_empty() {
+        lanes.any_port = true;
+        let beside = listen.iter().filter_map(|address| {
+            let port = address.port().filter(|port| *port != 0).map_or(0, |port| port.checked_add(1).unwrap_or(0));
+            Some(SocketAddr::new(address.ip()?, port))
+        });
+        // TCP and QUIC are two ways to one place.
+        for address in beside {
+            if !lanes.listen.iter().any(|known| known.ip() == address.ip()) {
+                lanes.listen.push(address);
+            }
+        }
+    }
+    lanes
+}
+
 /// Looks the store over for as long as the node lives.
 async fn evict(node: WeakNode, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
         let Some(node) = node.upgrade() else { return };
+        node.buffers().trim();
         let store = Arc::clone(node.store());
         match node.io().run(move || store.evict(super::now_unix())).await {
             Ok(0) => {}

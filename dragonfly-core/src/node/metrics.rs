@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     pub(crate) in_flight_bytes: Number,
     pub(crate) lanes: Number,
     pub(crate) lane_commands: Number,
+    pub(crate) lanes_on_streams: Number,
     pub(crate) members: Number,
     pub(crate) neighbours_blamed: Number,
     pub(crate) neighbours_stalled: Number,
@@ -105,6 +106,11 @@ impl Metrics {
         gauge("dragonfly_peers_connected", "Hosts that this one is connected to.", connections as u64);
         gauge("dragonfly_connections_limit", "Connections at the most.", connections_max as u64);
         gauge("dragonfly_lanes", "Open lanes to other hosts.", self.lanes.value());
+        gauge(
+            "dragonfly_lanes_on_streams",
+            "Of these, lanes on a stream of a libp2p connection, for want of a connection of their own.",
+            self.lanes_on_streams.value(),
+        );
         gauge("dragonfly_lanes_limit", "Lanes at the most.", swarm.lanes_max as u64);
         let help = "What waits to be said and sent on the lane on which most waits.";
         gauge("dragonfly_lane_commands", help, self.lane_commands.value());

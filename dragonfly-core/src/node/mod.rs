@@ -6,6 +6,7 @@
 //! nodes can live in one process.
 
 mod admission;
+mod buffers;
 mod builder;
 mod descriptors;
 mod directory;
@@ -30,6 +31,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::task::JoinHandle;
 
+use buffers::Buffers;
 pub use builder::{NodeBuilder, TokenOptions};
 pub(crate) use directory::Directory;
 pub(crate) use framed::{
@@ -95,10 +97,12 @@ struct Inner {
     coordinators: Vec<Vec<Address>>,
     upload_slots: u16,
     listens: bool,
+    discovers: bool,
     rules: Rules,
     control: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     lanes: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     write_budget: Arc<Semaphore>,
+    buffers: Buffers,
     origin_slots: Arc<Semaphore>,
     rates: RateLimits,
     throttles: Throttles,
@@ -127,6 +131,11 @@ impl Node {
     /// Where it listens: addresses that another node can dial, each with `/p2p/PEER` at its end.
     pub fn listeners(&self) -> Vec<Address> {
         self.0.host.listeners()
+    }
+
+    /// Where it accepts lanes, the connections that carry pieces.
+    pub fn lane_listeners(&self) -> Vec<Address> {
+        self.0.host.lane_listeners()
     }
 
     /// What its credential allows.
@@ -188,7 +197,7 @@ impl Node {
     }
 
     /// Bounds what it takes from origins and peers together, in bytes a second; `None` is no bound. Takes effect at
-    /// once. A bound far below one piece (at most 4 MiB) in two minutes makes downloads fail as stalled.
+    /// once. However low it is, a download that gets bytes goes on.
     pub fn set_download_limit(&self, bytes_per_second: Option<u64>) {
         self.0.throttles.intake.set(bytes_per_second);
     }
@@ -291,7 +300,12 @@ impl Node {
 
     /// Whether nobody else can have had a hand in what it fetches.
     pub(crate) fn is_alone(&self) -> bool {
-        self.0.coordinators.is_empty() && !self.0.listens
+        self.0.coordinators.is_empty() && !self.0.listens && !self.0.discovers
+    }
+
+    /// Whether it looks for members on its links.
+    pub(crate) fn discovers(&self) -> bool {
+        self.0.discovers
     }
 
     pub(crate) fn upload_slots(&self) -> u16 {
@@ -351,7 +365,9 @@ impl Node {
 
     /// The signed record of its addresses; `None` without a listener.
     pub(crate) fn record(&self) -> Option<Signed> {
-        let mut addresses: Vec<Address> = self.listeners().iter().map(Address::without_peer).collect();
+        // Lanes first: where there is one, nothing else is dialled.
+        let mut addresses = self.0.host.lane_listeners();
+        addresses.extend(self.listeners().iter().map(Address::without_peer));
         addresses.truncate(ADDRESSES_MAX);
         (!addresses.is_empty()).then(|| trust::sign_record(&self.0.identity, &addresses).ok()).flatten()
     }
@@ -390,6 +406,11 @@ impl Node {
     pub(crate) async fn write_budget(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let units = bytes.div_ceil(BUDGET_UNIT).clamp(1, WRITE_BUDGET_BYTES / BUDGET_UNIT) as u32;
         Arc::clone(&self.0.write_budget).acquire_many_owned(units).await.ok()
+    }
+
+    /// Buffers for pieces.
+    pub(crate) fn buffers(&self) -> &Buffers {
+        &self.0.buffers
     }
 
     /// The one instance of an engine's insides on this node, made if there is none.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::actor::Actor;
 use super::lane::LaneCommand;
+use crate::net::Carrier;
 use crate::swarm::{Action, TaskKey};
 use crate::task::TaskId;
 use crate::wire::control::ToCoordinator;
@@ -15,6 +16,7 @@ impl Actor {
         }
         self.node.metrics().lanes.set(self.hosts.lanes_up() as u64);
         self.node.metrics().lane_commands.set(self.hosts.commands_waiting() as u64);
+        self.node.metrics().lanes_on_streams.set(self.hosts.lanes_on(Carrier::Muxed) as u64);
         self.node.metrics().hosts.set(self.hosts.known() as u64);
         self.node.metrics().in_flight_bytes.set(self.swarm.in_flight_bytes());
         self.node.metrics().tasks.set(self.tasks.len() as u64);
@@ -34,7 +36,9 @@ impl Actor {
                 }
             }
             Action::AskLease { task } => {
-                if let Some(task) = self.task_of(task) {
+                // Whose last caller left, or who is to stop, may have been let go to the origin before.
+                let may = |task: &TaskId| self.tasks.get(task).is_some_and(|task| task.access.is_some());
+                if let Some(task) = self.task_of(task).filter(may) {
                     self.tell_of(task, ToCoordinator::AskLease(task));
                 }
             }

@@ -8,10 +8,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::announce;
 use super::authorities::Authorities;
@@ -29,6 +30,12 @@ use crate::task::{Generation, TaskId};
 /// How many queued events are taken before the core's actions are carried out.
 const BATCH_MAX: usize = 128;
 
+/// How long an engine that stops waits for what is being written.
+const FETCHES_END: Duration = Duration::from_secs(5);
+
+/// How long coordinators may take to be told of the end.
+const FAREWELL_MAX: Duration = Duration::from_secs(3);
+
 pub(super) struct Actor {
     pub(super) node: Node,
     pub(super) events: mpsc::Sender<Event>,
@@ -42,8 +49,12 @@ pub(super) struct Actor {
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) private: Coordinator,
     pub(super) leases: HashMap<(TaskKey, LeaseKey), Lease>,
+    /// What is under way under leases: waited for at the end, so that all that was written is attested.
+    pub(super) fetches: TaskTracker,
     /// The number of the next generation that takes part.
     pub(super) keys: Arc<AtomicU32>,
+    /// Whether this host is to stop soon.
+    pub(super) draining: bool,
     started: Instant,
     stop: CancellationToken,
     /// Who waits for the end.
@@ -70,8 +81,10 @@ impl Actor {
             coordinator,
             private: Coordinator::private(&node),
             leases: HashMap::new(),
+            fetches: TaskTracker::new(),
             node,
             keys: Arc::default(),
+            draining: false,
             started: Instant::now(),
             stop,
             ending: Vec::new(),
@@ -82,6 +95,7 @@ impl Actor {
         let lanes = self.accept_lanes();
         let mut evicted = self.watch_evictions();
         self.start_authorities();
+        self.watch_links();
         self.announce_held();
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
@@ -113,7 +127,29 @@ impl Actor {
             }
         }
         lanes.abort();
-        self.close();
+        let fetches = self.fetches.clone();
+        fetches.close();
+        let said = tokio::time::timeout(FAREWELL_MAX, self.close());
+        let written = tokio::time::timeout(FETCHES_END, fetches.wait());
+        let mut over = std::pin::pin!(async { tokio::join!(said, written) });
+        loop {
+            tokio::select! {
+                (said, written) = &mut over => {
+                    if said.is_err() {
+                        tracing::warn!("a coordinator takes nothing: it will miss the leases that are given back");
+                    }
+                    if written.is_err() {
+                        tracing::debug!("a fetch from an origin did not end in time");
+                    }
+                    break;
+                }
+                // Nothing counts any more, but nobody may wait for the queue.
+                Some(_) = queue.recv() => {}
+            }
+        }
+        for done in self.ending.drain(..) {
+            let _ = done.send(());
+        }
     }
 
     /// Takes in the lanes that neighbours open.
@@ -150,10 +186,10 @@ impl Actor {
         queue
     }
 
-    /// Gives back what is held for others: leases, sessions, lanes.
-    fn close(&mut self) {
-        for lease in self.leases.values() {
-            lease.cancel.cancel();
+    /// Gives back what is held for others: leases, sessions, lanes. Resolves once the coordinators were told.
+    fn close(&mut self) -> impl Future<Output = ()> + use<> {
+        for (key, lease) in self.leases.keys().copied().collect::<Vec<_>>() {
+            self.give_up(key, lease);
         }
         let tasks: Vec<TaskId> = self.tasks.keys().copied().collect();
         for task in tasks {
@@ -162,10 +198,7 @@ impl Actor {
         for content in self.contents.values() {
             content.end(State::Failed(crate::Error::new(crate::ErrorKind::Cancelled, "the peer engine has stopped")));
         }
-        // Sessions and lanes end when their queues are dropped, after what is queued was sent.
-        for done in self.ending.drain(..) {
-            let _ = done.send(());
-        }
+        self.farewell()
     }
 
     pub(super) fn input(&mut self, input: Input) {
@@ -188,6 +221,7 @@ impl Actor {
             Event::Command(command) => self.command(command),
             Event::Described { task, lease, outcome } => self.described(task, lease, outcome),
             Event::Dialled { host, outcome } => self.dialled(host, outcome),
+            Event::Found(found) => self.found(found),
             Event::Held(held) => self.held(*held),
             Event::IncomingLane(incoming) => self.incoming_lane(incoming),
             Event::Input(input) => self.input(input),
@@ -207,6 +241,10 @@ impl Actor {
             Command::ActiveTasks { reply } => drop(reply.send(self.active_tasks())),
             Command::Discard { task, generation, done } => self.discard(task, generation, done),
             Command::Blame { peers, why } => peers.into_iter().for_each(|peer| self.blame_peer(peer, &why)),
+            Command::Drain { whose, done } => {
+                self.drain(whose);
+                let _ = done.send(());
+            }
             Command::Distrust { task, generation, done } => self.distrust(task, generation, done),
             Command::Neighbours { task, reply } => {
                 let key = self.tasks.get(&task).and_then(|task| task.current);
@@ -214,6 +252,7 @@ impl Actor {
                 let _ = reply.send(count as u32);
             }
             Command::NeighbourInfos { reply } => drop(reply.send(self.neighbour_infos())),
+            Command::Owed { reply } => drop(reply.send(self.owed())),
             Command::Release { task, done } => {
                 let _ = done.send(self.release(task));
             }

@@ -55,9 +55,8 @@ impl Signer {
             keep_evidence(&self.node, &self.content, std::mem::take(&mut items)).await;
             for (piece, _) in batch.drain(..) {
                 let input = Input::OriginStored { task: self.content.key, piece };
-                if self.events.send(Event::Input(input)).await.is_err() {
-                    return;
-                }
+                // An engine that stops hears of it no more; the evidence counts after a restart.
+                let _ = self.events.send(Event::Input(input)).await;
             }
         }
     }

@@ -44,25 +44,29 @@ const MOVE_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Default)]
 pub(super) struct Authorities {
-    all: BTreeMap<AuthorityId, Authority>,
+    pub(super) all: BTreeMap<AuthorityId, Authority>,
     last: u32,
     questions: u64,
     /// Whether a look at all tasks is due already.
     reassessing: bool,
+    pub(super) links: super::links::Links,
 }
 
-struct Authority {
+pub(super) struct Authority {
     /// Who it is; unknown for this host's own until it is up.
-    peer: Option<PeerId>,
-    kind: Kind,
+    pub(super) peer: Option<PeerId>,
+    pub(super) kind: Kind,
     state: AuthorityState,
     _stop: Option<DropGuard>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Named by an operator or a token.
     Anchor,
+    /// Found on a link of this host: an anchor once it is up, and nobody waits for it to be. What is more than the
+    /// time that all have to be found is in [`super::links`].
+    Link,
     /// Named by another member for some task.
     Found,
     Local,
@@ -77,6 +81,8 @@ enum AuthorityState {
     Unreachable,
     Up {
         commands: mpsc::Sender<ToCoordinator>,
+        /// Cancelled when the session is over.
+        over: CancellationToken,
         /// Whether it is a scheduler, once it has said so.
         scheduler: Option<bool>,
     },
@@ -101,6 +107,12 @@ enum Next {
     Join(AuthorityId),
     Seek(AuthorityId),
     Wait,
+}
+
+impl Authority {
+    pub(super) const fn is_unreachable(&self) -> bool {
+        matches!(self.state, AuthorityState::Unreachable)
+    }
 }
 
 impl Authorities {
@@ -135,7 +147,7 @@ impl Authorities {
             return Next::Join(scheduler);
         }
         let anchors = || self.all.iter().filter(|(_, authority)| authority.kind == Kind::Anchor);
-        if anchors().any(|(id, _)| self.is_pending(*id)) || !self.is_up(LOCAL) {
+        if self.links.settling() || anchors().any(|(id, _)| self.is_pending(*id)) || !self.is_up(LOCAL) {
             return Next::Wait;
         }
         match meeting.named {
@@ -155,7 +167,9 @@ impl Authorities {
         if meeting.asked.is_some() {
             return Next::Wait;
         }
-        Next::Seek(self.best(task, |authority, _| authority.kind == Kind::Anchor).unwrap_or(LOCAL))
+        let named = self.best(task, |authority, _| authority.kind == Kind::Anchor);
+        let linked = || self.best(task, |authority, _| authority.kind == Kind::Link);
+        Next::Seek(named.or_else(linked).unwrap_or(LOCAL))
     }
 
     fn by_peer(&self, peer: PeerId) -> Option<AuthorityId> {
@@ -181,7 +195,7 @@ impl Actor {
         self.reassess_after(PATIENCE);
     }
 
-    fn start_authority(&mut self, addresses: Vec<Address>, kind: Kind) -> AuthorityId {
+    pub(super) fn start_authority(&mut self, addresses: Vec<Address>, kind: Kind) -> AuthorityId {
         self.authorities.last += 1;
         let id = AuthorityId(self.authorities.last);
         let stop = CancellationToken::new();
@@ -204,9 +218,11 @@ impl Actor {
         let Some(authority) = self.authorities.all.get_mut(&id) else { return };
         match event {
             AuthorityEvent::Message(message) => self.message(id, *message),
-            AuthorityEvent::Up { commands, peer } => {
-                (authority.peer, authority.state) = (Some(peer), AuthorityState::Up { commands, scheduler: None });
+            AuthorityEvent::Up { commands, over, peer } => {
+                let state = AuthorityState::Up { commands, over, scheduler: None };
+                (authority.peer, authority.state) = (Some(peer), state);
                 self.node.directory(|directory, _| directory.reached(peer));
+                self.authorities.links.reached(id);
             }
             AuthorityEvent::Down => {
                 authority.state = AuthorityState::Connecting(Instant::now());
@@ -221,15 +237,31 @@ impl Actor {
                     self.node.directory(|directory, now| directory.unreachable(now, peer));
                 }
                 self.lose(id);
-                if found {
+                if found || self.authorities.links.is_hopeless(id) {
                     self.authorities.all.remove(&id);
                 }
             }
         }
     }
 
+    /// Ends all sessions; resolves once what was said last is on its way.
+    pub(super) fn farewell(&mut self) -> impl Future<Output = ()> + use<> {
+        let mut ending = Vec::new();
+        for authority in std::mem::take(&mut self.authorities.all).into_values() {
+            if let AuthorityState::Up { over, .. } = authority.state {
+                // With its queue gone the session sends what is left and ends.
+                ending.push((over, authority._stop));
+            }
+        }
+        async move {
+            for (over, _stop) in ending {
+                over.cancelled().await;
+            }
+        }
+    }
+
     /// The tasks of a coordinator that is gone look for another.
-    fn lose(&mut self, id: AuthorityId) {
+    pub(super) fn lose(&mut self, id: AuthorityId) {
         let peer = self.authorities.all.get(&id).and_then(|authority| authority.peer);
         let connecting = self.authorities.is_pending(id);
         let mut current = Vec::new();
@@ -251,7 +283,7 @@ impl Actor {
         self.reassess();
     }
 
-    fn reassess_after(&self, pause: Duration) {
+    pub(super) fn reassess_after(&self, pause: Duration) {
         self.spawn_event(async move {
             tokio::time::sleep(pause).await;
             Event::Reassess
@@ -265,7 +297,7 @@ impl Actor {
     }
 
     /// Looks which tasks belong elsewhere now, some at a time, those that somebody waits for first.
-    fn reassess(&mut self) {
+    pub(super) fn reassess(&mut self) {
         let mut ids: Vec<(bool, TaskId)> = self.tasks.iter().map(|(id, task)| (task.wants.is_empty(), *id)).collect();
         ids.sort_unstable();
         let mut moved = 0;
@@ -346,7 +378,11 @@ impl Actor {
         };
         // Too many sessions, or nowhere to find it: this host does without others.
         let named = id_of.unwrap_or(LOCAL);
-        let anchor = self.authorities.all.get(&from).is_some_and(|authority| authority.kind == Kind::Anchor);
+        let anchor = self
+            .authorities
+            .all
+            .get(&from)
+            .is_some_and(|authority| matches!(authority.kind, Kind::Anchor | Kind::Link));
         let hopeless = !self.authorities.is_up(named) && !self.authorities.is_pending(named);
         if let Some(task) = self.tasks.get_mut(&id) {
             let meeting = &mut task.meeting;
@@ -395,6 +431,13 @@ impl Actor {
         {
             tracing::warn!(coordinator = ?authority.peer, "a coordinator does not keep up: its session is closed");
             authority.state = AuthorityState::Connecting(Instant::now());
+        }
+    }
+
+    /// Says no to what a coordinator asks for.
+    pub(super) fn decline(&mut self, by: PeerId, task: TaskId) {
+        if let Some(id) = self.authorities.by_peer(by) {
+            self.tell(id, ToCoordinator::Leave(task));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ const COMMANDS_MAX: usize = 16 << 10;
 /// that a coordinator that comes back is not stormed.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
-/// How often something is said at least, until the coordinator says otherwise.
+/// How often a coordinator is asked whether it lives, until the coordinator says otherwise.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// After so many silent intervals a coordinator is taken for dead.
@@ -102,11 +102,13 @@ async fn run(
     let (input, mut output) = tokio::io::split(stream);
     let mut input = ControlReader::<_, ToMember>::new(input);
     let (commands, mut queue) = mpsc::channel(COMMANDS_MAX);
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
     let announce = Announce { version: VERSION, record: node.record(), seed, slots: node.upload_slots() };
     if write_control(&mut output, &ToCoordinator::Announce(announce)).await.is_err() {
         return;
     }
-    if events.send(Event::Authority { id, event: AuthorityEvent::Up { commands, peer } }).await.is_err() {
+    if events.send(Event::Authority { id, event: AuthorityEvent::Up { commands, over, peer } }).await.is_err() {
         return;
     }
     let mut interval = INTERVAL;
@@ -116,11 +118,15 @@ async fn run(
     loop {
         tokio::select! {
             command = queue.recv() => {
-                let Some(command) = command else { return };
+                let Some(command) = command else {
+                    // What was said last is not lost with the stream.
+                    let _ = output.shutdown().await;
+                    return;
+                };
+                // That is no reason not to ask below whether the coordinator lives: it answers nothing else.
                 if write_control(&mut output, &command).await.is_err() {
                     return;
                 }
-                speak = Instant::now() + interval;
             }
             message = input.next() => {
                 let message = match message {
@@ -151,7 +157,52 @@ async fn run(
             }
             () = tokio::time::sleep_until(silent) => {
                 tracing::warn!(coordinator = %peer, "a coordinator has gone silent");
+                // TCP takes a quarter of an hour to notice. Until then the next attempt would be made on this very
+                // connection, and taken for a success until it has been silent for as long.
+                if peer != node.peer_id() {
+                    node.host().disconnect(peer);
+                }
                 return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::task::TaskId;
+    use crate::wire::control::LeaseId;
+
+    /// Who works off a slow lease says so every few seconds, and its coordinator has nothing to say to that.
+    #[tokio::test(start_paused = true)]
+    async fn a_coordinator_that_has_nothing_to_say_is_not_silent() {
+        let node = Node::builder().start().await.unwrap();
+        let (mine, theirs) = tokio::io::duplex(64 << 10);
+        let (events, mut queue) = mpsc::channel(16);
+        node.spawn(keep_local(node.clone(), AuthorityId(7), mine, false, events));
+        node.spawn(async move {
+            let (input, mut output) = tokio::io::split(theirs);
+            let mut input = ControlReader::<_, ToCoordinator>::new(input);
+            while let Ok(Some(message)) = input.next().await {
+                if matches!(message, ToCoordinator::Announce(_) | ToCoordinator::KeepAlive) {
+                    let welcome = ToMember::Welcome { interval_ms: 10_000, scheduler: true };
+                    write_control(&mut output, &welcome).await.unwrap();
+                }
+            }
+        });
+        let Some(Event::Authority { event: AuthorityEvent::Up { commands, .. }, .. }) = queue.recv().await else {
+            panic!("no session");
+        };
+        let task = TaskId::from_hash([1; 32]);
+        for end in 0..150 {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let lease = LeaseId { number: 1, epoch: 1 };
+            commands.send(ToCoordinator::Progress { task, lease, end }).await.unwrap();
+            while let Ok(event) = queue.try_recv() {
+                let heard = matches!(&event, Event::Authority { event: AuthorityEvent::Message(_), .. });
+                assert!(heard, "after {end} messages: {event:?}");
             }
         }
     }

@@ -1,15 +1,19 @@
 //! One generation of a task on this host, as everything in the engine shares it.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tracing::Span;
 
+use super::arrivals::Arrivals;
+use super::trace;
 use crate::Error;
 use crate::node::{Node, Throttles};
 use crate::store::{Entry, StoreError, UseGuard};
 use crate::swarm::TaskKey;
-use crate::task::{Generation, HaveMap, Layout, PieceHash, PieceIndex, TaskId, root_of};
+use crate::task::{Class, Generation, HaveMap, Layout, PieceHash, PieceIndex, TaskId, root_of};
 use crate::trust::EvidenceVerifier;
 use crate::wire::PeerId;
 use crate::wire::codec;
@@ -60,6 +64,7 @@ pub(crate) struct Content {
     evidence: Mutex<EvidenceVerifier>,
     bytes_from_origin: AtomicU64,
     bytes_from_peers: AtomicU64,
+    pub(super) arrivals: Arrivals,
     neighbours: AtomicU64,
     /// Leases of this host that failed, and pieces from peers that did not match.
     retries: AtomicU32,
@@ -69,6 +74,10 @@ pub(crate) struct Content {
     state: watch::Sender<State>,
     /// What last kept it from going on.
     trouble: Mutex<Option<String>>,
+    /// The root of the trace of its download, while it is under way.
+    trace: Mutex<Option<Span>>,
+    /// Whether its download was traced although it was over by then.
+    told: AtomicBool,
     /// While it is downloaded or wanted it is neither evicted nor removed.
     guard: Mutex<Option<UseGuard>>,
 }
@@ -103,12 +112,15 @@ impl Content {
             evidence: Mutex::new(evidence),
             bytes_from_origin: AtomicU64::new(0),
             bytes_from_peers: AtomicU64::new(0),
+            arrivals: Arrivals::new(),
             neighbours: AtomicU64::new(0),
             retries: AtomicU32::new(0),
             refuted: AtomicU32::new(0),
             kept: AtomicU32::new(kept),
             state: watch::Sender::new(state),
             trouble: Mutex::default(),
+            trace: Mutex::default(),
+            told: AtomicBool::new(false),
         })
     }
 
@@ -182,7 +194,8 @@ impl Content {
 
     /// Ends it; the first end stands.
     pub(crate) fn end(&self, end: State) {
-        self.state.send_if_modified(|state| {
+        let told = end.clone();
+        let ended = self.state.send_if_modified(|state| {
             let running = matches!(state, State::Running(_));
             if running || matches!((&*state, &end), (State::Complete, State::Superseded)) {
                 *state = end;
@@ -190,6 +203,33 @@ impl Content {
             }
             false
         });
+        if ended && let Some(span) = self.trace().take() {
+            trace::ended(&span, self, &told);
+        }
+    }
+
+    /// Somebody on this host wants it, and has waited for so long already: its download is traced from now on.
+    pub(super) fn wanted(&self, host: PeerId, waited: Duration) {
+        let state = self.state.borrow().clone();
+        match state {
+            State::Running(_) => {
+                self.trace().get_or_insert_with(|| trace::download(self, host, waited));
+            }
+            // Taken in whole before it had a name.
+            State::Complete if self.own && !self.told.swap(true, Ordering::Relaxed) => {
+                trace::ended(&trace::download(self, host, waited), self, &state);
+            }
+            _ => {}
+        }
+    }
+
+    fn trace(&self) -> MutexGuard<'_, Option<Span>> {
+        self.trace.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Whether its id is a secret.
+    pub(super) fn is_keyed(&self) -> bool {
+        self.entry.key().class == Class::Keyed
     }
 
     /// Lets the store evict or remove it from now on: it is complete and nobody here wants it, or it takes part in

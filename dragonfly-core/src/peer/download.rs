@@ -23,22 +23,27 @@ const EVENTS_MAX: usize = 64;
 /// How often an origin's content may change under a download before it gives up.
 const RESTARTS_MAX: u32 = 8;
 
-/// Without a new piece for so long, a download fails. Longer than every bound beneath it, each of which would
-/// have found another way by then.
+/// Without a byte for so long, a download fails. Longer than every bound beneath it, each of which would have found
+/// another way by then.
 const STALLED_MAX: Duration = Duration::from_secs(120);
 
 /// The reason where no origin and no neighbour failed.
 const NO_WAY: &str = "no neighbour has what is missing, and nobody was allowed to ask the origin";
 
+type Outcome = futures::future::Shared<futures::future::BoxFuture<'static, Result<Receipt>>>;
+
 /// A download under way. It is a future of its [`Receipt`]; [`Download::events`] shows progress meanwhile.
 ///
 /// It runs whether or not it is polled: dropping it detaches from it, [`Download::cancel`] withdraws this caller's
-/// interest (others who fetch the same content go on). Cancel-safe: polling can stop and go on at any time. A clone is
-/// another handle of the same download.
+/// interest (others who fetch the same content go on). Cancel-safe: polling can stop and go on at any time; polled
+/// again after its end it yields the same once more. A clone is another handle of the same download.
 #[derive(Clone)]
 #[must_use = "a download detaches when it is dropped: await it, or nobody learns how it ended"]
 pub struct Download {
-    outcome: futures::future::Shared<futures::future::BoxFuture<'static, Result<Receipt>>>,
+    /// Never polled itself: a shared future that has yielded is spent, and so would be each clone of it.
+    outcome: Outcome,
+    /// What is polled where this handle is awaited.
+    awaited: Outcome,
     events: broadcast::Sender<Event>,
     cancel: CancellationToken,
 }
@@ -68,7 +73,8 @@ impl Download {
         let outcome = async move {
             task.await.unwrap_or_else(|e| Err(Error::new(ErrorKind::Cancelled, "the runtime stopped").caused_by(e)))
         };
-        Self { outcome: outcome.boxed().shared(), events, cancel }
+        let outcome = outcome.boxed().shared();
+        Self { awaited: outcome.clone(), outcome, events, cancel }
     }
 
     /// How it ends, for whoever else waits for it.
@@ -92,7 +98,9 @@ impl Future for Download {
     type Output = Result<Receipt>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.outcome.poll_unpin(cx)
+        let outcome = std::task::ready!(self.awaited.poll_unpin(cx));
+        self.awaited = self.outcome.clone();
+        Poll::Ready(outcome)
     }
 }
 
@@ -194,16 +202,15 @@ async fn complete(
             State::Running(_) => {}
         }
         tokio::select! {
-            changed = tokio::time::timeout(STALLED_MAX, state.changed()) => match changed {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(Error::new(ErrorKind::Cancelled, "the engine has stopped")),
-                Err(_) => {
-                    let why = content.trouble().unwrap_or_else(|| NO_WAY.to_owned());
-                    let length = layout.length();
-                    let context = format!("no new piece for {STALLED_MAX:?}, {held} of {length} bytes held; last: {why}");
-                    return Err(Error::new(ErrorKind::Timeout, context).temporary(true));
-                }
-            },
+            changed = state.changed() => {
+                changed.map_err(|_| Error::new(ErrorKind::Cancelled, "the engine has stopped"))?;
+            }
+            () = content.arrivals.ceased(STALLED_MAX) => {
+                let why = content.trouble().unwrap_or_else(|| NO_WAY.to_owned());
+                let length = layout.length();
+                let context = format!("nothing came for {STALLED_MAX:?}, {held} of {length} bytes held; last: {why}");
+                return Err(Error::new(ErrorKind::Timeout, context).temporary(true));
+            }
             error = want.failed() => return Err(error),
         }
     }

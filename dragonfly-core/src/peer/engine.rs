@@ -12,7 +12,7 @@ use super::actor::Actor;
 use super::content::{Content, Counts, State};
 use super::event::{Command, Event, NewWant, Scope, WantId, WantStatus};
 use super::tasks::eighths;
-use super::{ActiveTask, NeighbourInfo, Request, resolve};
+use super::{ActiveTask, LeasesOf, NeighbourInfo, Request, resolve};
 use crate::node::Node;
 use crate::scheduler::Coordinator;
 use crate::swarm::TaskKey;
@@ -82,7 +82,7 @@ impl Engine {
     /// # Errors
     /// Why it cannot be completed.
     pub(crate) async fn hold(&self, resolved: resolve::Resolved) -> Result<u64> {
-        let mut want = self.want_resolved(resolved, None, false, SEED_PRIORITY).await?;
+        let mut want = self.want_resolved(resolved, None, false, SEED_PRIORITY, true).await?;
         loop {
             let (content, before) = want.content().await?;
             let mut state = content.watch();
@@ -121,7 +121,7 @@ impl Engine {
         if request.insecure {
             tracing::warn!(url = resolved.label, "as asked, the certificate of this origin is not checked");
         }
-        self.want_resolved(resolved, request.age_max, request.stale_ok, request.priority).await
+        self.want_resolved(resolved, request.age_max, request.stale_ok, request.priority, false).await
     }
 
     pub(super) async fn want_resolved(
@@ -130,6 +130,7 @@ impl Engine {
         age_max: Option<std::time::Duration>,
         stale_ok: bool,
         priority: u8,
+        for_others: bool,
     ) -> Result<Want> {
         let id = WantId(self.0.wants.fetch_add(1, Ordering::Relaxed));
         let (status, watch) = watch::channel(WantStatus::Resolving);
@@ -145,6 +146,7 @@ impl Engine {
             age_max_ms: age_max.map(|age| age.as_millis().try_into().unwrap_or(u64::MAX)),
             stale_ok,
             priority,
+            for_others,
             status,
         };
         self.command(Command::Want(want)).await?;
@@ -242,6 +244,20 @@ impl Engine {
         let (done, wait) = oneshot::channel();
         self.command(Command::Release { task, done }).await?;
         wait.await.map_err(|_| stopped())?
+    }
+
+    /// Gives leases back, and takes no more for others.
+    pub(super) async fn drain(&self, whose: LeasesOf) -> Result<()> {
+        let (done, wait) = oneshot::channel();
+        self.command(Command::Drain { whose, done }).await?;
+        wait.await.map_err(|_| stopped())
+    }
+
+    /// Pieces that neighbours want and that only this host has.
+    pub(super) async fn owed(&self) -> Result<u64> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Owed { reply }).await?;
+        answer.await.map_err(|_| stopped())
     }
 
     /// Stops the engine: lanes and sessions are closed, leases given back. Idempotent.

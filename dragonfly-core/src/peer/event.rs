@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::content::{Content, Counts};
 use super::lane::LaneNumber;
@@ -48,6 +49,8 @@ pub(super) struct NewWant {
     pub(super) age_max_ms: Option<u64>,
     pub(super) stale_ok: bool,
     pub(super) priority: u8,
+    /// Whether only other hosts wait for it.
+    pub(super) for_others: bool,
     pub(super) status: watch::Sender<WantStatus>,
 }
 
@@ -81,6 +84,11 @@ pub(super) enum Command {
         generation: Generation,
         done: oneshot::Sender<()>,
     },
+    /// This host is to stop soon.
+    Drain {
+        whose: super::LeasesOf,
+        done: oneshot::Sender<()>,
+    },
     /// These hosts attested what is not so.
     Blame {
         peers: std::collections::BTreeSet<crate::wire::PeerId>,
@@ -104,6 +112,10 @@ pub(super) enum Command {
     /// The tasks that take part, for listings.
     ActiveTasks {
         reply: oneshot::Sender<Vec<ActiveTask>>,
+    },
+    /// Pieces that only this host has and others want.
+    Owed {
+        reply: oneshot::Sender<u64>,
     },
     /// Forgets a task that is to be removed from the store.
     Release {
@@ -133,6 +145,8 @@ pub(super) enum AuthorityEvent {
     Unreachable(Error),
     Up {
         commands: tokio::sync::mpsc::Sender<crate::wire::control::ToCoordinator>,
+        /// Cancelled when the session is over.
+        over: CancellationToken,
         peer: crate::wire::PeerId,
     },
 }
@@ -183,6 +197,8 @@ pub(super) enum LaneEvent {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "moved through one bounded queue; boxes would cost more")]
 pub(super) enum Event {
+    /// Who says now that it is on a link of this host: anyone can say so.
+    Found(crate::net::Found),
     Activated {
         task: TaskId,
         outcome: Result<Arc<Content>>,

@@ -11,7 +11,7 @@ use super::actor::Actor;
 use super::content::Content;
 use super::event::{Event, LaneEvent};
 use super::lane::{self, COMMANDS_MAX, LaneCommand, LaneNumber};
-use crate::net::{Incoming, Stream};
+use crate::net::{Carrier, Incoming, Stream};
 use crate::node::{LANE_PROTOCOL, addresses_of};
 use crate::swarm::{HostKey, Input, TaskKey};
 use crate::wire::control::Neighbour;
@@ -25,7 +25,10 @@ pub(crate) const HOSTS_MAX: usize = 16_384;
 /// A neighbour that was to blame is left alone for this long, doubled each time.
 const SHUNNED_MIN: Duration = Duration::from_secs(60);
 
-/// How often that doubles at most: 16 minutes.
+/// A lane address that does not answer is not tried for this long, doubled each time: a stream does meanwhile.
+const UNREACHABLE_MIN: Duration = Duration::from_secs(60);
+
+/// How often either doubles at most: 16 minutes.
 const STRIKES_MAX: u32 = 4;
 
 /// The hosts that this one has met, by number.
@@ -41,6 +44,8 @@ struct Host {
     peer: PeerId,
     addresses: Vec<Address>,
     lane: Option<OpenLane>,
+    /// Its lane address did not answer: until when it is left alone, and how often that was so.
+    unreachable: Option<(Instant, u32)>,
     /// It is neither dialled nor let in until then.
     shunned: Option<Instant>,
     /// How often it was to blame.
@@ -53,6 +58,7 @@ struct OpenLane {
     number: LaneNumber,
     /// Whether this host opened it.
     ours: bool,
+    carrier: Carrier,
     commands: mpsc::Sender<LaneCommand>,
     /// Ends it at once when it is replaced.
     stop: CancellationToken,
@@ -68,6 +74,20 @@ struct Sides {
 }
 
 impl Host {
+    /// A lane to it was opened by this host. On a stream, although it has an address for lanes: there was no answer.
+    fn reached(&mut self, carrier: Carrier) {
+        let tried = self.unreachable.is_none_or(|(until, _)| until <= Instant::now());
+        match carrier {
+            Carrier::Lane => self.unreachable = None,
+            Carrier::Muxed if tried && self.addresses.iter().any(|address| address.lane().is_some()) => {
+                let failures = self.unreachable.map_or(0, |(_, failures)| failures + 1);
+                self.unreachable =
+                    Some((Instant::now() + UNREACHABLE_MIN * (1 << failures.min(STRIKES_MAX)), failures));
+            }
+            Carrier::Muxed => {}
+        }
+    }
+
     /// Whether it is to be left alone for now.
     fn is_shunned(&self) -> bool {
         self.shunned.is_some_and(|until| until > Instant::now())
@@ -79,7 +99,7 @@ pub(super) struct Met<'a> {
     pub(super) key: HostKey,
     pub(super) peer: PeerId,
     pub(super) addresses: &'a [Address],
-    pub(super) connected: bool,
+    pub(super) carrier: Option<Carrier>,
     pub(super) tasks: usize,
 }
 
@@ -93,7 +113,7 @@ impl Hosts {
             }
             return *key;
         }
-        let host = Host { peer, addresses: Vec::new(), lane: None, shunned: None, strikes: 0, met };
+        let host = Host { peer, addresses: Vec::new(), lane: None, unreachable: None, shunned: None, strikes: 0, met };
         let key = match self.free() {
             Some(key) => {
                 self.by_peer.remove(&self.table[key].peer);
@@ -143,7 +163,7 @@ impl Hosts {
             key: HostKey(index as u32),
             peer: host.peer,
             addresses: &host.addresses,
-            connected: host.lane.is_some(),
+            carrier: host.lane.as_ref().map(|lane| lane.carrier),
             tasks: host.lane.as_ref().map_or(0, |lane| lane.tasks.len()),
         })
     }
@@ -156,6 +176,10 @@ impl Hosts {
     pub(super) fn commands_waiting(&self) -> usize {
         let lanes = self.table.iter().filter_map(|host| host.lane.as_ref());
         lanes.map(|lane| COMMANDS_MAX - lane.commands.capacity()).max().unwrap_or(0)
+    }
+
+    pub(super) fn lanes_on(&self, carrier: Carrier) -> usize {
+        self.table.iter().filter_map(|host| host.lane.as_ref()).filter(|lane| lane.carrier == carrier).count()
     }
 }
 
@@ -183,13 +207,21 @@ impl Actor {
             self.input(Input::LaneDown { host: key });
             return;
         }
-        let (peer, addresses, node) = (host.peer, host.addresses.clone(), self.node.clone());
+        let (peer, mut addresses, node) = (host.peer, host.addresses.clone(), self.node.clone());
+        if host.unreachable.is_some_and(|(until, _)| until > Instant::now()) {
+            addresses.retain(|address| address.lane().is_none());
+        }
         self.spawn_event(async move { Event::Dialled { host: key, outcome: open(&node, peer, addresses).await } });
     }
 
     pub(super) fn dialled(&mut self, host: HostKey, outcome: Result<Stream>) {
         match outcome {
-            Ok(stream) => self.start_lane(host, stream, true),
+            Ok(stream) => {
+                if let Some(host) = self.hosts.get(host) {
+                    host.reached(stream.carrier());
+                }
+                self.start_lane(host, stream, true);
+            }
             Err(error) => {
                 tracing::debug!(?host, %error, "cannot open a lane");
                 if self.hosts.lane(host).is_none() {
@@ -255,7 +287,8 @@ impl Actor {
         let (commands, queue) = mpsc::channel(COMMANDS_MAX);
         let stop = CancellationToken::new();
         if let Some(host) = self.hosts.get(key) {
-            host.lane = Some(OpenLane { number, ours, commands, stop: stop.clone(), tasks: BTreeMap::new() });
+            let carrier = stream.carrier();
+            host.lane = Some(OpenLane { number, ours, carrier, commands, stop: stop.clone(), tasks: BTreeMap::new() });
         }
         let (node, registry, events) = (self.node.clone(), self.registry.clone(), self.events.clone());
         self.node.spawn(lane::run(node, (key, peer, number), registry, stream, (queue, stop), events));
@@ -382,7 +415,14 @@ impl Actor {
     }
 }
 
+/// Opens a lane on a connection of its own; where that is not to be had, on a stream.
 async fn open(node: &crate::node::Node, peer: PeerId, addresses: Vec<Address>) -> Result<Stream> {
+    if addresses.iter().any(|address| address.lane().is_some()) {
+        match node.host().lane(peer, &addresses).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => tracing::debug!(%peer, %error, "no lane: a stream has to do"),
+        }
+    }
     if !node.host().is_connected(peer) {
         if addresses.is_empty() {
             return Err(Error::new(ErrorKind::Network, format!("no address of {peer} is known")));
@@ -390,4 +430,31 @@ async fn open(node: &crate::node::Node, peer: PeerId, addresses: Vec<Address>) -
         node.host().connect(peer, addresses).await?;
     }
     Ok(node.host().open(peer, LANE_PROTOCOL).await?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_does_not_answer_is_left_alone_for_longer_each_time() {
+        let peer = PeerId::from_public_key([7; 32]);
+        let addresses = vec![Address::of_lane("10.0.0.7:4002".parse().unwrap())];
+        let mut host = Host { peer, addresses, lane: None, unreachable: None, shunned: None, strikes: 0, met: 0 };
+        host.reached(Carrier::Muxed);
+        let (first, failures) = host.unreachable.unwrap();
+        assert!(first > Instant::now() && failures == 0);
+        host.reached(Carrier::Muxed);
+        assert_eq!(host.unreachable, Some((first, 0)), "it was not tried");
+        host.unreachable = Some((Instant::now(), 0));
+        host.reached(Carrier::Muxed);
+        let (second, failures) = host.unreachable.unwrap();
+        assert!(second > first && failures == 1);
+        host.reached(Carrier::Lane);
+        assert!(host.unreachable.is_none());
+        host.addresses = vec!["/ip4/10.0.0.7/tcp/4001".parse().unwrap()];
+        host.reached(Carrier::Muxed);
+        assert!(host.unreachable.is_none(), "it has none");
+    }
 }

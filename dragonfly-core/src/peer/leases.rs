@@ -61,6 +61,7 @@ const fn lease_id(lease: LeaseKey) -> LeaseId {
 impl Actor {
     pub(super) fn granted(&mut self, granted: Granted) {
         let Granted { task: id, lease, .. } = granted;
+        let access = self.tasks.get(&id).is_some_and(|task| task.access.is_some());
         match &granted.work {
             Work::Describe { prior } => {
                 let prior = prior.clone();
@@ -74,6 +75,10 @@ impl Actor {
                         return;
                     }
                 };
+                if self.draining && !access {
+                    // It was on its way when this host gave its leases back.
+                    return self.tell_of(id, ToCoordinator::Release { task: id, lease, end: grant.first });
+                }
                 let bundle = bundle.clone();
                 self.granted_pieces(granted, grant, bundle);
             }
@@ -186,7 +191,7 @@ impl Actor {
             cancel: held.cancel.clone(),
             content,
         };
-        self.node.spawn(fetch.run(body));
+        self.fetches.spawn_on(fetch.run(body), self.node.runtime());
     }
 
     /// The core gives a lease up: its range is not wanted, or held already.
@@ -222,6 +227,15 @@ impl Actor {
             self.leases.keys().filter(|(task, _)| *task == key).map(|(_, lease)| *lease).collect();
         for lease in leases {
             self.give_up(key, lease);
+        }
+    }
+
+    /// Gives leases back that are of use still, but not to be worked off by this host.
+    pub(super) fn revoke_own(&mut self, key: TaskKey) {
+        let leases = self.leases.keys().filter(|(task, _)| *task == key).map(|(_, lease)| *lease);
+        for lease in leases.collect::<Vec<_>>() {
+            self.give_up(key, lease);
+            self.input(Input::LeaseRevoked { task: key, lease });
         }
     }
 

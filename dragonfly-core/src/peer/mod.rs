@@ -8,17 +8,20 @@
 mod actions;
 mod actor;
 mod announce;
+mod arrivals;
 mod attest;
 mod authorities;
 mod authority;
 mod content;
 mod download;
+mod drain;
 mod engine;
 mod event;
 mod follow;
 mod hosts;
 mod lane;
 mod leases;
+mod links;
 mod origin;
 mod reader;
 mod receipt;
@@ -26,11 +29,13 @@ mod request;
 mod resolve;
 mod seal;
 mod tasks;
+mod trace;
 mod view;
 
 use std::sync::Arc;
 
 pub use download::{Download, Events};
+pub use drain::LeasesOf;
 pub(crate) use engine::{Engine, WeakEngine};
 pub(crate) use hosts::HOSTS_MAX;
 pub(crate) use lane::COMMANDS_MAX;
@@ -39,6 +44,7 @@ pub use receipt::{Event, Exported, Proof, Receipt};
 pub use request::Request;
 pub(crate) use resolve::resolve_trigger;
 pub(crate) use tasks::TASKS_MAX;
+pub use trace::TRACE_TARGET;
 pub use view::{ActiveTask, NeighbourInfo};
 
 use crate::node::Node;
@@ -215,6 +221,24 @@ impl Peer {
             0 => Err(Error::new(ErrorKind::NotFound, format!("the store holds nothing of the task {task}"))),
             _ => Ok(()),
         }
+    }
+
+    /// Prepares for a stop: leases on origins are given back, and no more are taken for others, so that other hosts go
+    /// on at once. What is held is served on. It cannot be undone. Idempotent, cancel-safe.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub async fn give_back_leases(&self, whose: LeasesOf) -> Result<()> {
+        self.engine.drain(whose).await
+    }
+
+    /// How many pieces neighbours want that, as far as is known, only this host has: if it stops now, they leave
+    /// their origins once more. Cancel-safe.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub async fn owed(&self) -> Result<u64> {
+        self.engine.owed().await
     }
 
     /// Stops the engine: downloads end with [`ErrorKind::Cancelled`], leases are given back, what is held is

@@ -10,11 +10,13 @@ use futures::stream::{BoxStream, FuturesOrdered};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::arrivals::meanwhile;
 use super::attest::Signer;
 use super::content::Content;
 use super::event::Event;
+use super::trace;
 use crate::Error;
-use crate::node::Node;
+use crate::node::{Node, Throttles};
 use crate::source::{OpenRequest, Opened, OriginTrust, Registry, SourceError, SourceErrorKind};
 use crate::store::Spool;
 use crate::swarm::LeaseKey;
@@ -166,15 +168,15 @@ async fn slot(
     (task, lease, end): (TaskId, LeaseId, PieceIndex),
     events: &mpsc::Sender<Event>,
 ) -> Option<OwnedSemaphorePermit> {
-    let mut leave = std::pin::pin!(node.origin_slot());
-    loop {
-        tokio::select! {
-            slot = &mut leave => return slot,
-            () = tokio::time::sleep(PROGRESS_INTERVAL) => {
-                let _ = events.send(Event::LeaseProgress { task, lease, end }).await;
-            }
-        }
-    }
+    let renew = || events.send(Event::LeaseProgress { task, lease, end });
+    meanwhile(node.origin_slot(), PROGRESS_INTERVAL, renew).await
+}
+
+/// Waits until bytes from an origin may pass.
+async fn pass(node: &Node, of_task: &Throttles, bytes: usize) {
+    node.throttles().intake.pass(bytes).await;
+    node.throttles().origin.pass(bytes).await;
+    of_task.origin.pass(bytes).await;
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -197,9 +199,9 @@ async fn spool(
     let throttles = node.task_throttles();
     while let Some(bytes) = body.next().await {
         let bytes = bytes?;
-        node.throttles().intake.pass(bytes.len()).await;
-        node.throttles().origin.pass(bytes.len()).await;
-        throttles.origin.pass(bytes.len()).await;
+        let end = values.len() as u32;
+        let renew = || events.send(Event::LeaseProgress { task, lease, end });
+        meanwhile(pass(node, &throttles, bytes.len()), PROGRESS_INTERVAL, renew).await;
         let mut rest = bytes.as_ref();
         while !rest.is_empty() {
             if hasher.taken() == PIECE_LENGTH_UNKNOWN {
@@ -278,14 +280,14 @@ impl Fetch {
         let signer = Signer::new(&self);
         let signing = self.node.spawn(signer.run(to_attest));
         let mut end = self.pieces.start;
-        let (task, lease, events, cancel) = (self.content.key, self.lease, self.events.clone(), self.cancel.clone());
-        let outcome = tokio::select! {
-            () = cancel.cancelled() => Err(aborted()),
-            outcome = self.take(body, &mut end, &attested) => outcome,
-        };
+        let span = trace::origin(&self.content, self.node.peer_id(), &self.pieces);
+        let (task, lease, events) = (self.content.key, self.lease, self.events.clone());
+        let outcome = self.take(body, &mut end, &attested).await;
         // The signer ends once the last piece was signed: only then is the lease done.
         drop(attested);
         let _ = signing.await;
+        trace::left_origin(&span, end, &outcome);
+        drop(span);
         let _ = events.send(Event::LeaseEnded { task, lease, end, outcome }).await;
     }
 
@@ -299,17 +301,20 @@ impl Fetch {
             return self.vouch(end, attested).await;
         }
         let lease = LeaseId { number: self.lease.lease, epoch: self.lease.epoch };
-        let _slot = slot(&self.node, (self.content.task, lease, *end), &self.events).await;
+        let _slot = self.unless_cancelled(slot(&self.node, (self.content.task, lease, *end), &self.events)).await?;
         match body {
             Some(body) => self.take_run(body, self.pieces.clone(), end, attested).await,
             None if self.splittable => {
                 for run in self.lacking() {
-                    let body = self.open(run.clone()).await?;
+                    let body = self.unless_cancelled(self.open(run.clone())).await??;
                     self.take_run(body, run, end, attested).await?;
                 }
                 Ok(())
             }
-            None => self.take_run(self.open(self.pieces.clone()).await?, self.pieces.clone(), end, attested).await,
+            None => {
+                let body = self.unless_cancelled(self.open(self.pieces.clone())).await??;
+                self.take_run(body, self.pieces.clone(), end, attested).await
+            }
         }
     }
 
@@ -343,62 +348,109 @@ impl Fetch {
         end: &mut PieceIndex,
         attested: &mpsc::Sender<(PieceIndex, PieceHash)>,
     ) -> Result<(), Failure> {
-        let layout = self.content.layout;
         let mut writes = FuturesOrdered::new();
         let mut renewed = Instant::now();
         let mut buffer = BytesMut::new();
-        for piece in run.clone() {
-            let length = layout.length_of(piece).unwrap_or(0) as usize;
-            let mut hasher = PieceHasher::new(piece, layout.piece_length());
-            let mut hashed = 0;
-            loop {
-                let take = buffer.len().min(length);
-                hasher.update(&buffer[hashed..take]).map_err(|e| local(&e))?;
-                hashed = take;
-                if hashed == length {
+        let mut outcome = Ok(());
+        for piece in run {
+            let taken = self.unless_cancelled(self.take_piece(piece, &mut body, &mut buffer, (&mut renewed, *end)));
+            match taken.await.flatten() {
+                Ok((bytes, value)) => writes.push_back(self.write(piece, bytes, value)),
+                Err(failure) => {
+                    outcome = Err(failure);
                     break;
                 }
-                let bytes = body.next().await.ok_or_else(|| local(&"the origin's body ended early"))?;
-                let bytes = bytes.map_err(|e| Failure::from(&e))?;
-                self.node.metrics().bytes_from_origin.add(bytes.len() as u64);
-                self.node.throttles().intake.pass(bytes.len()).await;
-                self.node.throttles().origin.pass(bytes.len()).await;
-                self.content.throttles.origin.pass(bytes.len()).await;
-                self.renew(&mut renewed, *end).await;
-                buffer.extend_from_slice(&bytes);
             }
-            let value = hasher.finish(&layout, piece).map_err(|e| local(&e))?;
-            let bytes = buffer.split_to(length);
-            let entry = Arc::clone(&self.content.entry);
-            let node = self.node.clone();
-            writes.push_back(async move {
-                let written = node.io().run(move || entry.write_piece(piece, &bytes, &value)).await;
-                (piece, value, length as u64, written)
-            });
-            while writes.len() >= WRITES_MAX || (piece + 1 == run.end && !writes.is_empty()) {
-                let Some((piece, value, length, written)) = writes.next().await else { break };
-                if let Err(error) = written.map_err(|e| local(&e))? {
-                    let failure = local(&error);
-                    // Who wants it here is told before the lease is given back.
-                    let failed = Event::StoreFailed { task: self.content.key, error: error.into() };
-                    let _ = self.events.send(failed).await;
-                    return Err(failure);
-                }
-                self.content.count_origin(length);
-                *end = piece + 1;
-                let _ = attested.send((piece, value)).await;
+            if writes.len() >= WRITES_MAX
+                && let Some(written) = writes.next().await
+            {
+                self.written(written, end, attested).await?;
             }
         }
+        // What is on its way to the disk is kept and attested, however the fetch ended.
+        while let Some(written) = writes.next().await {
+            self.written(written, end, attested).await?;
+        }
+        outcome
+    }
+
+    /// The bytes of the next piece out of a body, and their value. What is read beyond stays in `buffer`.
+    async fn take_piece(
+        &self,
+        piece: PieceIndex,
+        body: &mut OriginBody,
+        buffer: &mut BytesMut,
+        (renewed, end): (&mut Instant, PieceIndex),
+    ) -> Result<(BytesMut, PieceHash), Failure> {
+        let layout = self.content.layout;
+        let length = layout.length_of(piece).unwrap_or(0) as usize;
+        let mut hasher = PieceHasher::new(piece, layout.piece_length());
+        let mut hashed = 0;
+        loop {
+            let take = buffer.len().min(length);
+            hasher.update(&buffer[hashed..take]).map_err(|e| local(&e))?;
+            hashed = take;
+            if hashed == length {
+                break;
+            }
+            let bytes = body.next().await.ok_or_else(|| local(&"the origin's body ended early"))?;
+            let bytes = bytes.map_err(|e| Failure::from(&e))?;
+            self.node.metrics().bytes_from_origin.add(bytes.len() as u64);
+            self.content.arrivals.note();
+            let passed = pass(&self.node, &self.content.throttles, bytes.len());
+            meanwhile(passed, PROGRESS_INTERVAL, || self.renew(end)).await;
+            self.content.arrivals.note();
+            if renewed.elapsed() >= PROGRESS_INTERVAL {
+                *renewed = Instant::now();
+                self.renew(end).await;
+            }
+            buffer.extend_from_slice(&bytes);
+        }
+        let value = hasher.finish(&layout, piece).map_err(|e| local(&e))?;
+        Ok((buffer.split_to(length), value))
+    }
+
+    fn write(
+        &self,
+        piece: PieceIndex,
+        bytes: BytesMut,
+        value: PieceHash,
+    ) -> impl Future<Output = Written> + Send + use<> {
+        let (entry, node) = (Arc::clone(&self.content.entry), self.node.clone());
+        let length = bytes.len() as u64;
+        async move {
+            let written = node.io().run(move || entry.write_piece(piece, &bytes, &value)).await;
+            Written { piece, value, length, outcome: written.and_then(|written| Ok(written?)) }
+        }
+    }
+
+    async fn written(
+        &self,
+        written: Written,
+        end: &mut PieceIndex,
+        attested: &mpsc::Sender<(PieceIndex, PieceHash)>,
+    ) -> Result<(), Failure> {
+        let Written { piece, value, length, outcome } = written;
+        if let Err(error) = outcome {
+            let failure = local(&error);
+            // Who wants it here is told before the lease is given back.
+            let _ = self.events.send(Event::StoreFailed { task: self.content.key, error }).await;
+            return Err(failure);
+        }
+        self.content.count_origin(length);
+        *end = piece + 1;
+        let _ = attested.send((piece, value)).await;
         Ok(())
     }
 
+    async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        self.cancel.run_until_cancelled(work).await.ok_or_else(aborted)
+    }
+
     /// Keeps the lease while bytes come, however long a piece takes.
-    async fn renew(&self, renewed: &mut Instant, end: PieceIndex) {
-        if renewed.elapsed() >= PROGRESS_INTERVAL {
-            *renewed = Instant::now();
-            let lease = LeaseId { number: self.lease.lease, epoch: self.lease.epoch };
-            let _ = self.events.send(Event::LeaseProgress { task: self.content.task, lease, end }).await;
-        }
+    async fn renew(&self, end: PieceIndex) {
+        let lease = LeaseId { number: self.lease.lease, epoch: self.lease.epoch };
+        let _ = self.events.send(Event::LeaseProgress { task: self.content.task, lease, end }).await;
     }
 
     async fn open(&self, run: Range<PieceIndex>) -> Result<OriginBody, Failure> {
@@ -434,6 +486,14 @@ impl Fetch {
 /// The beginning was asked for.
 fn misplaced() -> SourceError {
     SourceError::new(SourceErrorKind::Origin, "the origin answered from the middle of the content")
+}
+
+/// A piece that was written, or could not be.
+struct Written {
+    piece: PieceIndex,
+    value: PieceHash,
+    length: u64,
+    outcome: crate::Result<bool>,
 }
 
 fn aborted() -> Failure {

@@ -15,8 +15,9 @@ use super::download::Download;
 use super::engine::{Engine, Want};
 use crate::{Error, ErrorKind, Receipt, Result};
 
-/// How many bytes are read from the store at a time.
-const CHUNK_BYTES: u64 = 256 << 10;
+/// How many bytes are read from the store at a time, at least and at most: as many as there is room for in between. Each
+/// read changes threads twice, which shows where the reader is another language's.
+const CHUNK_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=1 << 20;
 
 /// How far ahead of a reader pieces are asked for first.
 const WINDOW_BYTES: u64 = 16 << 20;
@@ -100,13 +101,14 @@ impl Reader {
         (&mut self.download).await
     }
 
-    fn read_chunk(&self) -> BoxFuture<'static, Result<Bytes>> {
+    fn read_chunk(&self, room: usize) -> BoxFuture<'static, Result<Bytes>> {
         let (engine, content, position) = (self.engine.clone(), Arc::clone(&self.content), self.position);
         let download = self.download.outcome();
+        let most = (room as u64).clamp(*CHUNK_BYTES.start(), *CHUNK_BYTES.end());
         async move {
             let layout = content.layout;
             let piece = (position / layout.piece_length()) as u32;
-            let end = layout.range_of(piece).map_or(position, |range| range.end).min(position + CHUNK_BYTES);
+            let end = layout.range_of(piece).map_or(position, |range| range.end).min(position + most);
             if !content.entry.is_held(piece) {
                 let ahead = layout.pieces_of(position..position.saturating_add(WINDOW_BYTES));
                 engine.window(content.key, ahead).await;
@@ -166,7 +168,7 @@ impl AsyncRead for Reader {
             if self.position >= self.length() || buf.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
-            let mut pending = self.pending.take().unwrap_or_else(|| self.read_chunk());
+            let mut pending = self.pending.take().unwrap_or_else(|| self.read_chunk(buf.remaining()));
             match pending.poll_unpin(cx) {
                 Poll::Pending => {
                     self.pending = Some(pending);

@@ -61,6 +61,7 @@ pub(super) struct Wanted {
     age_max_ms: Option<u64>,
     stale_ok: bool,
     priority: u8,
+    for_others: bool,
     since: std::time::Instant,
     /// What of the content had come before the caller asked, where there was content.
     before: Option<(TaskKey, Counts)>,
@@ -87,6 +88,11 @@ impl Task {
             named: Vec::new(),
             used,
         }
+    }
+
+    /// Whether a caller on this host waits for it.
+    pub(super) fn has_callers(&self) -> bool {
+        self.wants.values().any(|want| !want.for_others)
     }
 }
 
@@ -121,12 +127,14 @@ impl Actor {
                 age_max_ms: want.age_max_ms,
                 stale_ok: want.stale_ok,
                 priority: want.priority,
+                for_others: want.for_others,
                 since: std::time::Instant::now(),
                 before,
                 status: want.status,
             },
         );
-        match task.authority {
+        self.trace(id);
+        match self.tasks.get(&id).and_then(|task| task.authority) {
             Some(authority) => self.join(id, authority),
             None => {
                 self.reassign(id);
@@ -230,6 +238,10 @@ impl Actor {
 
     /// A seed is asked to take part in a task.
     pub(super) fn triggered(&mut self, by: PeerId, info: TaskInfo) {
+        if self.draining {
+            // At once, so that another one is asked.
+            return self.decline(by, info.task);
+        }
         self.node.triggered(by, info);
     }
 
@@ -335,7 +347,19 @@ impl Actor {
         if content.is_complete() {
             self.completed(key);
         }
+        self.trace(id);
         self.satisfy(id);
+    }
+
+    /// Traces the download of what is wanted here.
+    fn trace(&self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let waited = task.wants.values().map(|want| want.since.elapsed()).max();
+        if let Some(content) = task.current.and_then(|key| self.contents.get(&key))
+            && let Some(waited) = waited
+        {
+            content.wanted(self.node.peer_id(), waited);
+        }
     }
 
     /// Tells those who want the task what its content is, if it is fresh enough for them.

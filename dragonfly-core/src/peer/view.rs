@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::actor::Actor;
+use crate::net::Carrier;
 use crate::task::{Class, Generation, TaskId};
 use crate::wire::{Address, PeerId};
 
@@ -42,6 +43,8 @@ pub struct NeighbourInfo {
     pub addresses: Vec<Address>,
     /// Whether a lane to it is open.
     pub connected: bool,
+    /// What carries the lane, if it is open.
+    pub carrier: Option<Carrier>,
     /// Tasks that are exchanged with it.
     pub tasks: u32,
     /// Bytes a second that it sends while something is due from it.
@@ -85,7 +88,8 @@ impl Actor {
             NeighbourInfo {
                 peer: met.peer,
                 addresses: met.addresses.to_vec(),
-                connected: met.connected,
+                connected: met.carrier.is_some(),
+                carrier: met.carrier,
                 tasks: met.tasks as u32,
                 down: rates.and_then(|rates| rates.down),
                 up: rates.and_then(|rates| rates.up),

@@ -240,9 +240,13 @@ impl Core {
             let task = self.tasks[t].id;
             self.send(host, ToMember::Revoked { task, lease: id });
             self.set_unfit(t, host, self.config.unfit_time);
-            let text = "hosts that fetched from the origin fell silent".to_owned();
-            let failure = Failure { kind: FailureKind::Origin, temporary: true, status: None, retry_ms: None, text };
-            self.count_failure(t, failure);
+            // One that says nothing at all is cut off or gone, which says nothing about the origin: half of a
+            // network that is split off must not fail the download of the others.
+            if self.now.saturating_sub(self.hosts[host].last_seen) < self.config.interval * 2 {
+                let text = "hosts that fetched from the origin fell silent".to_owned();
+                let kind = FailureKind::Origin;
+                self.count_failure(t, Failure { kind, temporary: true, status: None, retry_ms: None, text });
+            }
         }
         self.settle_live(t);
     }

@@ -24,6 +24,7 @@ pub(crate) enum ContentRange {
 }
 
 /// Reads all that is read of an origin's headers, for the fuzzer: a line each, as `name: value`.
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_headers(data: &[u8]) {
     let mut headers = HeaderMap::new();
     for line in data.split(|byte| *byte == b'\n').take(64) {

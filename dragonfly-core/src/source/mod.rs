@@ -7,15 +7,22 @@
 //! No background tasks: dropping a future or a body ends the request. Credentials never appear in errors or logs:
 //! URLs are shown by [`redact`].
 
+mod blocking;
 mod error;
+#[cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, reason = "its rules are for HTTP origins, and configured all the same")
+)]
 mod guard;
+#[cfg(feature = "http")]
 mod header;
+#[cfg(feature = "http")]
 mod http;
 mod redact;
 mod registry;
 mod resume;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "http"))]
 mod tests;
 
 use std::fmt;
@@ -27,9 +34,12 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use url::Url;
 
+pub use blocking::{BlockingContent, BlockingSource, blocking};
 pub use error::{SourceError, SourceErrorKind};
 pub use guard::{Guard, OriginPattern};
+#[cfg(all(feature = "http", any(test, feature = "fuzzing")))]
 pub(crate) use header::read_headers;
+#[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpSource, Proxy};
 pub use redact::redact;
 pub use registry::{Registry, RegistryBuilder};
@@ -54,6 +64,7 @@ pub trait Source: Send + Sync {
 
 /// What is asked of an origin.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct OpenRequest {
     /// The full URL, credentials and all.
     pub url: Url,
@@ -158,6 +169,7 @@ impl Retry {
 
 /// What an origin answered.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Opened {
     /// The version in [`OpenRequest::prior`] is current.
     Unchanged {
@@ -169,6 +181,7 @@ pub enum Opened {
 }
 
 /// A response with content; its head was checked against the request.
+#[non_exhaustive]
 pub struct Content {
     /// The length of the whole, in bytes, if the origin said.
     pub length: Option<u64>,
@@ -191,6 +204,22 @@ pub struct Content {
     /// It yields at most `body_length` bytes. It ends with an error if the connection breaks, nothing comes for the
     /// time-out, or the body is shorter or longer than promised (the latter is seen by polling it to its end).
     pub body: BoxStream<'static, Result<Bytes, SourceError>>,
+}
+
+impl Content {
+    /// Content of which nothing is known but its bytes: from the start, not to be resumed, not private.
+    pub fn new(body: BoxStream<'static, Result<Bytes, SourceError>>) -> Self {
+        Self {
+            length: None,
+            offset: 0,
+            body_length: None,
+            validator: None,
+            ranges: false,
+            fresh: None,
+            private: false,
+            body,
+        }
+    }
 }
 
 impl fmt::Debug for Content {

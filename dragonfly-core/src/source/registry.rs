@@ -9,11 +9,12 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use url::Url;
 
-use super::{
-    Guard, HttpConfig, HttpSource, OpenRequest, Opened, Source, SourceError, SourceErrorKind, fetch_range, resume,
-};
+use super::{Guard, OpenRequest, Opened, Source, SourceError, SourceErrorKind, fetch_range, resume};
+#[cfg(feature = "http")]
+use super::{HttpConfig, HttpSource};
 
-/// The sources of a node by URL scheme: `http` and `https` unless told otherwise. Cheap to clone.
+/// The sources of a node by URL scheme: `http` and `https` unless told otherwise (or built without the feature `http`).
+/// Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
     sources: Arc<BTreeMap<String, Arc<dyn Source>>>,
@@ -23,8 +24,9 @@ pub struct Registry {
 #[derive(Default)]
 pub struct RegistryBuilder {
     guard: Guard,
+    #[cfg(feature = "http")]
     http: HttpConfig,
-    sources: Vec<Arc<dyn Source>>,
+    sources: Vec<(Option<String>, Arc<dyn Source>)>,
 }
 
 impl RegistryBuilder {
@@ -36,6 +38,7 @@ impl RegistryBuilder {
     }
 
     /// Time-outs, proxy and the like of HTTP.
+    #[cfg(feature = "http")]
     #[must_use]
     pub fn http(mut self, config: HttpConfig) -> Self {
         self.http = config;
@@ -46,18 +49,30 @@ impl RegistryBuilder {
     /// embedder's enforces what it may reach itself.
     #[must_use]
     pub fn source(mut self, source: Arc<dyn Source>) -> Self {
-        self.sources.push(source);
+        self.sources.push((None, source));
+        self
+    }
+
+    /// Adds a source for one scheme, whatever schemes it names itself. Else as [`RegistryBuilder::source`].
+    #[must_use]
+    pub fn source_for(mut self, scheme: impl Into<String>, source: Arc<dyn Source>) -> Self {
+        self.sources.push((Some(scheme.into()), source));
         self
     }
 
     /// The registry.
     pub fn build(self) -> Registry {
-        let http: Arc<dyn Source> = Arc::new(HttpSource::new(self.guard, self.http));
         let mut sources = BTreeMap::new();
-        for source in std::iter::once(http).chain(self.sources) {
-            for scheme in source.schemes() {
+        let mut add = |scheme: Option<String>, source: Arc<dyn Source>| {
+            let own = source.schemes().iter().copied().filter(|_| scheme.is_none());
+            for scheme in own.chain(scheme.as_deref()) {
                 sources.insert(scheme.to_ascii_lowercase(), source.clone());
             }
+        };
+        #[cfg(feature = "http")]
+        add(None, Arc::new(HttpSource::new(self.guard, self.http)));
+        for (scheme, source) in self.sources {
+            add(scheme, source);
         }
         Registry { sources: Arc::new(sources) }
     }

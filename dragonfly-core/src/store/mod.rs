@@ -31,6 +31,7 @@ pub use error::StoreError;
 pub use export::{ExportOptions, Exported, Output};
 pub use file::{FileOptions, FileStore};
 pub use memory::{MemoryOptions, MemoryStore};
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use record::read_rows;
 #[cfg(test)]
 pub(crate) use record::seed_rows;

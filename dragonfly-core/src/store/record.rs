@@ -127,6 +127,7 @@ impl Header {
 }
 
 /// Reads rows of the index, for the fuzzer: one of the entries, or (after a first byte of 1) one of pieces.
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_rows(data: &[u8]) {
     if let Some((key, described, marks)) = Header::decode(data) {
         let again = Header::new(&key, &described, marks).encode();

@@ -82,6 +82,11 @@ pub enum Input {
         /// Whether it holds every piece now.
         complete: bool,
     },
+    /// What this neighbour sends waits for limits of this host's own: its silence is not its fault.
+    HeldUp {
+        /// The neighbour.
+        host: HostKey,
+    },
     /// A lane to this host failed or was closed; all of its requests, both ways, are void.
     LaneDown {
         /// The host.

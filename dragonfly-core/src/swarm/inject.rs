@@ -297,6 +297,13 @@ impl Swarm {
         self.tasks.get(&task).map_or(0, |task| task.pieces.have().held() - task.public.held())
     }
 
+    /// How many pieces neighbours want that only this host has, as far as is known.
+    pub fn owed(&self, task: TaskKey) -> u32 {
+        let Some(task) = self.tasks.get(&task) else { return 0 };
+        let wanted = task.members.values().any(|member| member.wanted && !member.theirs.is_full());
+        if wanted { (task.inject.waiting.len() + task.inject.committed.len()) as u32 } else { 0 }
+    }
+
     /// When what a child has withdrawn lapses.
     pub(super) fn patience(&self) -> Time {
         self.now.after(PATIENCE)

@@ -320,6 +320,13 @@ impl Swarm {
         }
     }
 
+    pub(super) fn held_up(&mut self, key: HostKey) {
+        let now = self.now;
+        if let Some(host) = self.hosts.get_mut(&key) {
+            host.progress = now;
+        }
+    }
+
     pub(super) fn proven(&mut self, key: HostKey, id: RequestId, piece: PieceIndex) {
         let now = self.now;
         let Some(request) = self.own_request(key, id) else { return };

@@ -175,6 +175,22 @@ fn a_silent_neighbour_is_left_for_another_and_later_asked_again() {
 }
 
 #[test]
+fn a_neighbour_that_waits_for_our_own_limits_is_not_silent() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], OPTIONS);
+    driver.join(1);
+    let is_stalled = |action: &Action| matches!(action, Action::Stalled { .. });
+    let (host, ..) = requests(&driver.have(1, 0..1))[0];
+    for _ in 0..100 {
+        let actions = driver.wait(Duration::from_secs(5));
+        assert!(!actions.iter().any(is_stalled), "{actions:?}");
+        driver.put(Input::HeldUp { host });
+    }
+    let actions = driver.wait(Duration::from_secs(11));
+    assert!(actions.iter().any(is_stalled), "now it is: {actions:?}");
+}
+
+#[test]
 fn a_liar_is_blamed_and_banned_also_when_it_comes_back() {
     let mut driver = Driver::new(Config::default());
     driver.add(1, &[], OPTIONS);
@@ -350,6 +366,7 @@ fn input() -> impl Strategy<Value = Input> {
         1 => (host(), task(), range()).prop_map(|(host, task, run)| Input::Lost { host, task, runs: vec![run] }),
         2 => (host(), task(), range()).prop_map(|(host, task, pieces)| Input::Allotted { host, task, pieces }),
         4 => (host(), id(), any::<u32>()).prop_map(|(host, request, bytes)| Input::Received { host, request, bytes }),
+        1 => host().prop_map(|host| Input::HeldUp { host }),
         6 => (host(), id(), piece()).prop_map(|(host, request, piece)| Input::Proven { host, request, piece }),
         1 => (host(), id(), piece()).prop_map(|(host, request, piece)| Input::Refuted { host, request, piece }),
         1 => (host(), id(), reason).prop_map(|(host, request, reason)| Input::Rejected { host, request, reason }),

@@ -126,6 +126,33 @@ impl Address {
         })
     }
 
+    /// The port that it names after an IP address, TCP or UDP.
+    pub(crate) fn port(&self) -> Option<u16> {
+        use libp2p::multiaddr::Protocol;
+        match self.0.iter().nth(1) {
+            Some(Protocol::Tcp(port) | Protocol::Udp(port)) => Some(port),
+            _ => None,
+        }
+    }
+
+    /// The address of a lane, a connection that begins with TLS: `/ip4/10.0.0.7/tcp/4002/tls`.
+    pub(crate) fn of_lane(socket: std::net::SocketAddr) -> Self {
+        use libp2p::multiaddr::Protocol;
+        let address = libp2p::Multiaddr::from(socket.ip());
+        Self(address.with(Protocol::Tcp(socket.port())).with(Protocol::Tls))
+    }
+
+    /// Where a lane is to be had, if this is a lane's address.
+    pub(crate) fn lane(&self) -> Option<std::net::SocketAddr> {
+        use libp2p::multiaddr::Protocol;
+        let mut protocols = self.0.iter();
+        let (_, ip) = (protocols.next(), self.ip()?);
+        match (protocols.next(), protocols.next(), protocols.next()) {
+            (Some(Protocol::Tcp(port)), Some(Protocol::Tls), None | Some(Protocol::P2p(_))) => Some((ip, port).into()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn to_libp2p(&self) -> libp2p::Multiaddr {
         self.0.clone()
     }

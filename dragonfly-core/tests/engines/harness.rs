@@ -55,6 +55,7 @@ pub(crate) struct Network {
     pub(crate) seed: Option<Seed>,
     pub(crate) peers: Vec<Member>,
     pub(crate) dir: TempDir,
+    lanes: bool,
 }
 
 pub(crate) struct Member {
@@ -73,24 +74,21 @@ pub(crate) fn quic() -> Address {
 impl Network {
     /// `seed`: whether the scheduler's node is a seed, too.
     pub(crate) async fn start(peers: usize, seed: bool) -> Self {
-        Self::over(peers, seed, loopback()).await
+        Self::over(peers, seed, loopback(), true).await
     }
 
-    pub(crate) async fn over(peers: usize, with_seed: bool, listen: Address) -> Self {
+    /// `lanes`: whether pieces may go over lanes; else over streams on what `listen` is.
+    pub(crate) async fn over(peers: usize, with_seed: bool, listen: Address, lanes: bool) -> Self {
         log();
         let dir = tempfile::tempdir().unwrap();
         let origin = Origin::start().await.unwrap();
-        let first = Node::builder()
-            .data_dir(dir.path().join("first"))
-            .listen(listen.clone())
-            .allow_loopback_origins(true)
-            .start()
-            .await
-            .unwrap();
+        let first =
+            Node::builder().data_dir(dir.path().join("first")).listen(listen.clone()).allow_loopback_origins(true);
+        let first = if lanes { first } else { first.no_lanes() }.start().await.unwrap();
         let scheduler = Scheduler::builder(&first).start().await.unwrap();
         let seed = if with_seed { Some(Seed::builder(&first).start().await.unwrap()) } else { None };
         let token = first.token(TokenOptions::default()).unwrap();
-        let mut network = Self { origin, scheduler: Some((first, scheduler)), seed, peers: Vec::new(), dir };
+        let mut network = Self { origin, scheduler: Some((first, scheduler)), seed, peers: Vec::new(), dir, lanes };
         for number in 0..peers {
             let member = network.member(number, &token, listen.clone()).await;
             network.peers.push(member);
@@ -99,7 +97,9 @@ impl Network {
     }
 
     pub(crate) fn builder(&self, number: usize, token: &Token, listen: Address) -> NodeBuilder {
-        Node::builder().data_dir(self.dir.path().join(format!("peer-{number}"))).listen(listen).join(token.clone())
+        let dir = self.dir.path().join(format!("peer-{number}"));
+        let builder = Node::builder().data_dir(dir).listen(listen).join(token.clone());
+        if self.lanes { builder } else { builder.no_lanes() }
     }
 
     pub(crate) async fn member(&self, number: usize, token: &Token, listen: Address) -> Member {

@@ -118,17 +118,13 @@ impl Source for Computed {
     fn open<'a>(&'a self, request: OpenRequest) -> BoxFuture<'a, Result<Opened, SourceError>> {
         let (start, end) = request.range.map_or((0, LENGTH), |range| (range.start, range.end.min(LENGTH)));
         let body = content::bytes(9, start, (end - start) as usize);
-        let opened = Opened::Content(source::Content {
-            length: Some(LENGTH),
-            offset: start,
-            body_length: Some(end - start),
-            validator: request.expect,
-            ranges: true,
-            fresh: None,
-            private: false,
-            body: futures::stream::once(async move { Ok(body) }).boxed(),
-        });
-        async move { Ok(opened) }.boxed()
+        let mut content = source::Content::new(futures::stream::once(async move { Ok(body) }).boxed());
+        content.length = Some(LENGTH);
+        content.offset = start;
+        content.body_length = Some(end - start);
+        content.validator = request.expect;
+        content.ranges = true;
+        async move { Ok(Opened::Content(content)) }.boxed()
     }
 }
 

@@ -7,6 +7,7 @@ mod faulty;
 mod fresh;
 mod harness;
 mod hostile;
+mod lanes;
 mod library;
 mod limits;
 mod main_job;

@@ -1,7 +1,7 @@
 use dragonfly_core::Proof;
 use dragonfly_testkit::Resource;
 
-use crate::harness::{Network, SEED, quic};
+use crate::harness::{Network, SEED, loopback, metric, quic};
 
 const LENGTH: u64 = 16 << 20;
 
@@ -38,12 +38,16 @@ async fn without_a_seed_the_peers_share_the_origin() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_quic() {
-    let network = Network::over(3, true, quic()).await;
-    let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
-    network.fetch_all(&url, LENGTH).await;
-    assert_eq!(network.origin.body_bytes("/file"), LENGTH);
-    network.stop().await;
+async fn over_streams() {
+    for listen in [loopback(), quic()] {
+        let network = Network::over(3, true, listen, false).await;
+        let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
+        network.fetch_all(&url, LENGTH).await;
+        assert_eq!(network.origin.body_bytes("/file"), LENGTH);
+        let (node, _) = network.scheduler.as_ref().unwrap();
+        assert_eq!(metric(node, "dragonfly_lanes_on_streams"), metric(node, "dragonfly_lanes"));
+        network.stop().await;
+    }
 }
 
 /// A second fetch of what a neighbour and the host itself hold costs the origin nothing; the seal of the seed goes

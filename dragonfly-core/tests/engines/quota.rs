@@ -123,7 +123,9 @@ async fn what_does_not_fit_says_so_and_goes_on_later() {
     let dir = tempfile::tempdir().unwrap();
     let on = |quota: u64| {
         let dir = dir.path().join("data");
-        Alone::start(move |node| node.data_dir(dir).quota_bytes(quota))
+        // What is kept is nobody's until it is fetched again: it would be the next to be evicted.
+        let interval = Duration::from_secs(3600);
+        Alone::start(move |node| node.data_dir(dir).quota_bytes(quota).eviction_interval(interval))
     };
     let alone = on(5 * LENGTH).await;
     alone.origin.set("/large", Resource::seeded(9, 8 * LENGTH));

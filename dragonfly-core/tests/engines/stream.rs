@@ -28,6 +28,7 @@ async fn content_is_read_before_it_is_complete() {
     assert_eq!(end, content::bytes(SEED, near_the_end, 70_000));
     let receipt = reader.receipt().await.unwrap();
     assert_eq!(receipt.length, LENGTH);
+    assert_eq!(reader.receipt().await.unwrap().blake3, receipt.blake3, "asked again it says the same");
     assert_eq!(network.origin.body_bytes("/file"), LENGTH);
     network.stop().await;
 }

@@ -58,6 +58,11 @@ static void test_null(void) {
     FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_reader_receipt(NULL, FOREVER, NULL, NULL, &error));
     FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_reader_close(NULL, &error));
     FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_tasks_get(NULL, 0, NULL, &error));
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_events_open(NULL, NULL, &error));
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_events_next(NULL, FOREVER, NULL, NULL, &error));
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_watch(NULL, NULL, &error));
+    OK(dragonfly_log_set(NULL, &error));
+    dragonfly_node_events_free(NULL);
     CHECK(dragonfly_node_metrics(NULL, NULL, NULL) == DRAGONFLY_INVALID_INPUT);
     CHECK(dragonfly_reader_length(NULL) == 0 && dragonfly_tasks_length(NULL) == 0);
     CHECK(dragonfly_text_length(NULL) == 0 && dragonfly_text_get(NULL)[0] == 0);
@@ -251,6 +256,83 @@ static void test_callbacks(dragonfly_peer *peer) {
     dragonfly_download_free(download);
 }
 
+static void count_event(void *ctx) {
+    struct calls *calls = ctx;
+    pthread_mutex_lock(&calls->lock);
+    calls->events++;
+    pthread_mutex_unlock(&calls->lock);
+}
+
+static dragonfly_status never_open(void *ctx, const dragonfly_source_request *request,
+                                   dragonfly_source_content *content, dragonfly_source_failure *failure) {
+    (void)request, (void)content, (void)failure;
+    count_event(ctx);
+    return DRAGONFLY_ORIGIN;
+}
+
+static dragonfly_status never_read(void *ctx, void *body, uint8_t *buffer, size_t room, size_t *read,
+                                   dragonfly_source_failure *failure) {
+    (void)body, (void)buffer, (void)room, (void)read, (void)failure;
+    count_event(ctx);
+    return DRAGONFLY_ORIGIN;
+}
+
+/* What the program brings, brought wrongly: nothing is called, `drop` included. */
+static void test_own(void) {
+    dragonfly_error *error = NULL;
+    dragonfly_node *node = NULL;
+    struct calls calls = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0, -1};
+    dragonfly_node_options options = {0};
+    dragonfly_source source = {0}, good = {0};
+    const dragonfly_source *sources[] = {&good, &source};
+    dragonfly_policy policy = {0};
+    good.size = sizeof good, good.scheme = "good", good.open = never_open, good.read = never_read;
+    good.ctx = &calls, good.drop = on_drop;
+    options.size = sizeof options;
+    options.sources_length = 2;
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_start(&options, FOREVER, NULL, &node, &error));
+    options.sources = sources;
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_start(&options, FOREVER, NULL, &node, &error));
+    source = good;
+    source.scheme = NULL;
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_start(&options, FOREVER, NULL, &node, &error));
+    source.scheme = "Not A Scheme";
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_start(&options, FOREVER, NULL, &node, &error));
+    source.scheme = "ok", source.open = NULL;
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_start(&options, FOREVER, NULL, &node, &error));
+    source.open = never_open, source.read = NULL;
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_start(&options, FOREVER, NULL, &node, &error));
+    source.read = never_read;
+    sources[1] = NULL;
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_start(&options, FOREVER, NULL, &node, &error));
+    sources[1] = &source;
+    options.policy = &policy;
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_start(&options, FOREVER, NULL, &node, &error));
+    policy.size = sizeof policy, policy.ctx = &calls, policy.drop = on_drop;
+    options.token = "nonsense";
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_start(&options, FOREVER, NULL, &node, &error));
+    options.token = NULL;
+    /* With a file where the directory should be it fails late. */
+    options.data_dir = "/dev/null";
+    CHECK(dragonfly_node_start(&options, FOREVER, NULL, &node, NULL) != DRAGONFLY_OK);
+    dragonfly_log sink = {0};
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_log_set(&sink, &error));
+    sink.size = sizeof sink, sink.ctx = &calls, sink.drop = on_drop;
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_log_set(&sink, &error));
+    CHECK(node == NULL && calls.dropped == 0);
+    options.data_dir = NULL;
+    OK(dragonfly_node_start(&options, FOREVER, NULL, &node, &error));
+    dragonfly_node_watcher watcher = {0};
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_watch(node, &watcher, &error));
+    watcher.size = sizeof watcher, watcher.ctx = &calls, watcher.drop = on_drop;
+    FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_node_watch(node, &watcher, &error));
+    CHECK(calls.dropped == 0);
+    dragonfly_node_free(node);
+    /* Two sources and a policy, each once. */
+    await_drop(&calls, 3);
+    CHECK(calls.dropped == 3 && calls.events == 0);
+}
+
 struct shared {
     dragonfly_peer *peer;
     dragonfly_reader *reader;
@@ -368,6 +450,7 @@ int main(int argc, char **argv) {
     test_concurrent(peer);
     test_descriptor(peer);
     test_after_shutdown(node, peer);
+    test_own();
     CHECK(dragonfly_live_handles() == 0);
     puts("abuse: ok");
     return 0;

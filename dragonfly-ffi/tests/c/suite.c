@@ -118,6 +118,22 @@ static dragonfly_status fetch(dragonfly_peer *p, const dragonfly_request *reques
     return status;
 }
 
+static dragonfly_status start_seed(const char *with_token, const dragonfly_policy *policy, dragonfly_node **n,
+                                   dragonfly_scheduler **scheduler, dragonfly_seed **seed, dragonfly_error **error) {
+    dragonfly_node_options options = {0};
+    const char *listen[] = {"/ip4/127.0.0.1/tcp/0"};
+    options.size = sizeof options;
+    options.listen = listen, options.listen_length = 1;
+    options.token = with_token;
+    options.allow_loopback_origins = true;
+    options.policy = policy;
+    TRY(dragonfly_node_start(&options, FOREVER, NULL, n, error));
+    if (scheduler != NULL) TRY(dragonfly_scheduler_start(*n, FOREVER, NULL, scheduler, error));
+    return dragonfly_seed_start(*n, FOREVER, NULL, seed, error);
+}
+
+#include "embedder.h"
+
 static dragonfly_status run_fetch(const struct row *row, dragonfly_error **error) {
     struct wanted *wanted = wanted_of(row);
     wanted->request.output = wanted->output;
@@ -341,19 +357,6 @@ static dragonfly_status run_store(const struct row *row, dragonfly_error **error
     return DRAGONFLY_OK;
 }
 
-static dragonfly_status start_seed(const char *with_token, dragonfly_node **n, dragonfly_scheduler **scheduler,
-                                   dragonfly_seed **seed, dragonfly_error **error) {
-    dragonfly_node_options options = {0};
-    const char *listen[] = {"/ip4/127.0.0.1/tcp/0"};
-    options.size = sizeof options;
-    options.listen = listen, options.listen_length = 1;
-    options.token = with_token;
-    options.allow_loopback_origins = true;
-    TRY(dragonfly_node_start(&options, FOREVER, NULL, n, error));
-    if (scheduler != NULL) TRY(dragonfly_scheduler_start(*n, FOREVER, NULL, scheduler, error));
-    return dragonfly_seed_start(*n, FOREVER, NULL, seed, error);
-}
-
 static dragonfly_status run_preheat(const struct row *row, dragonfly_error **error) {
     dragonfly_node *n = NULL;
     dragonfly_seed *seed = NULL;
@@ -362,7 +365,7 @@ static dragonfly_status run_preheat(const struct row *row, dragonfly_error **err
     dragonfly_tasks *tasks = NULL;
     dragonfly_receipt receipt = {0};
     receipt.size = sizeof receipt;
-    TRY(start_seed(token_all, &n, NULL, &seed, error));
+    TRY(start_seed(token_all, NULL, &n, NULL, &seed, error));
     TRY(dragonfly_seed_preheat(seed, &wanted_of(row)->request, &download, error));
     TRY(dragonfly_download_wait(download, FOREVER, NULL, &receipt, error));
     dragonfly_download_free(download);
@@ -378,32 +381,23 @@ static dragonfly_status run_preheat(const struct row *row, dragonfly_error **err
 }
 
 static dragonfly_status run_own(const struct row *row, dragonfly_error **error) {
-    dragonfly_node *first = NULL, *n = NULL;
-    dragonfly_scheduler *scheduler = NULL;
-    dragonfly_seed *seed = NULL;
+    struct network network;
+    dragonfly_node *n = NULL;
     dragonfly_peer *p = NULL;
     dragonfly_text *text = NULL;
     dragonfly_receipt receipt;
     struct wanted *wanted = wanted_of(row);
-    TRY(start_seed(NULL, &first, &scheduler, &seed, error));
-    TRY(dragonfly_node_token(first, NULL, &text, error));
-    TRY(start(dragonfly_text_get(text), &n, &p, error));
-    dragonfly_text_free(text);
+    TRY(found(&network, NULL, error));
+    TRY(start(dragonfly_text_get(network.token), &n, &p, error));
     wanted->request.output = wanted->output;
     TRY(fetch(p, &wanted->request, &receipt, error));
     CHECK(receipt.bytes_from_peers == receipt.length);
     check_crc(row, wanted->output);
-    TRY(dragonfly_scheduler_snapshot(scheduler, FOREVER, NULL, &text, error));
+    TRY(dragonfly_scheduler_snapshot(network.scheduler, FOREVER, NULL, &text, error));
     CHECK(strstr(dragonfly_text_get(text), "\"hosts\":[{") != NULL);
     dragonfly_text_free(text);
     TRY(stop(n, p, error));
-    TRY(dragonfly_seed_shutdown(seed, FOREVER, NULL, error));
-    TRY(dragonfly_scheduler_shutdown(scheduler, FOREVER, NULL, error));
-    dragonfly_seed_free(seed);
-    dragonfly_scheduler_free(scheduler);
-    TRY(dragonfly_node_shutdown(first, FOREVER, NULL, error));
-    dragonfly_node_free(first);
-    return DRAGONFLY_OK;
+    return dissolve(&network, error);
 }
 
 static dragonfly_status run_metrics(const struct row *row, dragonfly_error **error) {
@@ -453,7 +447,8 @@ static const struct {
     {"fetch", run_fetch},       {"stream", run_stream},   {"seek", run_seek},   {"two", run_two},
     {"many", run_many},         {"progress", run_progress}, {"cancel", run_cancel}, {"cancel_read", run_cancel_read},
     {"store", run_store},       {"preheat", run_preheat}, {"own", run_own},     {"metrics", run_metrics},
-    {"node", run_node},         {"full", run_alone},      {"stopped", run_alone},
+    {"identity", run_identity}, {"source", run_source},   {"policy", run_policy}, {"events", run_events},
+    {"log", run_log},           {"node", run_node},              {"full", run_alone},      {"stopped", run_alone},
 };
 
 static int judge(const struct row *row) {

@@ -35,6 +35,17 @@ from ._errors import (
     TimeoutError,
 )
 from ._native import __version__
+from ._own import (
+    LogRecord,
+    Member,
+    NodeEvent,
+    PeerRequest,
+    Policy,
+    Source,
+    SourceContent,
+    SourceRequest,
+    set_log,
+)
 from ._types import NodeOptions, Options, Path, Progress, ProgressCallback, Receipt, TaskInfo
 
 __all__ = [
@@ -49,22 +60,31 @@ __all__ = [
     "InternalError",
     "InvalidInputError",
     "IoError",
+    "LogRecord",
+    "Member",
     "NetworkError",
     "Node",
+    "NodeEvent",
     "NodeOptions",
     "NotFoundError",
     "Options",
     "OriginError",
     "Peer",
+    "PeerRequest",
+    "Policy",
     "Progress",
     "Reader",
     "Receipt",
     "Scheduler",
     "Seed",
+    "Source",
+    "SourceContent",
+    "SourceRequest",
     "TaskInfo",
     "TimeoutError",
     "__version__",
     "fetch",
+    "set_log",
 ]
 
 #: How many tasks are asked for at a time when they are listed.
@@ -117,6 +137,17 @@ class Node(_Closing):
     def metrics(self) -> str:
         """Its metrics in the Prometheus text format."""
         return self._native.metrics()
+
+    def events(self) -> Iterator[NodeEvent]:
+        """Members that come and go from now on, until the node is gone. Lossy: who lags far behind misses some."""
+        native = self._native.events()
+
+        def told() -> Iterator[NodeEvent]:
+            while (event := native.next().run()) is not None:
+                if event:
+                    yield NodeEvent(**event)
+
+        return told()
 
     def peer(self) -> Peer:
         """Starts its peer, or gives another handle of it."""

@@ -143,6 +143,22 @@ def _make(cls: type[DragonflyError], message: str, temporary: bool) -> Dragonfly
     return cls(message, temporary=temporary)
 
 
+def classify(raised: BaseException) -> tuple[str, bool, str]:
+    """What a program's own source raised, for the native half: kind, whether it may pass, message."""
+    message = str(raised) or type(raised).__name__
+    if isinstance(raised, DragonflyError):
+        return raised.kind, raised.temporary, message
+    for cls, kind, temporary in (
+        (FileNotFoundError, "not_found", False),
+        (PermissionError, "forbidden", False),
+        (builtins.TimeoutError, "timeout", True),
+        (OSError, "network", True),
+    ):
+        if isinstance(raised, cls):
+            return kind, temporary, message
+    return "origin", False, f"{type(raised).__name__}: {message}"
+
+
 def make(kind: str, temporary: bool, message: str) -> DragonflyError:
     """The exception for a kind: what the native half raises."""
     return KINDS.get(kind, DragonflyError)(message, temporary=temporary)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from . import _own
+
 Path = str | os.PathLike[str]
 
 
@@ -86,6 +88,9 @@ class NodeOptions(TypedDict, total=False):
     allow_loopback_origins: bool
     trust_seeds_only: bool
     workers: int
+    identity: bytes
+    sources: Mapping[str, _own.Source]
+    policy: _own.Policy
 
 
 _OPTIONS = frozenset(Options.__annotations__)
@@ -116,4 +121,8 @@ def node(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("listen", "schedulers", "bootstrap"):
         if isinstance(made.get(name), str):
             raise TypeError(f"{name} is a list of addresses")
+    if made.get("sources") is not None:
+        made["sources"] = [(scheme, _own.opener(source)) for scheme, source in made["sources"].items()]
+    if made.get("policy") is not None:
+        made["policy"] = _own.rules(made["policy"])
     return made

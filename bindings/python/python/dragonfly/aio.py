@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from . import _native, _types
+from ._own import NodeEvent
 from ._types import NodeOptions, Options, Path, Progress, ProgressCallback, Receipt, TaskInfo
 
 __all__ = ["Download", "Node", "Peer", "Reader", "Scheduler", "Seed"]
@@ -96,6 +97,17 @@ class Node(_Closing):
     def metrics(self) -> str:
         """Its metrics in the Prometheus text format."""
         return self._native.metrics()
+
+    def events(self) -> AsyncIterator[NodeEvent]:
+        """Members that come and go from now on."""
+        native = self._native.events()
+
+        async def told() -> AsyncIterator[NodeEvent]:
+            while (event := await _result(native.next())) is not None:
+                if event:
+                    yield NodeEvent(**event)
+
+        return told()
 
     async def peer(self) -> Peer:
         """Starts its peer."""

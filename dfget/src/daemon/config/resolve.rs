@@ -97,6 +97,7 @@ pub(crate) fn resolve(args: &[OsString]) -> Result<(Cli, Settings), Refused> {
 }
 
 /// Understands the text of a file by itself, as TOML or YAML.
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn resolve_text(text: &str, yaml: bool) -> Result<(Cli, Settings), Refused> {
     let (command, args) = (Cli::command(), [OsString::from("dfdaemon")]);
     let first = command.clone().try_get_matches_from(&args)?;

@@ -1,12 +1,14 @@
 //! The receiving half of a lane.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncRead;
 
 use super::{Lane, LaneError, Pending};
 use crate::node::{PeerRequest, now_unix, read_frame};
+use crate::peer::arrivals::meanwhile;
 use crate::peer::content::{Content, keep_evidence};
 use crate::peer::event::{Event, LaneEvent};
 use crate::swarm::{Input, RequestId};
@@ -18,6 +20,9 @@ use crate::wire::statement::Evidence;
 
 /// How many bytes are read from the transport at a time, at least.
 const READ_BYTES: usize = 128 << 10;
+
+/// How often the core is told that a neighbour waits for this host's own limits. Well below what counts as silence.
+const HELD_UP_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(lane: &Lane, mut input: impl AsyncRead + Unpin) -> Result<(), LaneError> {
     let mut decoder = FrameDecoder::<Frame>::new();
@@ -193,6 +198,15 @@ fn provable(content: &Content, runs: &[Run]) -> Result<Vec<std::ops::Range<u32>>
     Ok(known.runs().collect())
 }
 
+/// Waits until bytes from a peer may pass.
+async fn pass(lane: &Lane, content: Option<&Arc<Content>>, bytes: usize) {
+    lane.node.throttles().intake.pass(bytes).await;
+    lane.node.throttles().download.pass(bytes).await;
+    if let Some(content) = content {
+        content.throttles.download.pass(bytes).await;
+    }
+}
+
 async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes) -> Result<(), LaneError> {
     enum Outcome {
         Partial(Arc<Content>, u32),
@@ -221,7 +235,7 @@ async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes
                 }
                 if pending.buffer.is_empty() {
                     // The piece was requested, so the core has set its bytes aside from the budget.
-                    pending.buffer.reserve(length);
+                    pending.buffer = lane.node.buffers().take(length);
                     pending.hasher = Some(PieceHasher::new(piece, layout.piece_length()));
                 }
                 pending.buffer.extend_from_slice(bytes);
@@ -255,17 +269,20 @@ async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes
         }
         Outcome::Proven(content, buffer, expected)
     }
-    // What is not read is not sent for long: the other end waits for room.
-    lane.node.throttles().intake.pass(bytes.len()).await;
-    lane.node.throttles().download.pass(bytes.len()).await;
     let content = match &outcome {
         Outcome::Partial(content, _) | Outcome::Proven(content, ..) | Outcome::Refuted(content) => Some(content),
         Outcome::Stray => None,
     };
-    if let Some(content) = content {
-        content.throttles.download.pass(bytes.len()).await;
-    }
     let (host, id) = (lane.host, RequestId(request));
+    if let Some(content) = content {
+        content.arrivals.note();
+    }
+    // What is not read is not sent for long: the other end waits for room. It must not be taken for silent meanwhile.
+    let passed = pass(lane, content, bytes.len());
+    meanwhile(passed, HELD_UP_INTERVAL, || lane.input(Input::HeldUp { host })).await;
+    if let Some(content) = content {
+        content.arrivals.note();
+    }
     match outcome {
         Outcome::Stray => Ok(()),
         Outcome::Partial(_, bytes) => lane.input(Input::Received { host, request: id, bytes }).await,
@@ -292,7 +309,17 @@ async fn store(lane: &Lane, content: Arc<Content>, piece: u32, bytes: BytesMut, 
     let length = bytes.len() as u64;
     lane.node.spawn(async move {
         let (entry, task) = (Arc::clone(&content.entry), content.key);
-        let outcome = node.io().run(move || entry.write_piece(piece, &bytes, &value)).await;
+        let write = move || {
+            let outcome = entry.write_piece(piece, &bytes, &value);
+            (bytes, outcome)
+        };
+        let outcome = match node.io().run(write).await {
+            Ok((bytes, outcome)) => {
+                node.buffers().give(bytes);
+                Ok(outcome)
+            }
+            Err(error) => Err(error),
+        };
         drop(budget);
         let input = match outcome {
             Ok(Ok(fresh)) => {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
@@ -11,6 +11,7 @@ use super::{Lane, LaneCommand, LaneError, Pending};
 use crate::node::in_time;
 use crate::peer::content::Content;
 use crate::peer::event::LaneEvent;
+use crate::peer::trace::{self, Served};
 use crate::store::UseGuard;
 use crate::swarm::{Input, RequestId, TaskKey};
 use crate::task::HaveMap;
@@ -36,7 +37,9 @@ struct Serving {
     offset: u32,
     length: u32,
     sent: u32,
-    chunk: Bytes,
+    /// What was read ahead, and how much of it is sent.
+    chunk: BytesMut,
+    chunk_sent: usize,
     /// What is being served is not evicted.
     _guard: UseGuard,
 }
@@ -54,6 +57,7 @@ struct Writer<'a, W> {
     buffer: BytesMut,
     shown: HashMap<TaskKey, Shown>,
     serving: VecDeque<Serving>,
+    served: Served,
 }
 
 pub(super) async fn run(
@@ -61,12 +65,19 @@ pub(super) async fn run(
     output: impl AsyncWrite + Unpin,
     mut commands: mpsc::Receiver<LaneCommand>,
 ) -> Result<(), LaneError> {
-    let mut writer = Writer { lane, output, buffer: BytesMut::new(), shown: HashMap::new(), serving: VecDeque::new() };
+    let mut writer = Writer {
+        lane,
+        output,
+        buffer: BytesMut::new(),
+        shown: HashMap::new(),
+        serving: VecDeque::new(),
+        served: Served::default(),
+    };
     loop {
         // Messages go ahead of blocks: they are small, and others wait for them.
         let command = if writer.serving.is_empty() {
             writer.flush().await?;
-            match commands.recv().await {
+            match writer.next(&mut commands).await {
                 None => return Ok(()),
                 command => command,
             }
@@ -85,6 +96,17 @@ pub(super) async fn run(
 }
 
 impl<W: AsyncWrite + Unpin> Writer<'_, W> {
+    /// The next command. What is served no more is noticed meanwhile.
+    async fn next(&mut self, commands: &mut mpsc::Receiver<LaneCommand>) -> Option<LaneCommand> {
+        while !self.served.is_empty() {
+            match tokio::time::timeout(trace::REST, commands.recv()).await {
+                Ok(command) => return command,
+                Err(_) => self.served.rest(),
+            }
+        }
+        commands.recv().await
+    }
+
     async fn flush(&mut self) -> Result<(), LaneError> {
         in_time(async {
             if !self.buffer.is_empty() {
@@ -168,7 +190,8 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                     offset,
                     length,
                     sent: 0,
-                    chunk: Bytes::new(),
+                    chunk: BytesMut::new(),
+                    chunk_sent: 0,
                     _guard: guard,
                 });
             }
@@ -223,8 +246,14 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     /// Sends one block of the piece at the front, or of the next one if it cannot be read.
     async fn send_block(&mut self) -> Result<(), LaneError> {
         let Some(mut serving) = self.serving.pop_front() else { return Ok(()) };
-        if serving.chunk.is_empty() && serving.offset < serving.length {
-            match read_chunk(self.lane, &serving).await {
+        if serving.chunk_sent == serving.chunk.len() && serving.offset < serving.length {
+            serving.chunk_sent = 0;
+            let length = READ_BYTES.min((serving.length - serving.offset) as usize);
+            let chunk = match std::mem::take(&mut serving.chunk) {
+                none if none.capacity() == 0 => self.lane.node.buffers().take(length),
+                used => used,
+            };
+            match read_chunk(self.lane, &serving, length, chunk).await {
                 Some(chunk) => serving.chunk = chunk,
                 None => {
                     let request = serving.request;
@@ -233,7 +262,8 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                 }
             }
         }
-        let block = serving.chunk.split_to(serving.chunk.len().min(BLOCK_BYTES_MAX));
+        let rest = &serving.chunk[serving.chunk_sent..];
+        let block = &rest[..rest.len().min(BLOCK_BYTES_MAX)];
         if !block.is_empty() {
             self.lane.node.throttles().upload.pass(block.len()).await;
             serving.content.throttles.upload.pass(block.len()).await;
@@ -241,20 +271,24 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             self.buffer.extend_from_slice(&header);
             in_time(async {
                 self.output.write_all_buf(&mut self.buffer).await?;
-                self.output.write_all(&block).await
+                self.output.write_all(block).await
             })
             .await
             .map_err(stalled)?;
-            serving.offset += block.len() as u32;
-            serving.sent += block.len() as u32;
-            self.lane.node.metrics().bytes_to_peers.add(block.len() as u64);
+            let sent = block.len();
+            serving.chunk_sent += sent;
+            serving.offset += sent as u32;
+            serving.sent += sent as u32;
+            self.lane.node.metrics().bytes_to_peers.add(sent as u64);
+            self.served.sent(&serving.content, (self.lane.node.peer_id(), self.lane.peer), sent);
         }
         if serving.offset < serving.length {
             // At the back: pieces that are served at the same time share the lane by blocks.
             self.serving.push_back(serving);
             return Ok(());
         }
-        let Serving { request, piece, sent, .. } = serving;
+        let Serving { request, piece, sent, chunk, .. } = serving;
+        self.lane.node.buffers().give(chunk);
         let input = Input::Sent { host: self.lane.host, request, piece, bytes: sent };
         self.lane.tell(LaneEvent::Input(input)).await
     }
@@ -265,13 +299,13 @@ fn stalled(error: std::io::Error) -> LaneError {
     if error.kind() == std::io::ErrorKind::TimedOut { LaneError::NotTaken } else { LaneError::Connection(error) }
 }
 
-async fn read_chunk(lane: &Lane, serving: &Serving) -> Option<Bytes> {
-    let length = READ_BYTES.min((serving.length - serving.offset) as usize);
+/// Reads the next `length` bytes of a piece into `chunk`, whatever is in it.
+async fn read_chunk(lane: &Lane, serving: &Serving, length: usize, mut chunk: BytesMut) -> Option<BytesMut> {
     let position = serving.content.layout.offset(serving.piece) + u64::from(serving.offset);
     let entry = Arc::clone(&serving.content.entry);
     let read = move || {
-        let mut bytes = vec![0; length];
-        entry.read_at(position, &mut bytes).map(|()| Bytes::from(bytes))
+        chunk.resize(length, 0);
+        entry.read_at(position, &mut chunk).map(|()| chunk)
     };
     match lane.node.io().run(read).await {
         Ok(Ok(bytes)) => Some(bytes),

@@ -288,3 +288,26 @@ fn holders_are_believed_while_anybody_is_fed_or_fetches() {
     w.starved(2, 30);
     assert_eq!(w.grant(2).1, 0, "it is not waited for");
 }
+
+/// Six leases lapse at once in either case.
+#[test]
+fn holders_that_are_cut_off_say_nothing_about_the_origin() {
+    for cut_off in [true, false] {
+        let (mut w, _) = World::cold(5, 1024 * MIB, etag("x"));
+        for n in [2, 3, 4, 2, 3, 4] {
+            w.ask(n);
+            w.grant(n);
+        }
+        let mut told = false;
+        for _ in 0..21 {
+            w.secs(1);
+            told |= w.failed(5).is_some();
+            w.say(5, ToCoordinator::KeepAlive);
+            for n in (1..=4).filter(|n| *n == 1 || !cut_off) {
+                w.say(n, ToCoordinator::KeepAlive);
+                told |= w.failed(5).is_some();
+            }
+        }
+        assert_eq!(told, !cut_off);
+    }
+}

@@ -40,13 +40,14 @@ impl Admission for Gate {
         dialer: bool,
         local: PeerId,
         remote: PeerId,
+        binding: &'a [u8],
     ) -> BoxFuture<'a, Result<Admitted, Refused>> {
         async move {
             let side = if dialer { Side::Dialer } else { Side::Listener };
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-            let admitted = trust::admit(&mut io, &self.0, side, local, remote, now).await;
+            let admitted = trust::admit_bound(&mut io, &self.0, side, local, remote, now, binding).await;
             let admitted = admitted.map_err(|e| Refused::new(e.to_string()))?;
-            Ok(Admitted { claims: Arc::new(admitted.claims) })
+            Ok(Admitted { claims: Arc::new(admitted.claims), not_after: None })
         }
         .boxed()
     }
