@@ -113,6 +113,7 @@ pub(crate) fn signal(child: &Child, signal: Signal) {
 
 /// A daemon to be started.
 pub(crate) struct DaemonBuilder {
+    role: String,
     dir: TempDir,
     command: Command,
 }
@@ -163,7 +164,7 @@ impl DaemonBuilder {
     /// Starts it and waits until every engine serves.
     pub(crate) fn start(mut self) -> Daemon {
         let child = spawn(&mut self.command, self.dir.path());
-        let mut daemon = Daemon { child, ready: None, dir: self.dir, command: self.command };
+        let mut daemon = Daemon { child, ready: None, role: self.role, dir: self.dir, command: self.command };
         daemon.wait_until_ready();
         daemon
     }
@@ -178,6 +179,7 @@ fn spawn(command: &mut Command, dir: &Path) -> Child {
 pub(crate) struct Daemon {
     child: Child,
     ready: Option<ReadyFile>,
+    role: String,
     dir: TempDir,
     command: Command,
 }
@@ -191,7 +193,7 @@ impl Daemon {
         command.args(["--role", role, "--listen", "/ip4/127.0.0.1/tcp/0", "--data-dir", "data"]);
         command.args(["--metrics", "127.0.0.1:0", "--ready-file", "ready.json", "--allow-loopback-origins"]);
         command.arg("--api").arg(format!("unix:{}", dir.path().join("api.sock").display()));
-        DaemonBuilder { dir, command }
+        DaemonBuilder { role: role.to_owned(), dir, command }
     }
 
     pub(crate) fn ready(&self) -> &ReadyFile {
@@ -221,6 +223,23 @@ impl Daemon {
         let done = run(dfdaemon(self.dir()).args(["token", "--data-dir", "data", "--role", roles]));
         assert!(done.is_code(0), "{done:?}");
         done.text().trim().to_owned()
+    }
+
+    /// Whether clients can fetch through it.
+    pub(crate) fn is_peer(&self) -> bool {
+        self.role.contains("peer")
+    }
+
+    /// One of its metrics now.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let text = runtime.block_on(async {
+            let mut client = self.client().await;
+            client.bytes(http::Method::GET, "/metrics", None).await.unwrap()
+        });
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no metric {name} in {text}")).parse().unwrap()
     }
 
     /// A connection to its API.

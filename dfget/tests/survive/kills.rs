@@ -79,11 +79,10 @@ async fn kill(victims: Victims, moment: Moment) -> (u64, u64) {
     let origin = Origin::start().await.unwrap();
     origin.set("/file", Resource::seeded(SEED, LENGTH).rate(RATE));
     let url = origin.url("/file");
-    let runtime = tokio::runtime::Handle::current();
     let work = tokio::task::spawn_blocking(move || {
         let Cast { survivors, servers, victims } = cast(victims);
         let all: Vec<&Daemon> = survivors.iter().chain(&servers).chain(&victims).collect();
-        everyone_knows_everyone(&runtime, &all);
+        everyone_knows_everyone(&all);
         let clients: Vec<_> = survivors.iter().map(|daemon| (daemon, fetch(daemon, &url))).collect();
         let doomed: Vec<_> = victims.iter().map(|daemon| fetch(daemon, &url)).collect();
         moment.comes(&origin);

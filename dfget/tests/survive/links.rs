@@ -16,17 +16,6 @@ fn token_of_nowhere() -> String {
     Daemon::with_role("peer").start().token("peer")
 }
 
-/// The value of a metric of a daemon.
-fn metric(runtime: &tokio::runtime::Handle, daemon: &Daemon, name: &str) -> u64 {
-    let metrics = runtime.block_on(async {
-        let mut client = daemon.client().await;
-        client.bytes(http::Method::GET, "/metrics", None).await.unwrap()
-    });
-    let metrics = String::from_utf8(metrics.to_vec()).unwrap();
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
-}
-
 /// Four cold daemons with nobody to meet find each other by mDNS and share one copy. A stranger on the same link,
 /// who says there that he is there, gets nothing from them, and they nothing from him.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,7 +24,6 @@ async fn members_that_know_nobody_find_each_other_on_their_link() {
     let origin = Origin::builder().address(SocketAddr::from((link.origin(), 0))).start().await.unwrap();
     origin.set("/file", Resource::seeded(SEED, LENGTH));
     let url = origin.url("/file");
-    let runtime = tokio::runtime::Handle::current();
     let work = tokio::task::spawn_blocking(move || {
         let (token, other) = (token_of_nowhere(), token_of_nowhere());
         let mut start = |token: &str| {
@@ -44,14 +32,14 @@ async fn members_that_know_nobody_find_each_other_on_their_link() {
         };
         let stranger = start(&other);
         let members: Vec<Daemon> = (0..4).map(|_| start(&token)).collect();
-        everyone_knows_everyone(&runtime, &members.iter().collect::<Vec<_>>());
+        everyone_knows_everyone(&members.iter().collect::<Vec<_>>());
         let clients = members.iter().map(|daemon| (daemon, fetch(daemon, &url))).collect();
         all_finish(clients, LENGTH);
         let shared = origin.body_bytes("/file");
         // He is alone on the link: what he wants he takes from the origin.
         all_finish(vec![(&stranger, fetch(&stranger, &url))], LENGTH);
         let alone = origin.body_bytes("/file") - shared;
-        let known = metric(&runtime, &stranger, "dragonfly_members");
+        let known = stranger.metric("dragonfly_members");
         drop((members, stranger, link));
         println!("4 cold members: {:.3} copies; a stranger: {:.3}", copies(shared), copies(alone));
         assert_eq!((shared, alone, known), (LENGTH, LENGTH, 0), "{:?}", origin.log());
@@ -68,7 +56,6 @@ async fn a_network_that_is_split_in_mid_download() {
     origin.set("/file", Resource::seeded(SEED, LENGTH).rate(RATE));
     origin.set("/second", Resource::seeded(SEED, LENGTH));
     let (url, second) = (origin.url("/file"), origin.url("/second"));
-    let runtime = tokio::runtime::Handle::current();
     let work = tokio::task::spawn_blocking(move || {
         let first = Daemon::with_role("peer").at(&link.place(true)).start();
         let token = first.token("peer");
@@ -76,7 +63,7 @@ async fn a_network_that_is_split_in_mid_download() {
         for at in 1..6 {
             daemons.push(Daemon::with_role("peer").at(&link.place(at < 3)).token(&token).start());
         }
-        everyone_knows_everyone(&runtime, &daemons.iter().collect::<Vec<_>>());
+        everyone_knows_everyone(&daemons.iter().collect::<Vec<_>>());
         let all = |url: &str| daemons.iter().map(|daemon| (daemon, fetch(daemon, url))).collect::<Vec<_>>();
         let clients = all(&url);
         wait_for("the middle of the download", || (origin.body_bytes("/file") >= LENGTH / 2).then_some(()));
@@ -85,7 +72,7 @@ async fn a_network_that_is_split_in_mid_download() {
         link.heal();
         // All meet at the first of them.
         wait_for("the halves to meet", || {
-            (metric(&runtime, &daemons[0], "dragonfly_peers_connected") >= daemons.len() as u64 - 1).then_some(())
+            (daemons[0].metric("dragonfly_peers_connected") >= daemons.len() as u64 - 1).then_some(())
         });
         daemons.iter().for_each(|daemon| std::fs::remove_file(daemon.dir().join("output")).unwrap());
         all_finish(all(&second), LENGTH);

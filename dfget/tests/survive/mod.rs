@@ -4,12 +4,13 @@
 mod kills;
 mod links;
 mod no_server;
+mod origin;
+mod twice;
 
 use std::fs;
 use std::process::{Child, Stdio};
 
 use dragonfly_testkit::content;
-use tokio::runtime::Handle;
 
 use crate::harness::{Daemon, wait_for};
 
@@ -17,8 +18,13 @@ const SEED: u64 = 23;
 
 /// A client of a daemon that fetches `url` into `output`.
 fn fetch(daemon: &Daemon, url: &str) -> Child {
+    fetch_with(daemon, url, &[])
+}
+
+/// The same with more options.
+fn fetch_with(daemon: &Daemon, url: &str, args: &[&str]) -> Child {
     let mut command = daemon.dfget_command([url, "-O", "output", "--timeout", "120"]);
-    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    command.args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Waits for the clients of these daemons: every one must have the right bytes.
@@ -33,17 +39,8 @@ fn all_finish(clients: Vec<(&Daemon, Child)>, length: u64) {
 }
 
 /// Waits until all of a network's daemons know each other: from then on any of them may go.
-fn everyone_knows_everyone(runtime: &Handle, daemons: &[&Daemon]) {
-    let known = |daemon: &Daemon| -> usize {
-        let metrics = runtime.block_on(async {
-            let mut client = daemon.client().await;
-            client.bytes(http::Method::GET, "/metrics", None).await.unwrap()
-        });
-        let metrics = String::from_utf8(metrics.to_vec()).unwrap();
-        let line = metrics.lines().find_map(|line| line.strip_prefix("dragonfly_members "));
-        line.unwrap().parse().unwrap()
-    };
+fn everyone_knows_everyone(daemons: &[&Daemon]) {
     wait_for("everyone to know everyone", || {
-        daemons.iter().all(|daemon| known(daemon) == daemons.len() - 1).then_some(())
+        daemons.iter().all(|daemon| daemon.metric("dragonfly_members") == daemons.len() as u64 - 1).then_some(())
     });
 }

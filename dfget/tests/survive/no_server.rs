@@ -39,10 +39,9 @@ async fn the_meeting_place_is_gone() {
     let origin = Origin::start().await.unwrap();
     origin.set("/file", Resource::seeded(SEED, LENGTH));
     let url = origin.url("/file");
-    let runtime = tokio::runtime::Handle::current();
     let work = tokio::task::spawn_blocking(move || {
         let mut daemons = peers();
-        everyone_knows_everyone(&runtime, &daemons.iter().collect::<Vec<_>>());
+        everyone_knows_everyone(&daemons.iter().collect::<Vec<_>>());
         drop(daemons.remove(0));
         let clients = daemons.iter().map(|daemon| (daemon, fetch(daemon, &url))).collect();
         all_finish(clients, LENGTH);

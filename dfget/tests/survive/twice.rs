@@ -1,0 +1,120 @@
+//! Two deaths in a row: who takes over dies, too.
+
+use dragonfly_testkit::Resource;
+
+use super::{SEED, all_finish, everyone_knows_everyone, fetch};
+use crate::harness::{Daemon, TestOrigin, wait_for};
+
+const LENGTH: u64 = 24 << 20;
+const RATE: u64 = 8 << 20;
+const PEERS: usize = 6;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    SchedulerThenSeed,
+    SchedulerThenItsSuccessor,
+    SeedThenItsSuccessor,
+    /// Of equals, each time the one that has taken most from the origin.
+    HolderThenItsSuccessor,
+}
+
+/// A network: those who may die first, then those who may die next, then those who stay.
+fn cast(order: Order) -> [Vec<Daemon>; 3] {
+    let first_role = if order == Order::HolderThenItsSuccessor { "peer" } else { "scheduler" };
+    let first = Daemon::with_role(first_role).start();
+    let start = |role: &str, count: usize| -> Vec<Daemon> {
+        (0..count).map(|_| Daemon::with_role(role).join(&first).start()).collect()
+    };
+    match order {
+        Order::SchedulerThenSeed => {
+            let (seed, peers) = (start("seed", 1), start("peer", PEERS));
+            [vec![first], seed, peers]
+        }
+        Order::SchedulerThenItsSuccessor => {
+            let second = Daemon::with_role("scheduler").join(&first).start();
+            let both = |mut daemon: crate::harness::DaemonBuilder| {
+                for scheduler in [&first, &second] {
+                    daemon = daemon.args(["--scheduler", &scheduler.ready().listen[0]]);
+                }
+                daemon.join(&first).start()
+            };
+            let mut peers: Vec<Daemon> = (0..PEERS).map(|_| both(Daemon::with_role("peer"))).collect();
+            peers.push(both(Daemon::with_role("seed")));
+            [vec![first], vec![second], peers]
+        }
+        Order::SeedThenItsSuccessor => {
+            // The scheduler stays. Which of the seeds is the first to fetch is the scheduler's choice.
+            let (seeds, mut peers) = (start("seed", 2), start("peer", PEERS));
+            peers.push(first);
+            [seeds, Vec::new(), peers]
+        }
+        Order::HolderThenItsSuccessor => {
+            let mut peers = start("peer", PEERS - 1);
+            peers.push(first);
+            [peers, Vec::new(), Vec::new()]
+        }
+    }
+}
+
+/// Takes out the one that has taken most from the origin.
+fn holder(daemons: &mut Vec<Daemon>) -> Daemon {
+    let taken = |daemon: &Daemon| daemon.metric("dragonfly_origin_bytes_total");
+    let index = (0..daemons.len()).max_by_key(|index| taken(&daemons[*index])).unwrap();
+    daemons.remove(index)
+}
+
+fn kill_twice(order: Order) {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(SEED, LENGTH).rate(RATE));
+    let origin = &origin.origin;
+    let [mut first, mut second, stay] = cast(order);
+    everyone_knows_everyone(&first.iter().chain(&second).chain(&stay).collect::<Vec<_>>());
+    let mut clients = Vec::new();
+    for daemon in first.iter().chain(&second).chain(&stay) {
+        if daemon.is_peer() {
+            clients.push((daemon.ready().peer_id.clone(), fetch(daemon, &url)));
+        }
+    }
+    let mut before = 0;
+    for part in [1, 2] {
+        wait_for("the moment to kill", || (origin.body_bytes("/file") >= part * LENGTH / 4).then_some(()));
+        let from = if part == 2 && !second.is_empty() { &mut second } else { &mut first };
+        drop(holder(from));
+        before = origin.body_bytes("/file");
+    }
+    let all: Vec<&Daemon> = first.iter().chain(&second).chain(&stay).collect();
+    let mut survivors = Vec::new();
+    for (peer, mut client) in clients {
+        match all.iter().find(|daemon| daemon.ready().peer_id == peer) {
+            Some(daemon) => survivors.push((*daemon, client)),
+            // It says that its daemon is gone.
+            None => drop(client.wait().unwrap()),
+        }
+    }
+    assert!(survivors.len() >= PEERS - 2);
+    all_finish(survivors, LENGTH);
+    let sent = origin.body_bytes("/file");
+    println!("{order:?}: {:.3} copies, {before} bytes before the second", sent as f64 / LENGTH as f64);
+    // What the dead had taken, and what was under way to them, may have to be fetched again; nothing else.
+    assert!(sent <= LENGTH + before + RATE, "{order:?}: {sent} of {LENGTH}, {before} before: {:?}", origin.log());
+}
+
+#[test]
+fn the_scheduler_then_the_seed() {
+    kill_twice(Order::SchedulerThenSeed);
+}
+
+#[test]
+fn the_scheduler_then_its_successor() {
+    kill_twice(Order::SchedulerThenItsSuccessor);
+}
+
+#[test]
+fn the_seed_then_its_successor() {
+    kill_twice(Order::SeedThenItsSuccessor);
+}
+
+#[test]
+fn who_fetches_then_its_successor() {
+    kill_twice(Order::HolderThenItsSuccessor);
+}
