@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_dfdaemon_global_optspecs
-    string join \n config= print-config check-config role= data-dir= listen= scheduler= bootstrap= join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= allow-origin= allow-loopback-origins drain-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
+    string join \n config= print-config check-config role= data-dir= listen= scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= allow-origin= allow-loopback-origins drain-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
 end
 
 function __fish_dfdaemon_needs_command
@@ -53,6 +53,7 @@ text\t''"
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l otlp-endpoint -d 'Send traces of downloads to this collector, OTLP over HTTP, such as http://127.0.0.1:4318; in builds with the feature otlp [default: $OTEL_EXPORTER_OTLP_ENDPOINT]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l print-config -d 'Print every setting, where it comes from, and end'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l check-config -d 'Check the settings and end'
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l mdns -d 'Look by mDNS for members on the links of this host, and tell them of it: no address to meet at is needed'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l allow-loopback-origins -d 'Fetch from loopback addresses also for other members; for tests'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -s v -l verbose -d 'Say more (twice: much more): short for --log-level debug, trace'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
