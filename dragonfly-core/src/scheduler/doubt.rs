@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::config::{STARVED_MIN, STARVED_NEWS};
 use super::core::Core;
 use super::slab::{HostIx, TaskIx};
-use super::task::Task;
+use super::task::{Member, Task};
 
 impl Core {
     /// A member says for how long nothing has come of what it lacks, although it knows everybody that it can. If all
@@ -29,7 +29,7 @@ impl Core {
         // Who came a moment ago cannot know yet.
         let grace = STARVED_MIN + STARVED_NEWS;
         let knows = |since: Duration| self.now - since >= grace;
-        if task.members.values().any(|m| m.seeks() && !m.starved && knows(m.since)) {
+        if task.members.values().any(|m| m.seeks() && !m.starved && knows(m.since) && task.may_be_fed(m)) {
             return;
         }
         let doubted = self.holders(t, host, |starved| !starved);
@@ -54,6 +54,13 @@ impl Core {
 }
 
 impl Task {
+    /// Whether others may be serving this member. One that has no more than what it says that it fetched by itself
+    /// does not show that anybody serves: it may be the very one that does not.
+    fn may_be_fed(&self, m: &Member) -> bool {
+        let pieces = self.version.as_ref().map_or(0, |version| u64::from(version.layout.pieces()));
+        m.fetched.is_empty() || u64::from(m.eighths) * pieces > 8 * u64::from(m.fetched.len())
+    }
+
     /// What this member holds counts as lost.
     fn doubt(&mut self, host: HostIx, serial: u64) {
         self.doubted.insert(serial);

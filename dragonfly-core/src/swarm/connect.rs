@@ -149,6 +149,9 @@ impl Swarm {
         if !self.tasks.get(&key).is_some_and(|task| task.is_wanting() && self.is_lacking(task)) {
             return None;
         }
+        if self.reserved > self.now {
+            return Some(self.now.after(ROOM_PAUSE));
+        }
         let is_idle = |host: &Host| host.up && !host.dialled && !host.useful && self.now.since(host.since) >= PROOF_MAX;
         let idle = self.hosts.iter().filter(|(_, host)| is_idle(host));
         if let Some((oldest, _)) = idle.min_by_key(|(key, host)| (host.since, **key)) {

@@ -96,16 +96,11 @@ impl Scripted {
             range.start = (range.start + by).min(range.end);
         }
         let length = (!matches!(deed, Deed::HidesItsLength)).then_some(LENGTH);
-        Ok(Opened::Content(Content {
-            length,
-            offset: range.start,
-            body_length: length.map(|_| range.end - range.start),
-            validator: Some(validator),
-            ranges: !whole,
-            fresh: None,
-            private: false,
-            body: self.body(seed, range, deed),
-        }))
+        let mut content = Content::new(self.body(seed, range.clone(), deed));
+        (content.length, content.offset) = (length, range.start);
+        content.body_length = length.map(|_| range.end - range.start);
+        (content.validator, content.ranges) = (Some(validator), !whole);
+        Ok(Opened::Content(content))
     }
 
     fn body(&self, seed: u64, range: Range<u64>, deed: Deed) -> stream::BoxStream<'static, Result<Bytes, SourceError>> {

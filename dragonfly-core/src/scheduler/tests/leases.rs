@@ -238,6 +238,37 @@ fn a_sole_holder_that_serves_nobody_is_doubted() {
     assert!(w.core.snapshot().tasks[0].origin_bytes_granted == MIB && w.grants().is_empty());
 }
 
+/// It need not say that it is complete: that it does not complain shows nothing.
+#[test]
+fn a_sole_holder_that_says_nothing_is_doubted() {
+    let (mut w, lease) = World::cold(3, MIB / 2, etag("x"));
+    w.done(1, lease);
+    w.secs(30);
+    w.starved(2, 20);
+    assert!(w.grants().is_empty(), "the other one may be served");
+    w.secs(10);
+    w.starved(3, 30);
+    assert_eq!((w.grant(2).1, w.task().origin_bytes_granted), (0, MIB));
+}
+
+/// One that has more than it fetched is served by somebody.
+#[test]
+fn a_holder_that_is_fed_keeps_the_others_from_the_origin() {
+    for (eighths, is_fed) in [(4, false), (5, true)] {
+        let (mut w, lease) = World::cold(3, MIB, etag("x"));
+        w.done(1, lease);
+        w.ask(2);
+        let (lease, first, end) = w.grant(2);
+        assert_eq!((first, end), (8, 16));
+        w.done(2, lease);
+        w.report(2, 8);
+        w.report(1, eighths);
+        w.secs(40);
+        w.starved(3, 30);
+        assert_eq!(w.grants().is_empty(), is_fed);
+    }
+}
+
 /// The same where the holder is a seed, to which alone leases go as long as it is believed.
 #[test]
 fn a_seed_that_serves_nobody_leaves_the_origin_to_others() {

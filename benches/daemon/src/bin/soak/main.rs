@@ -140,7 +140,9 @@ async fn held(one: &Lasting) -> anyhow::Result<String> {
     let metrics = one.daemon.client().await?.bytes(http::Method::GET, "/metrics", None).await?;
     let metrics = String::from_utf8_lossy(&metrics);
     let value = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(&format!("dragonfly_{name} ")));
-    Ok(SHOWN.map(|name| format!("{name} {}", value(name).unwrap_or("?"))).join(", "))
+    let [sockets, files, others] = one.daemon.descriptor_kinds()?;
+    let values = SHOWN.map(|name| format!("{name} {}", value(name).unwrap_or("?"))).join(", ");
+    Ok(format!("{values}; descriptors: {sockets} sockets, {files} files, {others} others"))
 }
 
 /// Whether every fetch came to its end and no daemon complains.
