@@ -7,7 +7,7 @@ use dragonfly_core::task::{Layout, PieceHasher};
 use dragonfly_core::wire::lane::{Frame, Message};
 use dragonfly_testkit::Resource;
 
-use super::peer::Hostile;
+use super::peer::{Hostile, Lane};
 use super::{Request, content, current};
 use crate::harness::{Network, SEED, eventually, logged, loopback, metric};
 
@@ -38,7 +38,8 @@ async fn what_is_served_stays_and_who_takes_nothing_is_told_off() {
     let hostile = Hostile::join(&token).await;
     let mut session = hostile.session(&network.scheduler.as_ref().unwrap().0).await;
     let current = current(&mut session, receipt.task).await;
-    let mut lane = hostile.lane(&node).await.unwrap();
+    // It is named to the one that has everything, who opens the lane: of two one would be closed.
+    let mut lane = Lane::over(hostile.take_lanes().recv().await.unwrap().stream);
     let open = Message::Open {
         slot: 1,
         task: current.task,
