@@ -34,8 +34,27 @@ fn all_finish(clients: Vec<(&Daemon, Child)>, length: u64) {
         let stderr = String::from_utf8_lossy(&done.stderr);
         assert_eq!(done.status.code(), Some(0), "{stderr}\n{}", daemon.log());
         let bytes = fs::read(daemon.dir().join("output")).unwrap();
-        assert_eq!(blake3::hash(&bytes).as_bytes(), &content::blake3(SEED, length));
+        is_right(&bytes, length, daemon);
     }
+}
+
+/// Says where bytes are wrong.
+fn is_right(bytes: &[u8], length: u64, daemon: &Daemon) {
+    if blake3::hash(bytes).as_bytes() == &content::blake3(SEED, length) {
+        return;
+    }
+    let right = content::bytes(SEED, 0, length as usize);
+    let wrong: Vec<usize> = (0..bytes.len().min(right.len())).filter(|at| bytes[*at] != right[*at]).collect();
+    let (first, last) = (wrong.first(), wrong.last());
+    let blocks: std::collections::BTreeSet<usize> = wrong.iter().map(|at| at >> 16).collect();
+    panic!(
+        "{} bytes of {length}, {} wrong from {first:?} to {last:?}, of these blocks of 64 KiB: {blocks:?}, \
+         {} zero\n{}",
+        bytes.len(),
+        wrong.len(),
+        wrong.iter().filter(|at| bytes[**at] == 0).count(),
+        daemon.log()
+    );
 }
 
 /// Waits until all of a network's daemons know each other: from then on any of them may go.

@@ -219,7 +219,7 @@ impl Actor {
             Event::Activated { task, outcome } => self.activated(task, outcome),
             Event::Authority { id, event } => self.authority(id, event),
             Event::Command(command) => self.command(command),
-            Event::Described { task, lease, outcome } => self.described(task, lease, outcome),
+            Event::Described { task, lease, by, outcome } => self.described(task, lease, by, outcome),
             Event::Dialled { host, outcome } => self.dialled(host, outcome),
             Event::Found(found) => self.found(found),
             Event::Held(held) => self.held(*held),

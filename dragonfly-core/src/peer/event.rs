@@ -211,6 +211,8 @@ pub(super) enum Event {
     Described {
         task: TaskId,
         lease: LeaseId,
+        /// The coordinator that had asked for it.
+        by: Option<AuthorityId>,
         outcome: Result<Description, SourceError>,
     },
     Dialled {

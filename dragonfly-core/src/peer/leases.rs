@@ -1,6 +1,5 @@
 //! Leases on the origin, as their holder sees them.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::actor::Actor;
 use super::authorities::PRIVATE;
-use super::event::Event;
+use super::event::{AuthorityId, Event};
 use super::origin::{self, Body, Description, Fetch, OriginBody, Spooled};
 use crate::source::SourceError;
 use crate::swarm::{Input, LeaseKey, TaskKey};
@@ -29,10 +28,11 @@ pub(super) struct Lease {
     bundle: GrantBundle,
 }
 
-/// What describing requests brought, until the lease on it is granted.
+/// What describing requests brought, until the lease on it is granted. It is of use to the coordinator that had asked
+/// for it alone: another one numbers its leases anew, and may lease other pieces under the same number.
 #[derive(Default)]
 pub(super) struct Bodies {
-    streams: BTreeMap<u64, OriginBody>,
+    stream: Option<(LeaseId, OriginBody)>,
     spooled: Option<Spooled>,
 }
 
@@ -42,11 +42,15 @@ impl Bodies {
             Body::None => {}
             Body::Stream(stream) => {
                 // One description is out at a time: an older body is of no use any more.
-                self.streams.clear();
-                self.streams.insert(lease.number, stream);
+                self.stream = Some((lease, stream));
             }
             Body::Spooled(spooled) => self.spooled = Some(spooled),
         }
+    }
+
+    /// The response to the describing request of this lease, which starts at the first byte.
+    fn take_stream(&mut self, lease: LeaseKey) -> Option<OriginBody> {
+        self.stream.take_if(|(id, _)| *id == lease_id(lease)).map(|(_, body)| body)
     }
 
     pub(super) fn take_spooled(&mut self) -> Option<Spooled> {
@@ -112,7 +116,8 @@ impl Actor {
     }
 
     fn describe(&mut self, id: TaskId, lease: LeaseId, prior: Option<crate::task::Validator>) {
-        let access = self.tasks.get(&id).and_then(|task| task.access.clone());
+        let task = self.tasks.get(&id);
+        let (access, by) = (task.and_then(|task| task.access.clone()), task.and_then(|task| task.authority));
         let Some(access) = access else {
             self.fail_lease(id, lease, 0, local("this host may not go to the origin of this task"));
             return;
@@ -121,7 +126,7 @@ impl Actor {
         self.spawn_event(async move {
             let sources = Arc::clone(node.sources());
             let outcome = origin::describe(&node, &sources, &access, prior, (id, lease), &events).await;
-            Event::Described { task: id, lease, outcome }
+            Event::Described { task: id, lease, by, outcome }
         });
     }
 
@@ -132,7 +137,17 @@ impl Actor {
         );
     }
 
-    pub(super) fn described(&mut self, id: TaskId, lease: LeaseId, outcome: Result<Description, SourceError>) {
+    pub(super) fn described(
+        &mut self,
+        id: TaskId,
+        lease: LeaseId,
+        by: Option<AuthorityId>,
+        outcome: Result<Description, SourceError>,
+    ) {
+        if self.tasks.get(&id).is_none_or(|task| task.authority != by) {
+            // Who is asked now had nothing to do with it.
+            return;
+        }
         let description = match outcome {
             Ok(description) => description,
             Err(error) => {
@@ -173,7 +188,7 @@ impl Actor {
         let Some(content) = self.contents.get(&key).cloned() else { return };
         let Some(held) = self.leases.get(&(key, lease)) else { return };
         let Some(task) = self.tasks.get_mut(&content.task) else { return };
-        let body = task.bodies.streams.remove(&lease.lease);
+        let body = task.bodies.take_stream(lease).filter(|_| held.pieces.start == 0);
         let described = task.described.as_ref();
         let splittable = described.is_some_and(|current| current.splittable);
         // A response that is there already, and one that cannot be had in parts, start where the lease does.
@@ -202,7 +217,7 @@ impl Actor {
         let task = content.task;
         let have = content.attested_have();
         if let Some(task) = self.tasks.get_mut(&task) {
-            task.bodies.streams.remove(&lease.lease);
+            task.bodies.take_stream(lease);
         }
         // Pieces that are held count as fetched: nobody needs to fetch them again.
         let end = have.next(held.pieces.start, false).unwrap_or(held.pieces.end).min(held.pieces.end);
@@ -279,4 +294,27 @@ impl Actor {
 
 fn local(text: &str) -> Failure {
     Failure { kind: FailureKind::Local, temporary: false, status: None, retry_ms: None, text: text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_response_is_for_the_lease_that_was_described_alone() {
+        let mut bodies = Bodies::default();
+        let body = || futures::stream::empty().boxed();
+        let key = |lease, epoch| LeaseKey { lease, epoch };
+        bodies.keep(LeaseId { number: 4, epoch: 7 }, Body::Stream(body()));
+        assert!(bodies.take_stream(key(4, 8)).is_none(), "another coordinator's number");
+        assert!(bodies.take_stream(key(5, 7)).is_none());
+        assert!(bodies.take_stream(key(4, 7)).is_some());
+        assert!(bodies.take_stream(key(4, 7)).is_none(), "it is used once");
+        bodies.keep(LeaseId { number: 4, epoch: 7 }, Body::Stream(body()));
+        bodies.keep(LeaseId { number: 5, epoch: 8 }, Body::Stream(body()));
+        assert!(bodies.take_stream(key(4, 7)).is_none(), "one description is out at a time");
+        assert!(bodies.take_stream(key(5, 8)).is_some());
+    }
 }

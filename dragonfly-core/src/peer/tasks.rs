@@ -202,7 +202,9 @@ impl Actor {
     /// Joins (or joins again, with what has changed) at a coordinator.
     pub(super) fn join(&mut self, id: TaskId, authority: AuthorityId) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        task.authority = Some(authority);
+        if task.authority.replace(authority) != Some(authority) {
+            task.bodies = Bodies::default();
+        }
         let Some(task) = self.tasks.get(&id) else { return };
         let content = task.current.and_then(|key| self.contents.get(&key));
         let held = content.map(|content| {

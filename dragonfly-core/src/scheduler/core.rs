@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::RngCore as _;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -61,10 +62,14 @@ impl Core {
     /// A core that knows nothing yet. `seed` feeds its choices and the nonces of generations: a shell takes it from
     /// the system's generator, a simulator repeats it.
     pub fn new(config: Config, seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        // Members that come from another coordinator still speak of its leases: no number is to be the same by chance.
+        let counter = rng.next_u64() >> 2;
         Self {
             epoch: config.epoch_floor,
             config,
-            rng: StdRng::seed_from_u64(seed),
+            counter,
+            rng,
             now: Duration::ZERO,
             hosts: Slab::new(),
             peers: HashMap::new(),
@@ -74,7 +79,6 @@ impl Core {
             idle: BTreeSet::new(),
             timers: BinaryHeap::new(),
             actions: VecDeque::new(),
-            counter: 0,
         }
     }
 
