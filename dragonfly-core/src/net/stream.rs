@@ -13,7 +13,8 @@ use crate::wire::PeerId;
 
 /// A stream to a peer: bytes in order, both ways, with back-pressure.
 ///
-/// Shut it down (`AsyncWriteExt::shutdown`) when all is written: dropping it before that resets it, and the other end
+/// What was written last may wait in this host until it is flushed (`AsyncWriteExt::flush`), for as long as nothing else
+/// is written. Shut it down (`AsyncWriteExt::shutdown`) when all is written: dropping it before that resets it, and the other end
 /// may lose what it has not read. It keeps its connection alive. That the peer does not speak the protocol shows as an
 /// error of the first read.
 #[derive(Debug)]

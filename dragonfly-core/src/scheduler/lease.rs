@@ -241,8 +241,9 @@ impl Core {
             self.send(host, ToMember::Revoked { task, lease: id });
             self.set_unfit(t, host, self.config.unfit_time);
             // One that says nothing at all is cut off or gone, which says nothing about the origin: half of a
-            // network that is split off must not fail the download of the others.
-            if self.now.saturating_sub(self.hosts[host].last_seen) < self.config.interval * 2 {
+            // network that is split off must not fail the download of the others. It may have said something after the
+            // last progress of this lease, but one that is there says something in every interval.
+            if self.now.saturating_sub(self.hosts[host].last_seen) < self.config.interval * 5 / 4 {
                 let text = "hosts that fetched from the origin fell silent".to_owned();
                 let kind = FailureKind::Origin;
                 self.count_failure(t, Failure { kind, temporary: true, status: None, retry_ms: None, text });

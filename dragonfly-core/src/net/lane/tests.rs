@@ -122,7 +122,10 @@ async fn bytes_go_both_ways_and_both_ends_are_proven() {
     };
     let (mut input, mut output) = tokio::io::split(&mut ours);
     let mut back = Vec::new();
-    let send = async { output.write_all(&content).await.unwrap() };
+    let send = async {
+        output.write_all(&content).await.unwrap();
+        output.flush().await.unwrap();
+    };
     let receive = async { input.read_to_end(&mut back).await.unwrap() };
     soon(async { tokio::join!(echo, send, receive) }).await;
     assert!(back == content);
