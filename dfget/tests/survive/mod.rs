@@ -59,7 +59,12 @@ fn is_right(bytes: &[u8], length: u64, daemon: &Daemon) {
 
 /// Waits until all of a network's daemons know each other: from then on any of them may go.
 fn everyone_knows_everyone(daemons: &[&Daemon]) {
+    all_know(daemons, daemons.len() as u64 - 1);
+}
+
+/// Waits until each of these knows so many members.
+fn all_know(daemons: &[&Daemon], members: u64) {
     wait_for("everyone to know everyone", || {
-        daemons.iter().all(|daemon| daemon.metric("dragonfly_members") == daemons.len() as u64 - 1).then_some(())
+        daemons.iter().all(|daemon| daemon.metric("dragonfly_members") >= members).then_some(())
     });
 }
