@@ -216,25 +216,22 @@ impl Daemon {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.process.0.id()))?.count() as u64)
     }
 
-    /// How many of its descriptors are sockets, files of its data directory, and others.
+    /// How many of its descriptors are files of its data directory, and how many are anything else.
     ///
     /// # Errors
     /// The process is gone.
-    pub fn descriptor_kinds(&self) -> anyhow::Result<[u64; 3]> {
-        let mut kinds = [0; 3];
+    pub fn descriptor_kinds(&self) -> anyhow::Result<(u64, u64)> {
+        let (mut files, mut others) = (0, 0);
         for entry in fs::read_dir(format!("/proc/{}/fd", self.process.0.id()))? {
             // One may be closed meanwhile.
             let Ok(target) = fs::read_link(entry?.path()) else { continue };
-            let kind = if target.as_os_str().as_encoded_bytes().starts_with(b"socket:") {
-                0
-            } else if target.starts_with(self.dir.path()) {
-                1
+            if target.starts_with(self.dir.path()) {
+                files += 1;
             } else {
-                2
-            };
-            kinds[kind] += 1;
+                others += 1;
+            }
         }
-        Ok(kinds)
+        Ok((files, others))
     }
 
     /// What its data directory takes on the disk, in bytes: blocks, not lengths, as its files are sparse.

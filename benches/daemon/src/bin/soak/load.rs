@@ -39,6 +39,8 @@ pub(crate) struct Outcome {
     pub(crate) faults: Vec<String>,
     /// Tasks of which somebody got all.
     pub(crate) delivered: BTreeSet<u64>,
+    /// Tasks that were asked for again after a while.
+    pub(crate) again: BTreeSet<u64>,
 }
 
 /// The tasks of a run, drawn from a seed.
@@ -75,6 +77,7 @@ impl Load {
             // Something from before, which may have been evicted meanwhile.
             if task > 0 && random.random_bool(0.15) {
                 let old = random.random_range(0..task);
+                outcome.lock().unwrap_or_else(PoisonError::into_inner).again.insert(old);
                 fetches.extend(self.readers(old, &mut random).into_iter().take(1));
             }
             for fetch in fetches {

@@ -13,18 +13,23 @@ mod load;
 mod plot;
 mod samples;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::Parser;
 use dragonfly_testkit::Origin;
 
 use cast::{Cast, Lasting};
 use load::{Load, Outcome};
 use samples::{Measure, Series};
+
+/// Files that a daemon has open beside those of its content.
+const OWN_FILES: u64 = 8;
 
 /// Below it nothing is judged.
 const JUDGED_MIN: Duration = Duration::from_secs(600);
@@ -87,9 +92,16 @@ async fn main() -> anyhow::Result<ExitCode> {
         outcome.left, outcome.lost, outcome.absent
     );
     println!("{} daemons killed, {} asked to end, {} of them replaced", churn.killed, churn.stopped, churn.replaced);
-    let lengths: u64 = outcome.delivered.iter().map(|task| load.length(*task)).sum();
-    let sent = origin.counters().body_bytes_total();
-    println!("the origin sent {sent} bytes, {:.3} copies", sent as f64 / lengths.max(1) as f64);
+    let sent_for = origin.counters().body_bytes;
+    let copies = |tasks: &BTreeSet<u64>| {
+        let lengths: u64 = tasks.iter().map(|task| load.length(*task)).sum();
+        let sent: u64 = tasks.iter().filter_map(|task| sent_for.get(&load::path(*task))).sum();
+        format!("{sent} bytes for {} tasks, {:.3} copies", tasks.len(), sent as f64 / lengths.max(1) as f64)
+    };
+    let once = outcome.delivered.difference(&outcome.again).copied().collect();
+    let again = outcome.delivered.intersection(&outcome.again).copied().collect();
+    println!("the origin sent {}", copies(&once));
+    println!("  of what was wanted again later, and may have been evicted everywhere: {}", copies(&again));
     let is_flat = report(&series);
     if let Some(path) = &args.plot {
         plot::draw(path, &series)?;
@@ -98,10 +110,13 @@ async fn main() -> anyhow::Result<ExitCode> {
     if !is_judged {
         println!("too short a run to say whether anything grows");
     }
+    let mut is_well = is_well(&outcome, &lasting)?;
     for one in &lasting {
-        println!("{:<12} {}", one.name, held(one).await?);
+        if !held(one).await? {
+            println!("FAULT {}: more files are open than it has entries", one.name);
+            is_well = false;
+        }
     }
-    let is_well = is_well(&outcome, &lasting)?;
     Ok(if is_well && (is_flat || !is_judged) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -134,15 +149,18 @@ fn report(series: &[Series]) -> bool {
     is_flat
 }
 
-/// What a daemon's metrics say that it keeps, at the end: beside the memory.
-async fn held(one: &Lasting) -> anyhow::Result<String> {
+/// What a daemon's metrics say that it keeps, at the end, beside the memory; whether it has no more files open than
+/// that explains.
+async fn held(one: &Lasting) -> anyhow::Result<bool> {
     const SHOWN: [&str; 6] = ["tasks", "store_entries", "hosts_known", "members", "peers_connected", "lanes"];
     let metrics = one.daemon.client().await?.bytes(http::Method::GET, "/metrics", None).await?;
     let metrics = String::from_utf8_lossy(&metrics);
     let value = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(&format!("dragonfly_{name} ")));
-    let [sockets, files, others] = one.daemon.descriptor_kinds()?;
+    let (files, _) = one.daemon.descriptor_kinds()?;
     let values = SHOWN.map(|name| format!("{name} {}", value(name).unwrap_or("?"))).join(", ");
-    Ok(format!("{values}; descriptors: {sockets} sockets, {files} files, {others} others"))
+    println!("{:<12} {values}, files open {files}", one.name);
+    let entries: u64 = value("store_entries").context("no metric of the entries")?.parse()?;
+    Ok(files <= entries + OWN_FILES)
 }
 
 /// Whether every fetch came to its end and no daemon complains.
