@@ -9,7 +9,7 @@ pub struct Config {
     /// The network's public key, named in every grant.
     pub network: [u8; 32],
     /// Epochs start above this. A shell that may have lived before gives a number above all earlier epochs (wall
-    /// clock seconds shifted left by 20 bits will do), so that its grants win over those of its earlier life.
+    /// clock time in units of 2^-20 s will do), so that its grants win over those of its earlier life.
     pub epoch_floor: u64,
     /// How often a host is to say something; silent for three intervals it counts as down.
     pub interval: Duration,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
@@ -242,9 +242,7 @@ pub(super) struct Actor {
 
 impl Actor {
     fn new(node: Node) -> Self {
-        // Above every epoch of an earlier life: its grants are outlived by ours.
-        let epoch_floor = now_unix() << 20;
-        let config = Config { network: node.network(), epoch_floor, ..Config::default() };
+        let config = Config { network: node.network(), epoch_floor: epoch_floor(), ..Config::default() };
         let interval_ms = config.interval.as_millis() as u32;
         let core = Core::new(config, node.seed());
         Self { node, core, interval_ms, sessions: HashMap::new(), started: Instant::now(), news: News::default() }
@@ -392,4 +390,11 @@ impl Actor {
             self.core.handle(now, Input::HostDown { peer: to });
         }
     }
+}
+
+/// Above every epoch of an earlier life, whose grants ours outlive, and all but never that of a coordinator that starts
+/// in the same second: the time since 1970 in units of 2^-20 s, more of which pass than grants are given.
+fn epoch_floor() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_secs() << 20) | ((u64::from(since.subsec_nanos()) << 20) / 1_000_000_000)
 }
