@@ -56,6 +56,10 @@ impl Target {
             Ok(found) if !found.is_file() => Ok(Self::Special(path)),
             // A symbolic link counts as the file that it names, and is what --overwrite replaces.
             Ok(_) if !overwrite => Err(exists(&path)),
+            // Too long, say: it would be known only when all is there.
+            Err(e) if e.kind() == io::ErrorKind::InvalidFilename => {
+                Err(Failure::io(format_args!("no file can have the name {}", path.display()), &e))
+            }
             _ => Ok(Self::File(path)),
         }
     }

@@ -1,6 +1,7 @@
 //! Downloads as people and scripts make them.
 
 mod interrupted;
+mod outputs;
 
 use std::fs;
 use std::io::{Read, Write};

@@ -9,7 +9,7 @@ use crate::harness::{Daemon, TestOrigin, names, wait_for};
 
 const LENGTH: u64 = 16 << 20;
 const RATE: u64 = 8 << 20;
-const PEERS: usize = 4;
+const PEERS: usize = 8;
 
 /// Slower than what they take from the origin, so that much is left to be exchanged when the origin has given all.
 const UPLOAD: &str = "2MiB";

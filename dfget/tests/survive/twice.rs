@@ -7,7 +7,7 @@ use crate::harness::{Daemon, TestOrigin, wait_for};
 
 const LENGTH: u64 = 24 << 20;
 const RATE: u64 = 8 << 20;
-const PEERS: usize = 6;
+const PEERS: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {

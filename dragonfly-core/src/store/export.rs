@@ -183,10 +183,12 @@ fn shares(entry: &HeldEntry, output: &Path, options: ExportOptions) -> Result<bo
 
 /// A clear refusal before any work is done; what appears later is refused when the name is given.
 fn refuse_existing(output: &Path, options: ExportOptions) -> Result<(), StoreError> {
-    if !options.overwrite && output.symlink_metadata().is_ok() {
-        return Err(StoreError::Exists { path: output.to_owned() });
+    match output.symlink_metadata() {
+        Ok(_) if !options.overwrite => Err(StoreError::Exists { path: output.to_owned() }),
+        // Too long, say.
+        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => Err(StoreError::io("name", output, error)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn same_owner(file: &File, output: &Path) -> bool {

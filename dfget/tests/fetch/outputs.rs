@@ -1,0 +1,76 @@
+//! Outputs that cannot be, or that somebody else wants as well: one line that says which and why, a hint, nothing left,
+//! and nothing fetched in vain.
+
+use std::fs;
+use std::process::Stdio;
+
+use dragonfly_testkit::Resource;
+
+use super::{LENGTH, both, whole};
+use crate::harness::{Done, TestOrigin, run};
+
+/// It failed by one line with this text and a hint.
+fn refused(done: &Done, text: &str) {
+    assert!(done.is_code(2), "{done:?}");
+    let lines: Vec<&str> = done.stderr.lines().collect();
+    let [error, hint] = lines[..] else { panic!("{done:?}") };
+    assert!(error.starts_with("dfget: ") && error.contains(text), "{done:?}");
+    assert!(hint.starts_with("hint: "), "{done:?}");
+}
+
+#[test]
+fn names_and_places_that_cannot_be() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(1, LENGTH));
+    both(|dir, dfget| {
+        let before = fs::read_dir(dir).unwrap().count();
+        let long = "a".repeat(300);
+        refused(&run(dfget().args([&url, "-O", &long])), "File name too long");
+        refused(&run(dfget().args([&url, "-O", "none/file"])), "cannot write into none: No such file");
+        refused(&run(dfget().args([&url, "-O", "none/"])), "none/ is not a directory");
+        // Not even root makes files there.
+        refused(&run(dfget().args([&url, "-O", "/sys/file"])), "cannot write into /sys: ");
+        assert_eq!(fs::read_dir(dir).unwrap().count(), before, "nothing is left");
+    });
+    assert_eq!(origin.origin.body_bytes("/file"), 0);
+}
+
+/// Two at once: one has it, the other is told that it exists, or replaces it if it may.
+#[test]
+fn two_onto_one_output() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(8, LENGTH).rate(LENGTH));
+    both(|dir, dfget| {
+        for overwrite in [false, true] {
+            let start = || {
+                let mut command = dfget();
+                command.args([&url, "-O", "out", "-q"]).args(overwrite.then_some("--overwrite"));
+                command.stderr(Stdio::piped()).spawn().unwrap()
+            };
+            let ends = [start(), start()].map(|child| child.wait_with_output().unwrap());
+            let done = ends.iter().filter(|end| end.status.success()).count();
+            assert_eq!(done, if overwrite { 2 } else { 1 }, "{ends:?}");
+            for end in ends.iter().filter(|end| !end.status.success()) {
+                assert!(String::from_utf8_lossy(&end.stderr).contains("out exists"), "{ends:?}");
+            }
+            assert_eq!(fs::read(dir.join("out")).unwrap(), whole(8));
+        }
+    });
+}
+
+/// Needs the right to mount, in a name space of its own.
+#[test]
+#[ignore = "mounts a file system: run with --ignored where unshare may"]
+fn onto_a_read_only_file_system() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(1, LENGTH));
+    both(|dir, dfget| {
+        fs::create_dir(dir.join("disk")).unwrap();
+        let inner = dfget();
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-m", "sh", "-c", "mount -t tmpfs -o ro none disk && exec \"$@\"", "sh"]);
+        command.arg(inner.get_program()).args(inner.get_args()).args([&url, "-O", "disk/file"]);
+        command.current_dir(dir).env("HOME", dir).env("XDG_RUNTIME_DIR", dir);
+        refused(&run(&mut command), "cannot write into disk: Read-only file system");
+    });
+}
