@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_dfdaemon_global_optspecs
-    string join \n config= print-config check-config role= data-dir= listen= scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= allow-origin= allow-loopback-origins drain-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
+    string join \n config= print-config check-config role= data-dir= listen= lane-listen= lane-congestion= no-lanes scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= allow-origin= allow-loopback-origins drain-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
 end
 
 function __fish_dfdaemon_needs_command
@@ -28,6 +28,8 @@ complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l config -d 'Read setti
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l role -d 'What it does: any of scheduler, seed and peer, separated by commas' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l data-dir -d 'Where identity, membership and content are kept [default: $STATE_DIRECTORY, else /var/lib/dragonfly for root and $XDG_DATA_HOME/dragonfly for others]' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l listen -d 'Where it listens (repeatable) [default: /ip4/0.0.0.0/tcp/65001 and /ip4/0.0.0.0/udp/65001/quic-v1]' -r
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l lane-listen -d 'Where to accept lanes, the connections that carry pieces (repeatable) [default: beside each --listen, at the next port]' -r
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l lane-congestion -d 'The congestion control of lanes, such as bbr [default: the system\'s]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l scheduler -d 'A scheduler\'s address with /p2p (repeatable)' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l bootstrap -d 'A member\'s address with /p2p, to find the others through (repeatable)' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l join -d 'Join a network: a token, @FILE, or - for standard input [default: the network joined before, else a new one]' -r
@@ -53,6 +55,7 @@ text\t''"
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l otlp-endpoint -d 'Send traces of downloads to this collector, OTLP over HTTP, such as http://127.0.0.1:4318; in builds with the feature otlp [default: $OTEL_EXPORTER_OTLP_ENDPOINT]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l print-config -d 'Print every setting, where it comes from, and end'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l check-config -d 'Check the settings and end'
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l no-lanes -d 'Carry pieces over streams of libp2p alone, at several times the processor time'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l mdns -d 'Look by mDNS for members on the links of this host, and tell them of it: no address to meet at is needed'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l allow-loopback-origins -d 'Fetch from loopback addresses also for other members; for tests'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -s v -l verbose -d 'Say more (twice: much more): short for --log-level debug, trace'

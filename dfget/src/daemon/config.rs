@@ -79,6 +79,15 @@ pub(crate) struct Serve {
     /// Where it listens (repeatable) [default: /ip4/0.0.0.0/tcp/65001 and /ip4/0.0.0.0/udp/65001/quic-v1]
     #[arg(long, value_name = "MULTIADDR", action = ArgAction::Append, env = "DFDAEMON_LISTEN", value_delimiter = ',')]
     listen: Vec<Address>,
+    /// Where to accept lanes, the connections that carry pieces (repeatable) [default: beside each --listen, at the next port]
+    #[arg(long, value_name = "IP:PORT", action = ArgAction::Append, env = "DFDAEMON_LANE_LISTEN", value_delimiter = ',')]
+    pub(super) lane_listen: Vec<SocketAddr>,
+    /// The congestion control of lanes, such as bbr [default: the system's]
+    #[arg(long, value_name = "NAME", env = "DFDAEMON_LANE_CONGESTION")]
+    pub(super) lane_congestion: Option<String>,
+    /// Carry pieces over streams of libp2p alone, at several times the processor time
+    #[arg(long, env = "DFDAEMON_NO_LANES", conflicts_with_all = ["lane_listen", "lane_congestion"])]
+    pub(super) no_lanes: bool,
     /// A scheduler's address with /p2p (repeatable)
     #[arg(long, value_name = "MULTIADDR", action = ArgAction::Append, env = "DFDAEMON_SCHEDULER", value_delimiter = ',')]
     pub(super) scheduler: Vec<Address>,

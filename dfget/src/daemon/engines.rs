@@ -32,6 +32,15 @@ pub(super) async fn start(args: &Serve, data_dir: &Path, log: LogControl) -> Res
     for address in args.listen()? {
         builder = builder.listen(address);
     }
+    for address in &args.lane_listen {
+        builder = builder.lane_listen(*address);
+    }
+    if let Some(name) = &args.lane_congestion {
+        builder = builder.lane_congestion(name);
+    }
+    if args.no_lanes {
+        builder = builder.no_lanes();
+    }
     for address in &args.scheduler {
         builder = builder.scheduler(address.clone());
     }

@@ -210,15 +210,14 @@ async fn peers(how: How<'_>) -> Result<(), End> {
     }
     let mut text = String::new();
     if !met.neighbours.is_empty() {
-        text.push_str("LANE TASKS       DOWN         UP  PEER / ADDRESS\n");
+        text.push_str("LANE   TASKS       DOWN         UP  PEER / ADDRESS\n");
     }
     let rate = |rate: Option<u64>| rate.map_or("-".to_owned(), |rate| format!("{}/s", size_text(rate)));
     for host in &met.neighbours {
-        let lane = if host.connected { "up" } else { "-" };
         let (down, up) = (rate(host.down), rate(host.up));
-        let _ = writeln!(text, "{lane:<4} {:>5} {down:>10} {up:>10}  {}", host.tasks, host.peer);
+        let _ = writeln!(text, "{:<6} {:>5} {down:>10} {up:>10}  {}", host.lane(), host.tasks, host.peer);
         for address in &host.addresses {
-            let _ = writeln!(text, "{:34}{address}", "");
+            let _ = writeln!(text, "{:36}{address}", "");
         }
     }
     print(&text)

@@ -70,6 +70,9 @@ pub struct NeighbourBody {
     pub addresses: Vec<String>,
     /// Whether a lane to it is open.
     pub connected: bool,
+    /// What carries it, if it is open: `lane`, a connection of its own, or `stream`, for want of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<String>,
     /// Tasks that are exchanged with it.
     pub tasks: u32,
     /// Bytes a second that it sends while something is due from it.
@@ -87,6 +90,17 @@ pub struct NeighbourBody {
     pub queued: u32,
 }
 
+impl NeighbourBody {
+    /// What carries its lane, in a word for people.
+    pub(crate) fn lane(&self) -> &str {
+        match &self.carrier {
+            Some(carrier) => carrier,
+            None if self.connected => "up",
+            None => "-",
+        }
+    }
+}
+
 impl From<&NeighbourInfo> for NeighbourBody {
     fn from(info: &NeighbourInfo) -> Self {
         let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -94,6 +108,7 @@ impl From<&NeighbourInfo> for NeighbourBody {
             peer: info.peer.to_string(),
             addresses: info.addresses.iter().map(ToString::to_string).collect(),
             connected: info.connected,
+            carrier: info.carrier.map(|carrier| carrier.name().to_owned()),
             tasks: info.tasks,
             down: info.down,
             up: info.up,

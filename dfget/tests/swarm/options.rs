@@ -5,7 +5,7 @@ use std::fs;
 use dragonfly_testkit::{Origin, Resource, content};
 
 use super::SEED;
-use crate::harness::{Daemon, dfget, run};
+use crate::harness::{Daemon, TestOrigin, dfdaemon, dfget, run};
 
 const LENGTH: u64 = 2 << 20;
 
@@ -127,4 +127,27 @@ async fn a_named_scheduler_or_member_is_turned_to() {
         }
     });
     work.await.unwrap();
+}
+
+/// Lanes listen where they are told to, and where there are none pieces go over streams.
+#[test]
+fn lanes_are_where_they_are_wanted() {
+    const LENGTH: u64 = 3 << 20;
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(1, LENGTH));
+    let seed = Daemon::with_role("scheduler,seed").args(["--lane-listen", "127.0.0.1:0", "--lane-congestion", "reno"]);
+    let seed = seed.start();
+    let peer = |args: &[&str]| Daemon::with_role("peer").args(args).join(&seed).start();
+    let (with, without) = (peer(&[]), peer(&["--no-lanes"]));
+    for (daemon, carrier) in [(&with, "lane"), (&without, "stream")] {
+        let done = daemon.dfget([url.as_str(), "-O", "out"]);
+        assert!(done.is_code(0), "{done:?}");
+        let hosts = daemon.dfget(["peers", "--json"]).text();
+        let hosts: Vec<serde_json::Value> = hosts.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let to_seed = hosts.iter().find(|host| host["peer"] == seed.ready().peer_id.as_str());
+        assert_eq!(to_seed.unwrap()["carrier"], carrier, "{hosts:?}");
+    }
+    assert_eq!(origin.origin.body_bytes("/file"), LENGTH);
+    let refused = run(dfdaemon(seed.dir()).args(["--no-lanes", "--lane-listen", "127.0.0.1:0", "--check-config"]));
+    assert!(refused.is_code(2), "{refused:?}");
 }

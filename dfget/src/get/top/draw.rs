@@ -109,9 +109,8 @@ fn end(label: &str, room: usize) -> String {
 }
 
 fn host_line(host: &NeighbourBody) -> String {
-    let lane = if host.connected { "up" } else { "-" };
     let (down, up) = (host.down.unwrap_or(0), host.up.unwrap_or(0));
-    format!("{lane:<27} {:>9} {:>9} {:>5} {}", rate(down), rate(up), host.tasks, tail(&host.peer))
+    format!("{:<27} {:>9} {:>9} {:>5} {}", host.lane(), rate(down), rate(up), host.tasks, tail(&host.peer))
 }
 
 /// Identities all start alike.
@@ -149,6 +148,7 @@ mod tests {
             peer: peer.to_owned(),
             addresses: Vec::new(),
             connected,
+            carrier: connected.then(|| "lane".to_owned()),
             tasks: 2,
             down: Some(100 << 20),
             up: None,
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(drawn[4], "fetch  50% [====    ]   1.0 GiB         -  10.0 M/s    12 ~-of-00030.safetensors");
         assert!(drawn[5].starts_with("serve 100% [========]"), "{drawn:#?}");
         assert!(drawn[7].starts_with("NEIGHBOURS 1 up, 2 met"));
-        assert!(drawn[8].trim_start().starts_with("up") && drawn[8].ends_with("3KooWpeerone"), "{drawn:#?}");
+        assert!(drawn[8].trim_start().starts_with("lane") && drawn[8].ends_with("3KooWpeerone"), "{drawn:#?}");
         assert_eq!(drawn.len(), 10);
     }
 
