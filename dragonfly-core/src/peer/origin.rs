@@ -463,7 +463,11 @@ impl Fetch {
             request.expect_length = Some(layout.length());
             return Ok(self.sources.fetch_range(request));
         }
-        // One holder, one response, from the start.
+        // One holder, one response, from the start: pieces from the middle, which only a coordinator that is wrong would
+        // lease, would be taken for what they are not.
+        if run.start != 0 {
+            return Err(local(&"a lease on the middle of content that cannot be had in parts"));
+        }
         let opened = self.sources.open(access.request(None)).await.map_err(|e| Failure::from(&e))?;
         match opened {
             Opened::Content(content)
