@@ -85,21 +85,21 @@ func StartNode(ctx context.Context, options NodeOptions) (*Node, error) {
 		copy(unsafe.Slice((*byte)(identity), len(options.Identity)), options.Identity)
 		given.identity = (*C.uint8_t)(identity)
 	}
-	var own []cgo.Handle
+	var handles []cgo.Handle
 	if len(options.Sources) > 0 {
 		list := (**C.dragonfly_source)(memory.alloc(uintptr(len(options.Sources)) * unsafe.Sizeof((*C.dragonfly_source)(nil))))
 		places := unsafe.Slice(list, len(options.Sources))
 		for scheme, source := range options.Sources {
 			registered, handle := registerSource(&memory, scheme, source)
-			places[len(own)] = registered
-			own = append(own, handle)
+			places[len(handles)] = registered
+			handles = append(handles, handle)
 		}
-		given.sources, given.sources_length = list, C.size_t(len(own))
+		given.sources, given.sources_length = list, C.size_t(len(handles))
 	}
 	if options.Policy != nil {
 		registered, handle := registerPolicy(&memory, options.Policy)
 		given.policy = registered
-		own = append(own, handle)
+		handles = append(handles, handle)
 	}
 	var handle *C.dragonfly_node
 	err := block(ctx, func(cancel *C.dragonfly_cancel, failure **C.dragonfly_error) C.dragonfly_status {
@@ -107,7 +107,7 @@ func StartNode(ctx context.Context, options NodeOptions) (*Node, error) {
 	})
 	if err != nil {
 		// The library has taken none of them.
-		for _, handle := range own {
+		for _, handle := range handles {
 			handle.Delete()
 		}
 		return nil, err
