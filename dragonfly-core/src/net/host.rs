@@ -278,6 +278,12 @@ impl Host {
         addresses
     }
 
+    /// Resolves once the host has shut down, or its last handle is gone; keeps none.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut listening = self.inner.listening.clone();
+        async move { while listening.changed().await.is_ok() {} }
+    }
+
     /// Who says by mDNS that it is on a link of this host: changes as they come and go. Anyone can say so.
     pub fn found(&self) -> watch::Receiver<Found> {
         self.inner.found.clone()

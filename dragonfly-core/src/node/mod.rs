@@ -213,17 +213,23 @@ impl Node {
     }
 
     /// Members that come and go from now on. Bounded and lossy: a reader that lags far behind misses events and
-    /// should look at [`Node::peers`]. The stream ends with the node.
+    /// should look at [`Node::peers`]. The stream ends when the node is shut down or gone.
     pub fn events(&self) -> NodeEvents {
-        let events = futures::stream::unfold(self.0.host.events(), |mut receiver| async move {
+        let state = (self.0.host.events(), Box::pin(self.0.host.ended()));
+        let events = futures::stream::unfold(state, |(mut receiver, mut ended)| async move {
             loop {
-                let event = match receiver.recv().await {
+                let received = tokio::select! {
+                    biased;
+                    received = receiver.recv() => received,
+                    () = &mut ended => return None,
+                };
+                let event = match received {
                     Ok(PeerEvent::Up(peer)) => NodeEvent::PeerUp(peer),
                     Ok(PeerEvent::Down(peer)) => NodeEvent::PeerDown(peer),
                     Err(broadcast::error::RecvError::Lagged(_)) => continue,
                     Err(broadcast::error::RecvError::Closed) => return None,
                 };
-                return Some((event, receiver));
+                return Some((event, (receiver, ended)));
             }
         });
         NodeEvents { inner: events.boxed() }
