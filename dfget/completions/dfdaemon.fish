@@ -55,7 +55,7 @@ text\t''"
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l otlp-endpoint -d 'Send traces of downloads to this collector, OTLP over HTTP, such as http://127.0.0.1:4318; in builds with the feature otlp [default: $OTEL_EXPORTER_OTLP_ENDPOINT]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l print-config -d 'Print every setting, where it comes from, and end'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l check-config -d 'Check the settings and end'
-complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l no-lanes -d 'Carry pieces over streams of libp2p alone, at several times the processor time'
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l no-lanes -d 'Carry pieces over streams of libp2p alone, at about twice the processor time'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l mdns -d 'Look by mDNS for members on the links of this host, and tell them of it: no address to meet at is needed'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l allow-loopback-origins -d 'Fetch from loopback addresses also for other members; for tests'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -s v -l verbose -d 'Say more (twice: much more): short for --log-level debug, trace'

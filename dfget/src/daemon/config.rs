@@ -85,7 +85,7 @@ pub(crate) struct Serve {
     /// The congestion control of lanes, such as bbr [default: the system's]
     #[arg(long, value_name = "NAME", env = "DFDAEMON_LANE_CONGESTION")]
     pub(super) lane_congestion: Option<String>,
-    /// Carry pieces over streams of libp2p alone, at several times the processor time
+    /// Carry pieces over streams of libp2p alone, at about twice the processor time
     #[arg(long, env = "DFDAEMON_NO_LANES", conflicts_with_all = ["lane_listen", "lane_congestion"])]
     pub(super) no_lanes: bool,
     /// A scheduler's address with /p2p (repeatable)

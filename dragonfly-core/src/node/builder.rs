@@ -153,7 +153,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Neither opens nor accepts lanes: pieces go over libp2p's streams, at several times the processor time.
+    /// Neither opens nor accepts lanes: pieces go over libp2p's streams, at about twice the processor time.
     pub fn no_lanes(mut self) -> Self {
         self.lanes = None;
         self
