@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::runtime::pipe;
 use crate::{Error, ErrorKind, Result};
 
 /// How many threads: enough to keep a disk's queue busy, few enough that a slow disk holds little memory.
@@ -30,6 +31,8 @@ impl IoPool {
             std::thread::Builder::new()
                 .name(format!("dragonfly-io-{number}"))
                 .spawn(move || {
+                    // What it says may go to a program's own log, whose other end may be gone.
+                    pipe::block();
                     loop {
                         // Only the wait is under the lock: one thread waits for the next job, the others work.
                         let job = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).blocking_recv();

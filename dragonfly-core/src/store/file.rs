@@ -20,6 +20,7 @@ use super::files::{DataFiles, OPEN_FILES_MAX};
 use super::index::{Index, IndexFile};
 use super::spool::FileSpool;
 use super::{Described, Entry, EntryInfo, EntryKey, EvictionObserver, Spool, Store, StoreError, Usage};
+use crate::runtime::pipe;
 use crate::task::TaskId;
 
 /// How often a flush starts again because something changed meanwhile, before it leaves the store unmarked.
@@ -130,7 +131,10 @@ impl FileStore {
         let keeper = {
             let catalogue = catalogue.clone();
             let thread = std::thread::Builder::new().name("dragonfly-store".into());
-            let thread = thread.spawn(move || keep(&catalogue, index_interval));
+            let thread = thread.spawn(move || {
+                pipe::block();
+                keep(&catalogue, index_interval)
+            });
             thread.map_err(|e| StoreError::io("start the thread that writes the index of", &directory, e))?
         };
         Ok(Self {

@@ -3,8 +3,10 @@
  * Arguments: an origin that serves /piece (1 MiB), /slow (4 MiB, slowly) and /stalled (which stops early), a token. */
 #include "common.h"
 
-#include <signal.h>
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
 
 static const char *origin;
 
@@ -421,11 +423,63 @@ static void test_after_shutdown(dragonfly_node *node, dragonfly_peer *peer) {
     FAILS(DRAGONFLY_INVALID_INPUT, dragonfly_peer_shutdown(peer, FOREVER, NULL, &error));
 }
 
+/* A log whose other end is gone. */
+struct broken {
+    int pipe;
+    pthread_t caller;
+    pthread_mutex_t lock;
+    unsigned writes;
+};
+
+static void write_broken(void *ctx, const dragonfly_log_record *record) {
+    struct broken *broken = ctx;
+    // What the caller's own threads write is the caller's own.
+    if (pthread_equal(pthread_self(), broken->caller)) return;
+    CHECK(write(broken->pipe, record->message, strlen(record->message)) == -1 && errno == EPIPE);
+    pthread_mutex_lock(&broken->lock);
+    broken->writes++;
+    pthread_mutex_unlock(&broken->lock);
+}
+
+/* A program that does not ignore SIGPIPE: what the library's threads write where nobody reads fails, and ends nothing.
+ * The caller's thread is as it was afterwards. */
+static void test_pipe(void) {
+    dragonfly_error *error = NULL;
+    int ends[2];
+    CHECK(pipe(ends) == 0 && close(ends[0]) == 0);
+    struct broken broken = {ends[1], pthread_self(), PTHREAD_MUTEX_INITIALIZER, 0};
+    dragonfly_log log = {0};
+    log.size = sizeof log, log.level = DRAGONFLY_LOG_TRACE, log.on_record = write_broken, log.ctx = &broken;
+    OK(dragonfly_log_set(&log, &error));
+    dragonfly_node_options options = {0};
+    options.size = sizeof options;
+    options.allow_loopback_origins = true;
+    dragonfly_node *node = NULL;
+    dragonfly_peer *peer = NULL;
+    dragonfly_download *download = NULL;
+    OK(dragonfly_node_start(&options, FOREVER, NULL, &node, &error));
+    OK(dragonfly_peer_start(node, FOREVER, NULL, &peer, &error));
+    char url[512];
+    url_of(url, sizeof url, "/piece");
+    dragonfly_request request = request_of(url);
+    OK(dragonfly_peer_fetch(peer, &request, &download, &error));
+    OK(dragonfly_download_wait(download, FOREVER, NULL, NULL, &error));
+    OK(dragonfly_node_shutdown(node, FOREVER, NULL, &error));
+    dragonfly_download_free(download);
+    dragonfly_peer_free(peer);
+    dragonfly_node_free(node);
+    OK(dragonfly_log_set(NULL, &error));
+    CHECK(broken.writes > 0);
+    sigset_t set;
+    CHECK(pthread_sigmask(SIG_BLOCK, NULL, &set) == 0 && !sigismember(&set, SIGPIPE));
+    CHECK(sigpending(&set) == 0 && !sigismember(&set, SIGPIPE));
+    close(ends[1]);
+}
+
 int main(int argc, char **argv) {
-    // A connection that the other end closes is an error here, and no signal.
-    signal(SIGPIPE, SIG_IGN);
     CHECK(argc == 3);
     origin = argv[1];
+    test_pipe();
     CHECK(dragonfly_abi_version() >> 16 == DRAGONFLY_ABI_VERSION >> 16);
     CHECK(dragonfly_version()[0] != 0 && strcmp(dragonfly_kind_name(99), "unknown") == 0);
     test_null();

@@ -1,7 +1,6 @@
 /* The behaviour suite in C. Arguments: the table, the origin, a peer's token, a token of every role, a directory. */
 #include "common.h"
 
-#include <signal.h>
 #include <pthread.h>
 
 #define KEYS_MAX 16
@@ -470,8 +469,6 @@ static int judge(const struct row *row) {
 }
 
 int main(int argc, char **argv) {
-    // A connection that the other end closes is an error here, and no signal.
-    signal(SIGPIPE, SIG_IGN);
     CHECK(argc == 6);
     origin = argv[2], token = argv[3], token_all = argv[4], dir = argv[5];
     dragonfly_error *error = NULL;

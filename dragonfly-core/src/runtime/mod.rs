@@ -1,5 +1,7 @@
 //! A tokio runtime for programs that have none.
 
+pub(crate) mod pipe;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,9 @@ const END_MAX: Duration = Duration::from_secs(2);
 /// A cheap handle; the runtime ends with its last handle, and everything that still runs on it ends with it. Programs
 /// that have a runtime need none of this: a [`Node`](crate::Node) runs on the one that it is started from, or on
 /// [any other](crate::NodeBuilder::runtime).
+///
+/// Its threads, and on Linux a thread in [`block_on`](Self::block_on), get no `SIGPIPE`: in a program that does not
+/// ignore it, as programs in Rust do, a connection that its other end closes would end the program.
 ///
 /// ```no_run
 /// # fn example() -> dragonfly_core::Result<()> {
@@ -46,6 +51,7 @@ impl Runtime {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers.max(1))
             .thread_name("dragonfly")
+            .on_thread_start(pipe::block)
             .enable_all()
             .build()
             .map_err(|e| Error::new(ErrorKind::Config, "cannot start a runtime").caused_by(e))?;
@@ -62,6 +68,7 @@ impl Runtime {
     /// # Panics
     /// If the calling thread is one that runs asynchronous tasks: it must not be blocked.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let _guard = pipe::Guard::new();
         self.0.handle.block_on(future)
     }
 }
@@ -81,6 +88,20 @@ impl Drop for Owned {
 #[cfg(test)]
 mod tests {
     use super::Runtime;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn no_thread_of_it_gets_the_signal_of_a_closed_connection() {
+        use nix::sys::signal::{SigSet, Signal};
+
+        let blocked = || SigSet::thread_get_mask().is_ok_and(|mask| mask.contains(Signal::SIGPIPE));
+        let runtime = Runtime::new(1).unwrap_or_else(|e| panic!("{e:?}"));
+        let handle = runtime.handle();
+        assert!(runtime.block_on(async { blocked() }), "the calling thread");
+        assert_eq!(runtime.block_on(handle.spawn(async move { blocked() })).ok(), Some(true), "a worker");
+        assert_eq!(runtime.block_on(handle.spawn_blocking(blocked)).ok(), Some(true), "a thread that blocks");
+        assert!(!blocked(), "the calling thread is as it was");
+    }
 
     #[test]
     fn it_runs_futures_and_ends_on_any_thread() {
