@@ -16,7 +16,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use dfget::client::{Client, parse_endpoint};
@@ -70,6 +70,11 @@ pub(crate) struct Done {
 }
 
 impl Done {
+    pub(crate) fn of(output: Output) -> Self {
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Self { status: output.status, stdout: output.stdout, stderr }
+    }
+
     pub(crate) fn is_code(&self, code: i32) -> bool {
         self.status.code() == Some(code)
     }
@@ -88,9 +93,7 @@ impl fmt::Debug for Done {
 
 /// Runs a program to its end.
 pub(crate) fn run(command: &mut Command) -> Done {
-    let output = command.output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    Done { status: output.status, stdout: output.stdout, stderr }
+    Done::of(command.output().unwrap())
 }
 
 /// Waits until `found` has something; fails the test with `what` if that takes too long.

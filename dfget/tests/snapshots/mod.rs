@@ -4,10 +4,12 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Stdio;
 
 use dragonfly_testkit::Resource;
+use rustix::process::Signal;
 
-use crate::harness::{Daemon, Done, TestOrigin, dfdaemon, dfget, run};
+use crate::harness::{Daemon, Done, TestOrigin, dfdaemon, dfget, run, signal, wait_for};
 
 /// What differs from run to run is given a name.
 fn assert_done(name: &str, done: &Done, dir: &Path) {
@@ -23,6 +25,7 @@ fn assert_done(name: &str, done: &Done, dir: &Path) {
     settings.set_omit_expression(true);
     settings.add_filter(&format!("(/private)?{}", dir.display()), "DIR");
     settings.add_filter(r"127\.0\.0\.1:\d+", "HOST:PORT");
+    settings.add_filter(r"up \d+ s", "up TIME");
     settings.add_filter(r"in \d+\.\d s", "in TIME");
     settings.add_filter(r#""elapsed_ms":\d+"#, r#""elapsed_ms":0"#);
     settings.add_filter(r"/tcp/\d{2,}", "/tcp/PORT");
@@ -70,6 +73,7 @@ fn successes() {
     assert_done("ok_ls", &daemon.dfget(["ls"]), dir);
     assert_done("ok_tasks", &daemon.dfget(["tasks"]), dir);
     assert_done("ok_peers", &daemon.dfget(["peers"]), dir);
+    assert_done("ok_top", &daemon.dfget(["top"]), dir);
     assert_done("ok_pin", &daemon.dfget(["pin", &url]), dir);
     assert_done("ok_unpin", &daemon.dfget(["unpin", &url]), dir);
     assert_done("ok_rm", &daemon.dfget(["rm", &url]), dir);
@@ -94,10 +98,18 @@ fn error_classes() {
     fails("error_not_found", &[&origin.origin.url("/none"), "-O", "a"]);
     let forbidden = origin.set("/forbidden", Resource::seeded(1, 1000).fail_first(1000, 403, None));
     fails("error_forbidden", &[&forbidden]);
+    let refused = origin.set("/refused", Resource::seeded(1, 1000).fail_first(1000, 400, None));
+    fails("error_origin", &[&refused]);
     let wrong = "crc32c:00000000";
     fails("error_digest_mismatch", &[&url, "-O", "b", "--digest", wrong]);
     let stalled = origin.set("/stalled", Resource::seeded(1, 9 << 20).stall_after(0, 100));
     fails("error_timeout", &[&stalled, "--timeout", "1s"]);
+    let unending = origin.set("/unending", Resource::seeded(1, 9 << 20).stall_after(0, 100));
+    let mut interrupted = dfget(dir.path());
+    let interrupted = interrupted.arg(&unending).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for("the request", || origin.origin.log().iter().any(|logged| logged.path == "/unending").then_some(()));
+    signal(&interrupted, Signal::INT);
+    assert_done("error_cancelled", &Done::of(interrupted.wait_with_output().unwrap()), dir.path());
     let token = Daemon::with_role("peer").start().token("peer");
     fails("error_network", &[&url, "-O", "c", "--disable-back-to-source", "--timeout", "2s", "--join", &token]);
     let socket = UnixListener::bind(dir.path().join("s")).unwrap();
@@ -113,9 +125,8 @@ fn error_classes() {
     daemon.join().unwrap();
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let mut command = dfget(dir.path());
-    let done = command.args([&url, "-O", "-"]).stdout(full).stderr(std::process::Stdio::piped()).output().unwrap();
-    let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert_done("error_full", &Done { status: done.status, stdout: done.stdout, stderr }, dir.path());
+    let done = command.args([&url, "-O", "-"]).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_done("error_full", &Done::of(done), dir.path());
     let daemon = |name: &str, args: &[&str]| assert_done(name, &run(dfdaemon(dir.path()).args(args)), dir.path());
     daemon("error_daemon_usage", &["--role", "boss"]);
     std::fs::write(dir.path().join("c.toml"), "lisen = 'x'\n").unwrap();
