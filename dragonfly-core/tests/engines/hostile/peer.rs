@@ -28,9 +28,10 @@ pub(super) struct Hostile {
     pub(super) membership: Arc<Membership>,
     pub(super) host: Host,
     lanes: Mutex<Option<mpsc::Receiver<Incoming>>>,
+    sessions: Mutex<Option<mpsc::Receiver<Incoming>>>,
 }
 
-/// Its admission is real: without one there is nothing to attack.
+/// Its admission is real: without one there is nothing to attack. It keeps the credentials that it is shown.
 struct Gate(Arc<Membership>);
 
 impl Admission for Gate {
@@ -47,27 +48,37 @@ impl Admission for Gate {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
             let admitted = trust::admit_bound(&mut io, &self.0, side, local, remote, now, binding).await;
             let admitted = admitted.map_err(|e| Refused::new(e.to_string()))?;
-            Ok(Admitted { claims: Arc::new(admitted.claims), not_after: None })
+            Ok(Admitted { claims: Arc::new(admitted.credential), not_after: None })
         }
         .boxed()
     }
 }
 
 impl Hostile {
-    /// A member of the token's network.
+    /// A member of the token's network, that coordinates nothing.
     pub(super) async fn join(token: &Token) -> Self {
+        Self::speaking(token, vec![LANE]).await
+    }
+
+    /// One that others may open sessions to.
+    pub(super) async fn coordinator(token: &Token) -> Self {
+        Self::speaking(token, vec![LANE, CONTROL]).await
+    }
+
+    async fn speaking(token: &Token, protocols: Vec<&'static str>) -> Self {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
         let identity = Identity::from_seed(seed);
         let membership = Arc::new(Membership::join(&identity, token));
         let config = HostConfig {
             listen: vec![loopback()],
-            protocols: vec![LANE],
+            protocols,
             ..HostConfig::new(seed, Arc::new(Gate(Arc::clone(&membership))))
         };
         let (host, mut queues) = Host::start(config, &tokio::runtime::Handle::current()).unwrap();
         host.listening().await.unwrap();
-        Self { identity, membership, host, lanes: Mutex::new(queues.remove(LANE)) }
+        let (lanes, sessions) = (queues.remove(LANE), queues.remove(CONTROL));
+        Self { identity, membership, host, lanes: Mutex::new(lanes), sessions: Mutex::new(sessions) }
     }
 
     async fn open(&self, node: &Node, protocol: &'static str) -> Option<Stream> {
@@ -89,6 +100,16 @@ impl Hostile {
     /// The lanes that others open to it; to be taken once.
     pub(super) fn take_lanes(&self) -> mpsc::Receiver<Incoming> {
         self.lanes.lock().unwrap().take().unwrap()
+    }
+
+    /// What a member that is connected has shown.
+    pub(super) fn credential_of(&self, member: PeerId) -> Vec<u8> {
+        self.host.claims(member).unwrap().downcast_ref::<Vec<u8>>().unwrap().clone()
+    }
+
+    /// The sessions that others open with it; to be taken once.
+    pub(super) fn take_sessions(&self) -> mpsc::Receiver<Incoming> {
+        self.sessions.lock().unwrap().take().unwrap()
     }
 
     /// A lane to `node`; `None` if it is not even connected to.

@@ -1,0 +1,158 @@
+//! Schedulers that a test plays by hand.
+
+use std::sync::Arc;
+
+use dragonfly_core::task::{Generation, Layout, TaskId};
+use dragonfly_core::trust::statement::sign_grant;
+use dragonfly_core::wire::control::{Answer, Current, Granted, LeaseId, ToCoordinator, ToMember, Work};
+use dragonfly_core::wire::statement::{Grant, GrantBundle};
+use dragonfly_core::{Node, Peer, PeerId, Request};
+use dragonfly_testkit::{Origin, Resource};
+use tokio::sync::{Mutex, mpsc};
+
+use super::BOUND;
+use super::peer::{Hostile, Wire};
+use crate::harness::{SEED, all_roles, digest, log, loopback};
+
+const LENGTH: u64 = 8 << 20;
+
+/// The lease that one coordinator gives to describe, and the other one on the second half.
+const LEASE: LeaseId = LeaseId { number: 7, epoch: 1 };
+
+/// What both coordinators know of the task.
+#[derive(Default)]
+struct Plot {
+    /// What was described to one of them, which died of it.
+    answer: Option<Answer>,
+    /// The ranges that are to be granted by the other one, the next one last.
+    ranges: Vec<(u32, u32)>,
+    granted: u64,
+}
+
+/// Coordinates the task of one member. Whoever has it described dies of the answer.
+async fn coordinate(
+    fake: Arc<Hostile>,
+    mut sessions: mpsc::Receiver<dragonfly_core::net::Incoming>,
+    plot: Arc<Mutex<Plot>>,
+) {
+    while let Some(incoming) = sessions.recv().await {
+        let member = incoming.peer;
+        let mut session = Wire::<ToCoordinator>::over(incoming.stream);
+        while let Some(message) = session.hear().await {
+            let mut plot = plot.lock().await;
+            let mut answers = Vec::new();
+            match message {
+                ToCoordinator::Announce(_) | ToCoordinator::KeepAlive => {
+                    answers.push(ToMember::Welcome { interval_ms: 10_000, scheduler: true });
+                }
+                ToCoordinator::Join(join) if plot.answer.is_none() => {
+                    let work = Work::Describe { prior: None };
+                    answers.push(ToMember::Granted(Granted {
+                        task: join.info.task,
+                        lease: LEASE,
+                        timeout_ms: 30_000,
+                        work,
+                    }));
+                }
+                ToCoordinator::Described(described) => {
+                    let Answer::Content { length, .. } = described.answer else { panic!("{described:?}") };
+                    let pieces = Layout::of_length(length).unwrap().pieces();
+                    plot.ranges = vec![(0, pieces / 2), (pieces / 2, pieces)];
+                    plot.answer = Some(described.answer.clone());
+                    drop(plot);
+                    // It dies: the response to the request that describes is still being read.
+                    return fake.host.clone().shutdown().await;
+                }
+                ToCoordinator::Join(join) => {
+                    answers.push(ToMember::Current(current(join.info.task, plot.answer.as_ref().unwrap())));
+                }
+                ToCoordinator::AskLease(task) => {
+                    let Some(range) = plot.ranges.pop() else { continue };
+                    let lease = LeaseId { number: LEASE.number + plot.granted, epoch: LEASE.epoch + plot.granted };
+                    plot.granted += 1;
+                    let current = current(task, plot.answer.as_ref().unwrap());
+                    answers.push(ToMember::Granted(grant(&fake, member, &current, lease, range)));
+                }
+                _ => {}
+            }
+            drop(plot);
+            for answer in answers {
+                session.say(&answer).await.unwrap();
+            }
+        }
+    }
+}
+
+fn current(task: TaskId, answer: &Answer) -> Current {
+    let Answer::Content { length, piece_length, validator, .. } = answer else { panic!("{answer:?}") };
+    let generation = Generation::derive(&task, validator.as_ref(), Some(*length), *piece_length, None);
+    Current {
+        task,
+        generation,
+        length: *length,
+        piece_length: *piece_length,
+        validator: validator.clone(),
+        splittable: true,
+        age_ms: 0,
+        seal: None,
+    }
+}
+
+fn grant(fake: &Hostile, holder: PeerId, current: &Current, lease: LeaseId, (first, end): (u32, u32)) -> Granted {
+    let grant = Grant {
+        version: 1,
+        network: *fake.membership.network_id(),
+        tenant: "default".to_owned(),
+        task: current.task,
+        generation: current.generation,
+        length: current.length,
+        piece_length: current.piece_length,
+        first,
+        end,
+        holder,
+        epoch: lease.epoch,
+    };
+    let bundle = GrantBundle {
+        grant: sign_grant(&fake.identity, &grant),
+        grantor: fake.membership.credential_bytes().to_vec(),
+        holder: fake.credential_of(holder),
+    };
+    Granted { task: current.task, lease, timeout_ms: 30_000, work: Work::Pieces { bundle, grant: None } }
+}
+
+/// A coordinator dies while the response to its describing request is read, and the next one gives a lease from the
+/// middle under the very same number and epoch: what that response brings is not taken for the middle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_coordinators_that_number_alike() {
+    log();
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(SEED, LENGTH).rate(LENGTH));
+    // It founds the network, and is gone.
+    let founder = Node::builder().listen(loopback()).allow_loopback_origins(true).start().await.unwrap();
+    let token = founder.token(all_roles()).unwrap();
+    founder.shutdown().await.unwrap();
+    let plot = Arc::new(Mutex::new(Plot::default()));
+    let mut victim = Node::builder().data_dir(dir.path().join("victim")).listen(loopback()).join(token.clone());
+    let mut fakes = Vec::new();
+    for _ in 0..2 {
+        let fake = Arc::new(Hostile::coordinator(&token).await);
+        let address = fake.host.listeners()[0].clone().with_peer(fake.identity.peer_id());
+        victim = victim.scheduler(address);
+        tokio::spawn(coordinate(Arc::clone(&fake), fake.take_sessions(), Arc::clone(&plot)));
+        fakes.push(fake);
+    }
+    let victim = victim.start().await.unwrap();
+    let peer = Peer::builder(&victim).start().await.unwrap();
+    let output = dir.path().join("output");
+    let fetched = peer.fetch(Request::new(origin.url("/file")).output(&output));
+    let receipt = tokio::time::timeout(BOUND, fetched).await.expect("the second coordinator takes over").unwrap();
+    assert_eq!((receipt.length, &receipt.blake3), (LENGTH, &digest(SEED, LENGTH)));
+    assert_eq!(blake3::hash(&std::fs::read(&output).unwrap()).as_bytes()[..], digest(SEED, LENGTH).bytes()[..]);
+    assert!(plot.lock().await.ranges.is_empty(), "both halves were leased by the second one");
+    peer.shutdown().await.unwrap();
+    victim.shutdown().await.unwrap();
+    for fake in fakes {
+        fake.host.clone().shutdown().await;
+    }
+}
