@@ -231,7 +231,7 @@ impl Host {
         timed.unwrap_or(Err(DialError::TimedOut { peer, addresses }))
     }
 
-    /// Opens a stream for `protocol` on the oldest connection to `peer`: [`Host::connect`] first. It returns before
+    /// Opens a stream for `protocol` on the newest connection to `peer`: [`Host::connect`] first. It returns before
     /// the peer has answered, so a peer that does not speak the protocol shows at the first read.
     ///
     /// # Errors

@@ -20,7 +20,8 @@ pub struct Limits {
     /// Established connections with one peer. 4: both ends dialed at once, over each transport.
     pub connections_per_peer: usize,
     /// How long a caller waits for a connection, and the bound of one address's attempt. 15 s: a name that resolves to
-    /// one dead and one living address.
+    /// one dead and one living address. A connection that a peer makes replaces those with it that are older by more:
+    /// it has given them up.
     pub dial_timeout: Duration,
     /// Inbound connections that are not yet admitted. 64 (`trust.md` 5). More are dropped at once.
     pub handshakes: usize,

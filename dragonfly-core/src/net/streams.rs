@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 use libp2p::core::transport::PortUse;
@@ -21,8 +21,8 @@ use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure, ListenFailure};
 use libp2p::swarm::handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
-    StreamUpgradeError, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+    CloseConnection, ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
+    NetworkBehaviour, StreamUpgradeError, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
@@ -146,7 +146,7 @@ impl Shared {
         self.read().keys().copied().collect()
     }
 
-    /// Asks the oldest living connection to the peer for a stream.
+    /// Asks the newest living connection to the peer for a stream: the other end of an older one may be gone.
     pub(super) fn request(
         &self,
         peer: PeerId,
@@ -154,7 +154,7 @@ impl Shared {
     ) -> Result<oneshot::Receiver<Result<Muxed, OpenError>>, OpenError> {
         let connections = self.read();
         let links = connections.get(&peer).ok_or(OpenError::NotConnected(peer))?;
-        let link = links.iter().find(|link| !link.opens.is_closed()).ok_or(OpenError::NotConnected(peer))?;
+        let link = links.iter().rev().find(|link| !link.opens.is_closed()).ok_or(OpenError::NotConnected(peer))?;
         let slot = Arc::clone(&link.slots).try_acquire_owned().map_err(|_| OpenError::Busy(peer))?;
         let (reply, answer) = oneshot::channel();
         link.opens.try_send(Open { protocol, reply, slot }).map_err(|error| match error {
@@ -176,6 +176,8 @@ impl Shared {
 /// The way to one connection's handler.
 struct Link {
     id: ConnectionId,
+    /// When it was prepared.
+    since: Instant,
     opens: mpsc::Sender<Open>,
     slots: Arc<Semaphore>,
 }
@@ -201,6 +203,9 @@ pub(super) struct Behaviour {
     established: usize,
     /// Connections that have a handler, until the swarm says that they are established.
     prepared: HashMap<ConnectionId, Link>,
+    /// Connections that the peer has given up, and who shall close them.
+    superseded: Vec<(libp2p::PeerId, ConnectionId)>,
+    waker: Option<Waker>,
 }
 
 impl Behaviour {
@@ -213,6 +218,8 @@ impl Behaviour {
             handshakes: Handshakes::default(),
             established: 0,
             prepared: HashMap::new(),
+            superseded: Vec::new(),
+            waker: None,
         }
     }
 
@@ -227,7 +234,7 @@ impl Behaviour {
         check_established(&self.shared.limits, self.established, with_peer).map_err(ConnectionDenied::new)?;
         let (opens, requests) = mpsc::channel(OPENS_PER_CONNECTION);
         let slots = Arc::new(Semaphore::new(self.shared.limits.streams_per_connection));
-        self.prepared.insert(id, Link { id, opens, slots });
+        self.prepared.insert(id, Link { id, since: Instant::now(), opens, slots });
         // A dialed name has no IP address of its own; the transport, beneath the resolver, saw the one it became.
         let remote_ip = Address::from_libp2p(address.clone()).ip().or_else(|| self.shared.registry.remote_ip(peer));
         Ok(Handler {
@@ -242,16 +249,27 @@ impl Behaviour {
         })
     }
 
-    fn established(&mut self, id: ConnectionId, peer: &libp2p::PeerId, endpoint: &ConnectedPoint) {
+    fn established(&mut self, id: ConnectionId, libp2p_peer: &libp2p::PeerId, endpoint: &ConnectedPoint) {
         self.handshakes.end(id);
-        let (Some(link), Ok(peer)) = (self.prepared.remove(&id), PeerId::from_libp2p(peer)) else { return };
+        let (Some(link), Ok(peer)) = (self.prepared.remove(&id), PeerId::from_libp2p(libp2p_peer)) else { return };
         self.established += 1;
         let first = {
             let mut connections = self.shared.write();
             let links = connections.entry(peer).or_default();
+            if !endpoint.is_dialer() {
+                // Nobody dials who is connected. Where the network was cut in between, TCP may take as long as that
+                // lasted, up to two minutes, to find out that the other end of the old connection is gone.
+                let before = |old: &&Link| link.since.duration_since(old.since) > self.shared.limits.dial_timeout;
+                self.superseded.extend(links.iter().filter(before).map(|old| (*libp2p_peer, old.id)));
+            }
             links.push(link);
             links.len() == 1
         };
+        if !self.superseded.is_empty()
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
         tracing::debug!(%peer, address = %endpoint.get_remote_address(), dialer = endpoint.is_dialer(), "connected");
         if first {
             // Nobody listening is no error.
@@ -342,8 +360,13 @@ impl NetworkBehaviour for Behaviour {
         match event {}
     }
 
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        Poll::Pending
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        let Some((peer_id, id)) = self.superseded.pop() else {
+            self.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        tracing::debug!(peer = %peer_id, "the peer has connected anew: what it had before is closed");
+        Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) })
     }
 }
 

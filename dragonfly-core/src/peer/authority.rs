@@ -24,7 +24,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 /// How often a coordinator is asked whether it lives, until the coordinator says otherwise.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// After so many silent intervals a coordinator is taken for dead.
+/// After so many silent intervals a coordinator is taken for dead; after one, if it has never said anything: the
+/// connection may be one that its other end has lost.
 const SILENT_INTERVALS_MAX: u32 = 3;
 
 /// Bounds on what a coordinator may ask for as an interval.
@@ -113,7 +114,7 @@ async fn run(
     }
     let mut interval = INTERVAL;
     let mut speak = Instant::now() + interval;
-    let mut silent = Instant::now() + interval * SILENT_INTERVALS_MAX;
+    let mut silent = Instant::now() + interval;
     // Reading is not cancel-safe in the middle of a frame, but its buffer lives outside of the future.
     loop {
         tokio::select! {
