@@ -30,7 +30,8 @@ async fn connections_that_were_dialed_at_once_both_stay() {
     let mut a = Node::member(1, &[TCP]).await;
     let mut b = Node::member(2, &[TCP]).await;
     let (to_b, to_a) = soon(async { tokio::join!(a.connect(&b), b.connect(&a)) }).await;
-    (to_b.unwrap(), to_a.unwrap());
+    to_b.unwrap();
+    to_a.unwrap();
     for _ in 0..3 {
         ping(&a, &mut b).await;
         ping(&b, &mut a).await;
