@@ -108,12 +108,15 @@ impl Reader {
         async move {
             let layout = content.layout;
             let piece = (position / layout.piece_length()) as u32;
-            let end = layout.range_of(piece).map_or(position, |range| range.end).min(position + most);
             if !content.entry.is_held(piece) {
                 let ahead = layout.pieces_of(position..position.saturating_add(WINDOW_BYTES));
                 engine.window(content.key, ahead).await;
                 held(&content, piece, download).await?;
             }
+            // As many of the pieces after it as are held, too: most are of a few tens of KiB.
+            let wanted = layout.pieces_of(position..position.saturating_add(most).min(layout.length()));
+            let last = wanted.take_while(|piece| content.entry.is_held(*piece)).last().unwrap_or(piece);
+            let end = layout.range_of(last).map_or(position, |range| range.end).min(position + most);
             let read = move || {
                 let mut bytes = vec![0; (end - position) as usize];
                 content.entry.read_at(position, &mut bytes).map(|()| Bytes::from(bytes))

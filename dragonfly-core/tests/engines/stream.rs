@@ -30,5 +30,11 @@ async fn content_is_read_before_it_is_complete() {
     assert_eq!(receipt.length, LENGTH);
     assert_eq!(reader.receipt().await.unwrap().blake3, receipt.blake3, "asked again it says the same");
     assert_eq!(network.origin.body_bytes("/file"), LENGTH);
+    // What is held is not handed out piece by piece: each read costs a change of threads.
+    reader.seek(SeekFrom::Start(100_000)).await.unwrap();
+    let mut much = vec![0; 1 << 20];
+    let read = reader.read(&mut much).await.unwrap();
+    assert_eq!(read, much.len());
+    assert_eq!(much, content::bytes(SEED, 100_000, 1 << 20));
     network.stop().await;
 }
