@@ -34,6 +34,9 @@
 //! # }
 //! ```
 //!
+//! What goes together for a program that comes and goes, for a machine of a fleet, or for one that serves it, a
+//! [`Preset`] sets.
+//!
 //! # One program per engine
 //! A service that schedules, and is the seed that goes to the origin first:
 //!
@@ -127,7 +130,7 @@ pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "http")]
 pub use fetch::{fetch, fetch_bytes};
 pub use node::{
-    Metric, MetricKind, Node, NodeBuilder, NodeEvent, NodeEvents, PeerRequest, Policy, RateLimits, TokenOptions,
+    Metric, MetricKind, Node, NodeBuilder, NodeEvent, NodeEvents, PeerRequest, Policy, Preset, RateLimits, TokenOptions,
 };
 pub use peer::{
     ActiveTask, Download, Event, Events, Exported, NeighbourInfo, Peer, Proof, Reader, Receipt, Request, TaskInfo,

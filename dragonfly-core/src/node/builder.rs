@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::admission::Members;
+use super::preset::{Preset, Settings};
 use super::{
     BUDGET_UNIT, CONTROL_PROTOCOL, Directory, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, ORIGIN_REQUESTS_MAX, Policy,
     RateLimits, Rules, Throttles, WRITE_BUDGET_BYTES, WeakNode, descriptors,
@@ -93,6 +94,17 @@ impl Default for NodeBuilder {
 }
 
 impl NodeBuilder {
+    /// Sets what goes together for a kind of host: listeners, memory, upload slots, how long content stays. What is set
+    /// afterwards counts.
+    pub fn preset(mut self, preset: Preset) -> Self {
+        let Settings { listen, memory_bytes, upload_slots, ttl } = preset.settings();
+        self.listen = listen;
+        self.memory_bytes = memory_bytes.unwrap_or(MEMORY_BYTES);
+        self.upload_slots = upload_slots.unwrap_or(UPLOAD_SLOTS);
+        self.ttl = ttl;
+        self
+    }
+
     /// Where identity, membership and content are kept (default: in memory, gone with the node). One process at a
     /// time may use a directory.
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
@@ -491,5 +503,19 @@ pub struct TokenOptions {
 impl Default for TokenOptions {
     fn default() -> Self {
         Self { roles: Roles::PEER, not_after: None, addresses: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_after_a_preset_counts() {
+        let builder = NodeBuilder::default().ttl(Duration::from_secs(1)).preset(Preset::Guest).memory_bytes(7);
+        assert_eq!((builder.memory_bytes, builder.upload_slots, builder.ttl), (7, 2, None));
+        let builder = NodeBuilder::default().preset(Preset::Guest).preset(Preset::Host);
+        assert_eq!((builder.memory_bytes, builder.upload_slots), (MEMORY_BYTES, UPLOAD_SLOTS));
+        assert!(builder.ttl.is_some() && !builder.listen.is_empty());
     }
 }

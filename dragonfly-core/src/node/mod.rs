@@ -14,6 +14,7 @@ mod framed;
 mod io;
 mod metrics;
 mod policy;
+mod preset;
 mod rate;
 mod triggers;
 
@@ -43,6 +44,7 @@ pub(crate) use metrics::Metrics;
 pub use metrics::{Metric, MetricKind};
 pub(crate) use policy::Rules;
 pub use policy::{PeerRequest, Policy};
+pub use preset::Preset;
 pub use rate::RateLimits;
 pub(crate) use rate::Throttles;
 use triggers::{NoRoom, TRIGGERS_MAX};
