@@ -268,6 +268,9 @@ impl Actor {
     /// ends come to the same choice whatever they see first.
     fn start_lane(&mut self, key: HostKey, stream: Stream, ours: bool) {
         let me = self.node.peer_id();
+        // What was decided before it was of another lane, if of any: a piece that was asked for there would come here
+        // without having been asked for.
+        self.carry_out();
         let Some(host) = self.hosts.get(key) else { return };
         let peer = host.peer;
         let preferred = (me < peer) == ours;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use dragonfly_core::Peer;
 use dragonfly_core::task::{Layout, PieceHasher};
 use dragonfly_core::wire::lane::{Frame, Message};
+use dragonfly_core::{Node, Peer, Receipt};
 use dragonfly_testkit::Resource;
 
 use super::peer::{Hostile, Lane};
@@ -85,6 +85,59 @@ async fn what_is_served_stays_and_who_takes_nothing_is_told_off() {
     peer.shutdown().await.unwrap();
     node.shutdown().await.unwrap();
     network.stop().await;
+}
+
+/// A lane takes the place of another while pieces that were asked for on that one are on their way: on the new one
+/// comes nothing that was not asked for there, for which the sender would be blamed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_for_on_one_lane_does_not_come_on_the_next() {
+    let network = Network::start(1, false).await;
+    let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
+    let member = &network.peers[0];
+    let receipt = member.peer.fetch(Request::new(&url)).await.unwrap();
+    let token = network.token();
+    // The more there is to do at once, the more is decided before a lane is taken in.
+    let all = (0..8).map(async |_| {
+        let hostile = Hostile::join(&token).await;
+        for _ in 0..30 {
+            replace_a_lane(&hostile, &member.node, &receipt).await;
+        }
+        hostile.host.clone().shutdown().await;
+    });
+    futures::future::join_all(all).await;
+    assert_eq!(metric(&member.node, "dragonfly_neighbours_blamed_total"), 0);
+    network.stop().await;
+}
+
+/// Is served on a lane, and opens another one meanwhile.
+async fn replace_a_lane(hostile: &Hostile, node: &Node, receipt: &Receipt) {
+    let layout = Layout::of_length(LENGTH).unwrap();
+    // Made anew each time: an engine that has to wait for the processor takes in more at once.
+    let values: Vec<u8> = (0..16).flat_map(|piece| value(&layout, piece)).collect();
+    for asks in [true, false] {
+        let mut lane = hostile.lane(node).await.unwrap();
+        let open = Message::Open {
+            slot: 1,
+            task: receipt.task,
+            generation: receipt.generation,
+            length: LENGTH,
+            piece_length: layout.piece_length(),
+            wanted: true,
+        };
+        lane.say(&Frame::Message(open)).await.unwrap();
+        loop {
+            match lane.hear().await.expect("the lane lasts") {
+                Frame::Message(Message::Have { .. }) => break,
+                Frame::Message(_) => {}
+                block @ Frame::Block { .. } => panic!("nothing was asked for on this lane yet: {block:?}"),
+            }
+        }
+        for request in (0..8).filter(|_| asks) {
+            let request = Message::Request { slot: 1, request, first: 0, skip: 0, values: values.clone() };
+            lane.say(&Frame::Message(request)).await.unwrap();
+        }
+        while asks && matches!(lane.hear().await.expect("it is served"), Frame::Message(_)) {}
+    }
 }
 
 fn value(layout: &Layout, piece: u32) -> [u8; 32] {
