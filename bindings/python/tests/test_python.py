@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import pathlib
 import pickle
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -166,24 +168,34 @@ def test_fsspec(world: World, tmp_path: pathlib.Path) -> None:
         fs.cat(url + "/missing")
     with pytest.raises(NotImplementedError):
         fs.open(url + "/small", "wb")
+    # What is named by it is its own, whoever keeps the name; and a URL may have a query.
+    assert fs.info(url + "/small")["name"] == url + "/small" and fs.glob(url + "/small?a=*") == [url + "/small?a=*"]
+    assert fs.glob(url + "/missing") == [] and len(fs.cat(url + "/small?a=*")) == 1000
     fs.get(url + "/small", str(tmp_path / "small"))
     assert (tmp_path / "small").stat().st_size == 1000
     fs.close()
 
 
-def test_readers_of_tables_know_nothing_of_it(tmp_path: pathlib.Path) -> None:
-    """pandas and pyarrow read a table of ours through their own `dragonfly+http` URLs."""
+def test_readers_of_tables_know_nothing_of_it(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pandas, pyarrow and Hugging Face's datasets read a table of ours through their own `dragonfly+http` URLs, and
+    tensors are read one by one."""
     if not os.environ.get("CI"):
-        for name in ("pandas", "pyarrow"):
+        for name in ("datasets", "pandas", "pyarrow", "safetensors"):
             pytest.importorskip(name)
     import http.server
 
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    import datasets
+    import numpy
     import pandas
     import pyarrow.parquet
+    import safetensors.numpy
 
     table = pandas.DataFrame({"number": range(1000), "square": [n * n for n in range(1000)]})
     table.to_csv(tmp_path / "table.csv", index=False)
     table.to_parquet(tmp_path / "table.parquet")
+    tensors = {"range": numpy.arange(1000, dtype=numpy.float32), "ones": numpy.ones((30, 30), dtype=numpy.float32)}
+    safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -200,5 +212,13 @@ def test_readers_of_tables_know_nothing_of_it(tmp_path: pathlib.Path) -> None:
         fs = fsspec.filesystem("dragonfly+http")
         with fs.open(url + "/table.parquet") as file:
             assert pyarrow.parquet.read_table(file).num_rows == 1000
+        files = {"data_files": url + "/table.parquet", "split": "train"}
+        assert sum(datasets.load_dataset("parquet", **files)["square"]) == table["square"].sum()
+        assert sum(row["number"] for row in datasets.load_dataset("parquet", streaming=True, **files)) == 499500
+        with fs.open(url + "/model.safetensors") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            first, last = json.loads(file.read(length))["ones"]["data_offsets"]
+            file.seek(8 + length + first)
+            assert file.read(last - first) == tensors["ones"].tobytes()
         fs.close()
         server.shutdown()

@@ -51,14 +51,24 @@ class DragonflyFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
 
     @classmethod
     def _strip_protocol(cls, path: str | list[str]) -> str | list[str]:
-        """What is fetched: the URL without `dragonfly+`; `dragonfly://` is HTTPS."""
+        """A path as this file system names it: `dragonfly+` and what is fetched, so that whoever keeps it comes back
+        here. `dragonfly://` is HTTPS."""
         if isinstance(path, list):
-            return [str(cls._strip_protocol(one)) for one in path]
+            return [cls._name(one) for one in path]
+        return cls._name(path)
+
+    @classmethod
+    def _name(cls, path: str) -> str:
         if path.startswith("dragonfly+"):
-            return path.removeprefix("dragonfly+")
+            return path
         if path.startswith("dragonfly://"):
-            return "https://" + path.removeprefix("dragonfly://")
-        return path
+            return "dragonfly+https://" + path.removeprefix("dragonfly://")
+        return "dragonfly+" + path
+
+    @classmethod
+    def _url(cls, path: str) -> str:
+        """What is fetched."""
+        return cls._name(path).removeprefix("dragonfly+")
 
     @staticmethod
     def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
@@ -69,7 +79,7 @@ class DragonflyFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         return path.rsplit("/", 1)[0]
 
     def _open_reader(self, path: str) -> Any:
-        return self.peer.open(str(self._strip_protocol(path)), **self._request)
+        return self.peer.open(self._url(path), **self._request)
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BufferedReader:
         if mode != "rb":
@@ -79,12 +89,21 @@ class DragonflyFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Name and length. What was begun to be fetched for it is withdrawn."""
         with self._open_reader(path) as reader:
-            return {"name": str(self._strip_protocol(path)), "size": reader.length, "type": "file"}
+            return {"name": self._name(path), "size": reader.length, "type": "file"}
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
         """The file itself: an origin has no listings."""
         info = self.info(path)
         return [info] if detail else [info["name"]]
+
+    def glob(self, path: str, maxdepth: int | None = None, **options: Any) -> Any:
+        """The file itself, if there is one: `?` and `*` are characters of a URL like any other."""
+        found = [self._name(path)] if self.exists(path) else []
+        return {name: self.info(name) for name in found} if options.get("detail") else found
+
+    def expand_path(self, path: str | list[str], **_: Any) -> list[str]:
+        """The files themselves, as they are named."""
+        return [self._name(one) for one in ([path] if isinstance(path, str) else path)]
 
     def exists(self, path: str, **_: Any) -> bool:
         """Whether the origin has it."""
@@ -108,4 +127,4 @@ class DragonflyFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
 
     def get_file(self, rpath: str, lpath: Any, **_: Any) -> None:
         """To a local file, complete and checked."""
-        self.peer.fetch(str(self._strip_protocol(rpath)), lpath, overwrite=True, **self._request)
+        self.peer.fetch(self._url(rpath), lpath, overwrite=True, **self._request)
