@@ -155,6 +155,18 @@ download = peer.start({world.origin!r} + "/stalled", progress=print)
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.parametrize("times", range(5))
+def test_the_interpreter_ends_while_the_log_talks(times: int) -> None:
+    # What it raises is printed, by a thread that the end of the interpreter does not wait for by itself.
+    program = """if True:
+    import dragonfly
+    dragonfly.set_log(lambda record: record.nothing, level="trace")
+    node = dragonfly.Node(listen=["/ip4/127.0.0.1/tcp/0"]); peer = node.peer()
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_fsspec(world: World, tmp_path: pathlib.Path) -> None:
     url = "dragonfly+" + world.origin
     with fsspec.open(url + "/large", "rb") as file:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -148,7 +150,8 @@ def set_log(sink: logging.Logger | Callable[[LogRecord], object] | None, level: 
     """Where the library's log goes, from `level` on: a logger, or a function; None: nowhere, as it is at the start.
 
     One for the process. Of the libraries beneath this one it tells warnings and errors at most. It is called from a
-    thread of the library's; what was said before this call may still come to the one before.
+    thread of the library's; after this call nothing more comes to the one before, unless the call is made by that one
+    itself. It ends with the interpreter.
     """
     if sink is None:
         _native.log_set(level, None)
@@ -160,3 +163,12 @@ def set_log(sink: logging.Logger | Callable[[LogRecord], object] | None, level: 
     else:
         tell = sink
         _native.log_set(level, lambda name, target, message: tell(LogRecord(name, target, message)))
+
+
+def _end(pid: int) -> None:
+    # A thread that prints while the interpreter ends would abort it. In a forked child there is no such thread.
+    if os.getpid() == pid:
+        set_log(None)
+
+
+atexit.register(_end, os.getpid())
