@@ -1,6 +1,7 @@
 //! Downloads as people and scripts make them.
 
 mod interrupted;
+mod options;
 mod outputs;
 
 use std::fs;

@@ -1,0 +1,77 @@
+//! What makes content another task, and what bounds its download.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use dragonfly_testkit::Resource;
+
+use super::{LENGTH, both};
+use crate::harness::{TestOrigin, run};
+
+/// Fetches with each of these options in turn; how many copies left the origin.
+fn copies(dfget: &dyn Fn() -> std::process::Command, origin: &TestOrigin, fetches: &[(&str, &[&str])]) -> u64 {
+    let before = origin.origin.body_bytes("/file");
+    for (url, options) in fetches {
+        let done = run(dfget().arg(url).args(["-O", "output", "--overwrite"]).args(*options));
+        assert!(done.is_code(0), "{options:?}: {done:?}");
+    }
+    (origin.origin.body_bytes("/file") - before) / LENGTH
+}
+
+/// Through a daemon, which remembers.
+fn through_a_daemon(check: impl Fn(&Path, &dyn Fn() -> std::process::Command)) {
+    let daemon = crate::harness::Daemon::with_role("peer").start();
+    check(daemon.dir(), &|| daemon.dfget_command([] as [&str; 0]));
+}
+
+#[test]
+fn a_tag_or_an_application_makes_another_task() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(1, LENGTH).header("cache-control", "max-age=3600"));
+    through_a_daemon(|_, dfget| {
+        let plain = (url.as_str(), &[][..]);
+        assert_eq!(copies(dfget, &origin, &[plain, plain]), 1);
+        let tagged = (url.as_str(), &["--tag", "one"][..]);
+        assert_eq!(copies(dfget, &origin, &[tagged, tagged, plain]), 1);
+        let applied = (url.as_str(), &["--application", "one"][..]);
+        assert_eq!(copies(dfget, &origin, &[applied, applied, tagged, plain]), 1);
+    });
+}
+
+#[test]
+fn filtered_parameters_make_no_other_task() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(2, LENGTH).header("cache-control", "max-age=3600"));
+    let (one, two) = (format!("{url}?a=1&token=one"), format!("{url}?a=1&token=two"));
+    through_a_daemon(|_, dfget| {
+        let options = &["--filtered-query-param", "token"][..];
+        assert_eq!(copies(dfget, &origin, &[(&one, options), (&two, options)]), 1);
+        assert_eq!(copies(dfget, &origin, &[(&one, &[]), (&two, &[])]), 2);
+    });
+}
+
+/// It can take longer, and never less.
+#[test]
+fn a_rate_is_kept_to() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(3, LENGTH));
+    both(|_, dfget| {
+        let started = Instant::now();
+        let done = run(dfget().args([&url, "--limit-rate", "2MiB"]));
+        assert!(done.is_code(0), "{done:?}");
+        // 3 MiB, of which a part may go at once.
+        assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
+    });
+}
+
+#[test]
+fn without_the_origin_only_what_is_held_comes() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(4, LENGTH).header("cache-control", "max-age=3600"));
+    through_a_daemon(|dir, dfget| {
+        let lone = run(dfget().args([&url, "-O", "one", "--disable-back-to-source", "--timeout", "2s"]));
+        assert!(lone.is_code(1) && !dir.join("one").exists(), "{lone:?}");
+        assert_eq!(origin.origin.body_bytes("/file"), 0);
+        assert_eq!(copies(dfget, &origin, &[(&url, &[]), (&url, &["--disable-back-to-source"])]), 1);
+    });
+}
