@@ -42,6 +42,7 @@ pub(super) async fn run(
     shown: &FileProgress,
     watched: bool,
 ) -> Result<ReceiptBody, End> {
+    let started = Instant::now();
     let fetching = fetch(args, job, door, shown, watched);
     let mut receipt = match args.timeout.and_then(|timeout| timeout.checked_add(TIMEOUT_GRACE)) {
         None => fetching.await?,
@@ -49,6 +50,8 @@ pub(super) async fn run(
             .await
             .unwrap_or_else(|_| Err(Failure::new(ErrorKind::Timeout, "the daemon did not finish in time").into()))?,
     };
+    // As this program sees it: the daemon may have had all of it long before.
+    receipt.elapsed_ms = started.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
     if let Target::File(path) | Target::Special(path) = &job.target {
         receipt.output = Some(path.to_string_lossy().into_owned());
         receipt.exported.get_or_insert_with(|| "copy".to_owned());
