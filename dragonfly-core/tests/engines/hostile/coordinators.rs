@@ -1,7 +1,10 @@
 //! Schedulers that a test plays by hand.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use dragonfly_core::net::Incoming;
 use dragonfly_core::task::{Generation, Layout, TaskId};
 use dragonfly_core::trust::statement::sign_grant;
 use dragonfly_core::wire::control::{Answer, Current, Granted, LeaseId, ToCoordinator, ToMember, Work};
@@ -12,7 +15,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::BOUND;
 use super::peer::{Hostile, Wire};
-use crate::harness::{SEED, all_roles, digest, log, loopback};
+use crate::harness::{Network, SEED, all_roles, digest, eventually, log, loopback};
 
 const LENGTH: u64 = 8 << 20;
 
@@ -30,11 +33,7 @@ struct Plot {
 }
 
 /// Coordinates the task of one member. Whoever has it described dies of the answer.
-async fn coordinate(
-    fake: Arc<Hostile>,
-    mut sessions: mpsc::Receiver<dragonfly_core::net::Incoming>,
-    plot: Arc<Mutex<Plot>>,
-) {
+async fn coordinate(fake: Arc<Hostile>, mut sessions: mpsc::Receiver<Incoming>, plot: Arc<Mutex<Plot>>) {
     while let Some(incoming) = sessions.recv().await {
         let member = incoming.peer;
         let mut session = Wire::<ToCoordinator>::over(incoming.stream);
@@ -155,4 +154,68 @@ async fn two_coordinators_that_number_alike() {
     for fake in fakes {
         fake.host.clone().shutdown().await;
     }
+}
+
+/// A coordinator of nothing, that writes down which tasks a member joins, and in how many sessions.
+async fn listen(mut sessions: mpsc::Receiver<Incoming>, joined: Arc<Mutex<Vec<TaskId>>>, asked: Arc<AtomicUsize>) {
+    while let Some(incoming) = sessions.recv().await {
+        let mut session = Wire::<ToCoordinator>::over(incoming.stream);
+        while let Some(message) = session.hear().await {
+            match message {
+                ToCoordinator::Announce(_) | ToCoordinator::KeepAlive => {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    let welcome = ToMember::Welcome { interval_ms: 1000, scheduler: true };
+                    if session.say(&welcome).await.is_err() {
+                        break;
+                    }
+                }
+                ToCoordinator::Join(join) => joined.lock().await.push(join.info.task),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A scheduler that comes back is told of every task that a member holds, of each once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_comes_back_is_told_once_of_each_task() {
+    const TASKS: usize = 150;
+    let mut network = Network::start(1, false).await;
+    let token = network.scheduler.as_ref().unwrap().0.token(all_roles()).unwrap();
+    let member = network.peers.remove(0);
+    for number in 0..TASKS {
+        let url = network.serve(&format!("/{number}"), Resource::seeded(number as u64, 1000));
+        member.peer.fetch(Request::new(url)).await.unwrap();
+    }
+    member.peer.shutdown().await.unwrap();
+    member.node.shutdown().await.unwrap();
+    drop(member);
+
+    let (seed, mut at) = (Hostile::seed(), loopback());
+    let mut lives: Option<(Node, Peer)> = None;
+    for life in ["first", "second"] {
+        let fake = Hostile::coordinator_at(&token, seed, at.clone()).await;
+        at = fake.host.listeners()[0].without_peer();
+        let (joined, asked) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+        tokio::spawn(listen(fake.take_sessions(), Arc::clone(&joined), Arc::clone(&asked)));
+        if lives.is_none() {
+            let builder = network.builder(0, &token, loopback());
+            let node = builder.scheduler(at.clone().with_peer(fake.identity.peer_id())).start().await.unwrap();
+            lives = Some((node.clone(), Peer::builder(&node).start().await.unwrap()));
+        }
+        eventually(&format!("all are joined in its {life} life"), async || {
+            let distinct: BTreeSet<TaskId> = joined.lock().await.iter().copied().collect();
+            (distinct.len() == TASKS).then_some(())
+        })
+        .await;
+        // Whatever else it has to say is said before it is asked twice more whether it lives.
+        let then = asked.load(Ordering::Relaxed);
+        eventually("it is asked", async || (asked.load(Ordering::Relaxed) >= then + 2).then_some(())).await;
+        assert_eq!(joined.lock().await.len(), TASKS, "in its {life} life");
+        fake.host.shutdown().await;
+    }
+    let (node, peer) = lives.unwrap();
+    peer.shutdown().await.unwrap();
+    node.shutdown().await.unwrap();
+    network.stop().await;
 }

@@ -57,21 +57,31 @@ impl Admission for Gate {
 impl Hostile {
     /// A member of the token's network, that coordinates nothing.
     pub(super) async fn join(token: &Token) -> Self {
-        Self::speaking(token, vec![LANE]).await
+        Self::speaking(token, Self::seed(), loopback(), vec![LANE]).await
     }
 
     /// One that others may open sessions to.
     pub(super) async fn coordinator(token: &Token) -> Self {
-        Self::speaking(token, vec![LANE, CONTROL]).await
+        Self::coordinator_at(token, Self::seed(), loopback()).await
     }
 
-    async fn speaking(token: &Token, protocols: Vec<&'static str>) -> Self {
+    /// One with this identity, at this address.
+    pub(super) async fn coordinator_at(token: &Token, seed: [u8; 32], listen: Address) -> Self {
+        Self::speaking(token, seed, listen, vec![LANE, CONTROL]).await
+    }
+
+    /// An identity that nobody has.
+    pub(super) fn seed() -> [u8; 32] {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
+        seed
+    }
+
+    async fn speaking(token: &Token, seed: [u8; 32], listen: Address, protocols: Vec<&'static str>) -> Self {
         let identity = Identity::from_seed(seed);
         let membership = Arc::new(Membership::join(&identity, token));
         let config = HostConfig {
-            listen: vec![loopback()],
+            listen: vec![listen],
             protocols,
             ..HostConfig::new(seed, Arc::new(Gate(Arc::clone(&membership))))
         };
