@@ -150,6 +150,9 @@ pub(crate) struct Serve {
     /// For what is under way when the daemon is asked to stop
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_duration, env = "DFDAEMON_DRAIN_TIMEOUT")]
     pub(super) drain_timeout: Duration,
+    /// How long a client of the API may take nothing of what it asked for
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration, env = "DFDAEMON_CLIENT_TIMEOUT")]
+    pub(super) client_timeout: Duration,
     /// What is logged: a level, and levels of single rooms, such as info,swarm=debug
     #[arg(long, value_name = "LEVELS", default_value = "info", env = "DFDAEMON_LOG_LEVEL")]
     log_level: String,

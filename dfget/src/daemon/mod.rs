@@ -198,19 +198,20 @@ impl Running {
         let token = serve.api_tcp.map(|_| secret::read_or_create(&serve.api_token_file()?)).transpose()?;
         let context = Arc::new(engines::start(serve, &data_dir, log).await?);
         let (stop, tasks) = (context.stopping.clone(), TaskTracker::new());
+        let serving = serve::Serving { stop: stop.clone(), tasks: tasks.clone(), client_timeout: serve.client_timeout };
         let metrics = metrics.map(|(listener, address)| {
-            serve::serve(listener, api::metrics(Arc::clone(&context)), stop.clone(), &tasks);
+            serve::serve(listener, api::metrics(Arc::clone(&context)), serving.clone());
             address
         });
         let mut key = None;
         let api_tcp = api_tcp.zip(token).map(|((listener, address), token)| {
             let made = Arc::new(Key::new(&token, address, &serve.api_host));
-            serve::serve(listener, api::remote(Arc::clone(&context), Arc::clone(&made)), stop.clone(), &tasks);
+            serve::serve(listener, api::remote(Arc::clone(&context), Arc::clone(&made)), serving.clone());
             key = Some(made);
             address
         });
         let socket = socket.map(|socket| {
-            serve::serve(socket.listener, api::local(Arc::clone(&context)), stop.clone(), &tasks);
+            serve::serve(socket.listener, api::local(Arc::clone(&context)), serving.clone());
             socket.path
         });
         if let Some(path) = &api {

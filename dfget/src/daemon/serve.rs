@@ -12,6 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,11 +47,21 @@ impl Listener for TcpListener {
     }
 }
 
-/// Spawns the accepting task and, through it, one per connection, all counted by `tasks`. Once `stop` is cancelled
-/// nothing more is accepted, and each connection ends with the request that it is serving.
-pub(super) fn serve(listener: impl Listener, router: axum::Router, stop: CancellationToken, tasks: &TaskTracker) {
-    let connections = tasks.clone();
-    tasks.spawn(async move {
+/// What all listeners of a daemon have in common.
+#[derive(Clone)]
+pub(super) struct Serving {
+    /// Once it is cancelled nothing more is accepted, and each connection ends with the request that it is serving.
+    pub(super) stop: CancellationToken,
+    /// Counts what is under way.
+    pub(super) tasks: TaskTracker,
+    /// How long a client may take nothing of what it asked for.
+    pub(super) client_timeout: Duration,
+}
+
+/// Spawns the accepting task and, through it, one per connection.
+pub(super) fn serve(listener: impl Listener, router: axum::Router, serving: Serving) {
+    let Serving { stop, tasks: connections, client_timeout } = serving;
+    connections.clone().spawn(async move {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accepted = async {
@@ -63,7 +74,8 @@ pub(super) fn serve(listener: impl Listener, router: axum::Router, stop: Cancell
             };
             match stream {
                 Ok((stream, caller)) => {
-                    let connection = connection(stream, router.clone().layer(Extension(caller)), stop.clone());
+                    let router = router.clone().layer(Extension(caller));
+                    let connection = connection(stream, router, stop.clone(), client_timeout);
                     connections.spawn(async move {
                         connection.await;
                         drop(place);
@@ -82,7 +94,11 @@ async fn connection(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: axum::Router,
     stop: CancellationToken,
+    client_timeout: Duration,
 ) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(client_timeout));
+    let stream = Box::pin(stream);
     let service = TowerToHyperService::new(router);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
@@ -94,7 +110,25 @@ async fn connection(
             connection.await
         }
     };
-    if let Err(e) = result {
-        tracing::debug!("a connection ended: {e}");
+    match result {
+        Err(e) if has_timed_out(&e) => {
+            tracing::info!(
+                "a client took nothing of what it asked for, for {client_timeout:?}: its connection is closed"
+            );
+        }
+        Err(e) => tracing::debug!("a connection ended: {e}"),
+        Ok(()) => {}
     }
+}
+
+/// Whether what the connection failed for is that nothing could be written for too long.
+fn has_timed_out(error: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

@@ -169,6 +169,23 @@ fn what_is_under_way_is_finished_before_the_daemon_ends() {
     assert!(status.code() == Some(0) && log.contains("stopped"), "{log}");
 }
 
+/// It holds a connection and what it reads; it is told off, and what it has is not taken for the whole.
+#[test]
+fn a_client_that_takes_nothing_is_let_go() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(1, 16 << 20));
+    let daemon = Daemon::with_role("peer").args(["--client-timeout", "1s"]).start();
+    let mut client = daemon.dfget_command([url.as_str(), "-q", "-O", "-"]);
+    let client = client.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let told = "a client took nothing of what it asked for, for 1s: its connection is closed";
+    wait_for("the daemon to let it go", || daemon.log().contains(told).then_some(()));
+    let done = client.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(1), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(done.stdout.len() < 16 << 20);
+    // Who takes what it asked for is served.
+    assert!(daemon.dfget([url.as_str(), "-O", "out"]).is_code(0));
+}
+
 #[test]
 fn what_takes_longer_than_the_bound_is_not_waited_for() {
     let origin = TestOrigin::start();
