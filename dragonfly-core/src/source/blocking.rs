@@ -114,6 +114,7 @@ impl<S: BlockingSource> Source for Adapter<S> {
                 match open_once(&self.0, &request).await {
                     Err(error) if error.is_temporary() && failures + 1 < request.retry.attempts => {
                         failures += 1;
+                        request.retries.count();
                         tracing::debug!(url = redact(&request.url), %error, "trying again");
                         tokio::time::sleep(request.retry.delay(failures)).await;
                     }

@@ -22,7 +22,8 @@ pub struct Guard {
     pub allow_link_local: bool,
     /// The metadata services of clouds may be reached: they hand out the machine's credentials.
     pub allow_metadata: bool,
-    /// The origins that fetches which no local user asked for may reach, on every hop; absent: any.
+    /// The origins that fetches which no local user asked for may reach, on every hop; absent: any. What is read with
+    /// a credential of this host's own is fetched for others only if it is named here, and only then passed on to them.
     pub origins: Option<Vec<OriginPattern>>,
 }
 
@@ -48,12 +49,29 @@ impl Guard {
             Some(Host::Ipv6(ip)) => self.check_address(ip.into(), local).or_else(refused)?,
             Some(Host::Domain(name)) => self.check_name(name, local).or_else(refused)?,
         }
-        if let Some(origins) = self.origins.as_ref().filter(|_| !local)
-            && !origins.iter().any(|pattern| pattern.matches(url))
-        {
-            return refused("it is not among the origins that this node may fetch from for others");
+        self.check_listed(url, local)
+    }
+
+    /// Refuses what is not among [`Guard::origins`], where there is such a list. `local`: a user of this host asks.
+    pub(crate) fn check_listed(&self, url: &Url, local: bool) -> Result<(), SourceError> {
+        if local || self.origins.is_none() || self.lists(url) {
+            return Ok(());
         }
-        Ok(())
+        let why = "it is not among the origins that this node may fetch from for others";
+        Err(SourceError::new(SourceErrorKind::Guarded, format!("{} must not be reached: {why}", redact(url))))
+    }
+
+    /// Whether the operator named this origin among [`Guard::origins`].
+    pub(crate) fn lists(&self, url: &Url) -> bool {
+        self.origins.as_ref().is_some_and(|origins| origins.iter().any(|pattern| pattern.matches(url)))
+    }
+
+    /// Whether the operator named this origin together with its scheme: a host that is named alone means its web server,
+    /// not what this host may read there as somebody.
+    #[cfg(feature = "storage")]
+    pub(crate) fn lists_by_scheme(&self, url: &Url) -> bool {
+        let named = |pattern: &OriginPattern| pattern.scheme.is_some() && pattern.matches(url);
+        self.origins.as_ref().is_some_and(|origins| origins.iter().any(named))
     }
 
     fn check_name(&self, name: &str, local: bool) -> Result<(), &'static str> {
@@ -145,6 +163,13 @@ pub struct OriginPattern {
 }
 
 impl OriginPattern {
+    /// As [`OriginPattern::matches`], but a pattern without a port is of URLs without one: who may listen at another
+    /// port of a host is not who the host is.
+    #[cfg(feature = "storage")]
+    pub(crate) fn matches_port(&self, url: &Url) -> bool {
+        self.matches(url) && (self.port.is_some() || url.port().is_none())
+    }
+
     /// Whether a URL is one of these.
     pub fn matches(&self, url: &Url) -> bool {
         let host = url.host_str().unwrap_or_default();

@@ -8,6 +8,10 @@
 //! URLs are shown by [`redact`].
 
 mod blocking;
+#[cfg(feature = "http")]
+mod body;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 #[cfg_attr(
     not(feature = "http"),
@@ -18,15 +22,22 @@ mod guard;
 mod header;
 #[cfg(feature = "http")]
 mod http;
+mod list;
 mod redact;
 mod registry;
 mod resume;
+#[cfg(feature = "http")]
+mod retry;
+#[cfg(feature = "storage")]
+mod storage;
 
 #[cfg(all(test, feature = "http"))]
 mod tests;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,9 +52,12 @@ pub use guard::{Guard, OriginPattern};
 pub(crate) use header::read_headers;
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpSource, Proxy};
+pub use list::{Entry, WalkLimits, walk};
 pub use redact::redact;
 pub use registry::{Registry, RegistryBuilder};
 pub use resume::{fetch_range, resume};
+#[cfg(feature = "storage")]
+pub use storage::{StorageConfig, StorageSettings, StorageSource};
 
 use crate::task::Validator;
 
@@ -60,6 +74,27 @@ pub trait Source: Send + Sync {
     /// # Cancel safety
     /// Dropping the future ends the request.
     fn open<'a>(&'a self, request: OpenRequest) -> BoxFuture<'a, Result<Opened, SourceError>>;
+
+    /// Whether what is read there is read with a credential of this host's own, and so is for its own users alone:
+    /// then no other host is told of it. By default it is not.
+    fn is_own(&self, url: &Url) -> bool {
+        let _ = url;
+        false
+    }
+
+    /// Lists what is directly below the prefix [`OpenRequest::url`], in pages, each entry once. What the request says
+    /// of ranges and versions does not matter. Names from the origin that are not plain ones ([`Entry::path`]) are left
+    /// out. [`walk`] goes on into directories.
+    ///
+    /// # Errors
+    /// As of [`Source::open`]; [`SourceErrorKind::InvalidInput`] from a source that cannot list, which is the default.
+    ///
+    /// # Cancel safety
+    /// Dropping the stream ends its request.
+    fn list(&self, request: OpenRequest) -> BoxStream<'static, Result<Vec<Entry>, SourceError>> {
+        let text = format!("{}: this kind of origin cannot be listed", redact(&request.url));
+        list::failed(SourceError::new(SourceErrorKind::InvalidInput, text))
+    }
 }
 
 /// What is asked of an origin.
@@ -83,8 +118,13 @@ pub struct OpenRequest {
     pub trust: OriginTrust,
     /// Whether a user of this host asks: loopback may be reached, and the operator's list of origins does not apply.
     pub local: bool,
+    /// What comes is passed on to other hosts: content that is read with a credential of this host's own, and that the
+    /// operator did not list (see [`Guard::origins`]), is [`SourceErrorKind::Guarded`].
+    pub shared: bool,
     /// How failures that may pass are tried again.
     pub retry: Retry,
+    /// Counts how often that was done.
+    pub retries: Retries,
 }
 
 impl OpenRequest {
@@ -99,7 +139,9 @@ impl OpenRequest {
             prior: None,
             trust: OriginTrust::default(),
             local: false,
+            shared: false,
             retry: Retry::default(),
+            retries: Retries::default(),
         }
     }
 }
@@ -118,6 +160,7 @@ impl fmt::Debug for OpenRequest {
 
 /// What makes a TLS certificate of an origin good, beside the system's authorities.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct OriginTrust {
     /// PEM bundles of authorities to trust beside the system's.
     pub ca_pem: Vec<Vec<u8>>,
@@ -127,6 +170,7 @@ pub struct OriginTrust {
 
 /// How failures that may pass are tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Retry {
     /// Attempts in all, the first one included; at least 1 is made. Default 4.
     pub attempts: u32,
@@ -150,6 +194,23 @@ impl Default for Retry {
             retry_after_max: Duration::from_secs(30),
             seed: 0,
         }
+    }
+}
+
+/// Counts how often an origin was asked again for what it should have given at once; people who watch a download are
+/// told. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Retries(Arc<AtomicU32>);
+
+impl Retries {
+    /// One more.
+    pub fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often so far.
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -9,11 +9,17 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use url::Url;
 
-use super::{Guard, OpenRequest, Opened, Source, SourceError, SourceErrorKind, fetch_range, resume};
+use super::list::failed;
+use super::{
+    Entry, Guard, OpenRequest, Opened, Source, SourceError, SourceErrorKind, WalkLimits, fetch_range, resume, walk,
+};
 #[cfg(feature = "http")]
 use super::{HttpConfig, HttpSource};
+#[cfg(feature = "storage")]
+use super::{StorageConfig, StorageSource};
 
-/// The sources of a node by URL scheme: `http` and `https` unless told otherwise (or built without the feature `http`).
+/// The sources of a node by URL scheme: `http` and `https` unless told otherwise (or built without the feature `http`),
+/// and those of the storages whose features were built in.
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
@@ -26,6 +32,8 @@ pub struct RegistryBuilder {
     guard: Guard,
     #[cfg(feature = "http")]
     http: HttpConfig,
+    #[cfg(feature = "storage")]
+    storage: StorageConfig,
     sources: Vec<(Option<String>, Arc<dyn Source>)>,
 }
 
@@ -42,6 +50,14 @@ impl RegistryBuilder {
     #[must_use]
     pub fn http(mut self, config: HttpConfig) -> Self {
         self.http = config;
+        self
+    }
+
+    /// Endpoints and credentials of object stores and file servers.
+    #[cfg(feature = "storage")]
+    #[must_use]
+    pub fn storage(mut self, config: StorageConfig) -> Self {
+        self.storage = config;
         self
     }
 
@@ -69,6 +85,8 @@ impl RegistryBuilder {
                 sources.insert(scheme.to_ascii_lowercase(), source.clone());
             }
         };
+        #[cfg(feature = "storage")]
+        add(None, Arc::new(StorageSource::new(self.guard.clone(), self.http.clone(), self.storage)));
         #[cfg(feature = "http")]
         add(None, Arc::new(HttpSource::new(self.guard, self.http)));
         for (scheme, source) in self.sources {
@@ -112,9 +130,30 @@ impl Registry {
         }
     }
 
+    /// See [`Source::list`].
+    pub fn list(&self, request: OpenRequest) -> BoxStream<'static, Result<Vec<Entry>, SourceError>> {
+        match self.source(&request.url) {
+            Ok(source) => source.list(request),
+            Err(error) => failed(error),
+        }
+    }
+
+    /// See [`walk`].
+    pub fn walk(&self, request: OpenRequest, limits: WalkLimits) -> BoxStream<'static, Result<Entry, SourceError>> {
+        match self.source(&request.url) {
+            Ok(source) => walk(source, request, limits),
+            Err(error) => stream::once(async { Err(error) }.boxed()).boxed(),
+        }
+    }
+
     /// Whether some source serves a scheme (in lower case).
     pub fn serves(&self, scheme: &str) -> bool {
         self.sources.contains_key(scheme)
+    }
+
+    /// See [`Source::is_own`].
+    pub fn is_own(&self, url: &Url) -> bool {
+        self.sources.get(url.scheme()).is_some_and(|source| source.is_own(url))
     }
 
     /// See [`resume()`].

@@ -129,6 +129,7 @@ impl Resuming {
             tokio::time::sleep(self.request.retry.delay(self.failures)).await;
         }
         self.failures += 1;
+        self.request.retries.count();
         let mut request = self.request.clone();
         request.range = Some(self.at..self.end);
         tracing::debug!(url = redact(&request.url), at = self.at, %error, "resuming");

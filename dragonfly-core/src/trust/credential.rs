@@ -141,6 +141,7 @@ impl FromStr for TokenId {
 
 /// What a checked credential says of its holder.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Claims {
     /// What it may do.
     pub roles: Roles,

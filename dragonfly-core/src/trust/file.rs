@@ -15,6 +15,7 @@ const CHECK_LEN: usize = 16;
 
 /// Why a file that holds secrets cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FileError {
     /// The content is not what was written.
     #[error("{path}: damaged or not a dragonfly {what} file (restore it, or remove it to make a new one)")]

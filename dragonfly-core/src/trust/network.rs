@@ -9,6 +9,7 @@ use crate::wire::statement::Signed;
 /// Whose word counts on what an origin said. Fixed by the network's descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
+#[non_exhaustive]
 pub enum OriginTrust {
     /// Every member's: a swarm without seeds works, and any member can lie about a bare URL.
     #[default]

@@ -1,84 +1,84 @@
 //! Whether an answer is one to the question: status, range, length, version.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use ::http::header::{self, HeaderMap};
-use futures::{StreamExt, stream};
-use url::Url;
 
-use super::super::header::{Caching, ContentRange, content_range, text, validator};
-use super::super::{Content, OpenRequest, Opened, SourceError, SourceErrorKind, redact};
-use super::body::{Promise, checked};
+use super::super::header::{ContentRange, content_range, text};
+use super::super::{OpenRequest, SourceError, SourceErrorKind, redact};
 use super::status_failure;
 use crate::task::Validator;
 
 /// A question, for an answer to be judged by.
-pub(super) struct Asked<'a> {
-    pub(super) request: &'a OpenRequest,
+pub(in crate::source) struct Asked<'a> {
+    pub(in crate::source) request: &'a OpenRequest,
     /// The range that this very request had.
-    pub(super) range: Option<Range<u64>>,
-    /// Where it went in the end.
-    pub(super) url: &'a Url,
-    /// See [`HttpConfig::silence_timeout`](super::HttpConfig::silence_timeout).
-    pub(super) silence: Duration,
+    pub(in crate::source) range: Option<Range<u64>>,
+    /// Where it went in the end, for errors.
+    pub(in crate::source) shown: String,
+}
+
+/// The head of an answer.
+pub(in crate::source) struct Head<'a> {
+    pub(in crate::source) status: u16,
+    pub(in crate::source) headers: &'a HeaderMap,
+    /// How long the body is to be.
+    pub(in crate::source) length: Option<u64>,
+    /// What tells this version from all others.
+    pub(in crate::source) validator: Option<&'a Validator>,
 }
 
 /// What comes of an answer.
-pub(super) enum Verdict {
+pub(in crate::source) enum Verdict {
     /// The range was refused in a way that leaves open whether there is content: ask without one.
     AskWhole,
-    Opened(Opened),
+    /// The version known is current.
+    Unchanged,
+    /// Content in a body of this shape.
+    Content(Shape),
 }
 
 /// What a body is to carry.
-struct Shape {
-    length: Option<u64>,
-    offset: u64,
-    body_length: Option<u64>,
-    ranges: bool,
+#[derive(Clone, Debug)]
+pub(in crate::source) struct Shape {
+    pub(in crate::source) length: Option<u64>,
+    pub(in crate::source) offset: u64,
+    pub(in crate::source) body_length: Option<u64>,
+    pub(in crate::source) ranges: bool,
+}
+
+/// The error for a range that is refused where none was asked for.
+pub(in crate::source) fn refuses_the_whole(request: &OpenRequest) -> SourceError {
+    let text = format!("{}: refuses a range that was not asked for", redact(&request.url));
+    SourceError::new(SourceErrorKind::Origin, text)
 }
 
 impl Asked<'_> {
-    pub(super) fn judge(&self, response: reqwest::Response, caching: Caching) -> Result<Verdict, SourceError> {
-        let status = response.status().as_u16();
-        let headers = response.headers();
+    /// Checks the head of an answer against the question.
+    pub(in crate::source) fn judge(&self, head: &Head<'_>) -> Result<Verdict, SourceError> {
+        let status = head.status;
         let shape = match status {
-            200 => self.whole(response.headers(), response.content_length())?,
-            206 => self.part(response.headers(), response.content_length())?,
-            304 if self.request.prior.is_some() => {
-                return Ok(Verdict::Opened(Opened::Unchanged { fresh: caching.fresh }));
-            }
+            200 => self.whole(head)?,
+            206 => self.part(head.headers, head.length)?,
+            304 if self.request.prior.is_some() => return Ok(Verdict::Unchanged),
             412 if self.request.expect.is_some() => return Err(self.changed(status)),
-            416 => match self.outside(headers)? {
+            416 => match self.outside(head.headers)? {
                 Some(shape) => shape,
                 None => return Ok(Verdict::AskWhole),
             },
-            _ => return Err(status_failure(&redact(self.url), status, headers)),
+            _ => return Err(status_failure(&self.shown, status, head.headers)),
         };
-        let validator = validator(headers);
-        if validator.is_some() && validator == self.request.prior {
-            return Ok(Verdict::Opened(Opened::Unchanged { fresh: caching.fresh }));
+        if head.validator.is_some() && head.validator == self.request.prior.as_ref() {
+            return Ok(Verdict::Unchanged);
         }
-        self.check_version(status, headers, shape.length)?;
-        let promise = Promise { shown: redact(self.url), length: shape.body_length, silence: self.silence };
-        let empty = shape.body_length == Some(0);
-        let body = if empty { stream::empty().boxed() } else { checked(response.bytes_stream(), promise) };
-        Ok(Verdict::Opened(Opened::Content(Content {
-            length: shape.length,
-            offset: shape.offset,
-            body_length: shape.body_length,
-            validator,
-            ranges: shape.ranges,
-            fresh: caching.fresh,
-            private: caching.private,
-            body,
-        })))
+        self.check_version(head, shape.length)?;
+        Ok(Verdict::Content(shape))
     }
 
     /// 200: the whole, whatever was asked.
-    fn whole(&self, headers: &HeaderMap, length: Option<u64>) -> Result<Shape, SourceError> {
-        let accepts = text(headers, &header::ACCEPT_RANGES).is_some_and(|units| units.trim() == "bytes");
+    fn whole(&self, head: &Head<'_>) -> Result<Shape, SourceError> {
+        let length = head.length;
+        let accepts = text(head.headers, &header::ACCEPT_RANGES).is_some_and(|units| units.trim() == "bytes");
         let shape = Shape {
             length,
             offset: 0,
@@ -89,7 +89,7 @@ impl Asked<'_> {
         let from = self.range.as_ref().map_or(0, |range| range.start);
         if self.request.expect.is_some() && from > 0 {
             // The version is another one, or ranges are not served any more. Under an If-Range the former is meant.
-            self.check_version(200, headers, length)?;
+            self.check_version(head, length)?;
             return Err(self.misfit(200, "sends the whole in place of a range"));
         }
         Ok(shape)
@@ -135,7 +135,8 @@ impl Asked<'_> {
     }
 
     /// Refuses another version or length than expected.
-    fn check_version(&self, status: u16, headers: &HeaderMap, length: Option<u64>) -> Result<(), SourceError> {
+    fn check_version(&self, head: &Head<'_>, length: Option<u64>) -> Result<(), SourceError> {
+        let (status, headers) = (head.status, head.headers);
         if let (Some(expected), Some(length)) = (self.request.expect_length, length)
             && expected != length
         {
@@ -149,18 +150,18 @@ impl Asked<'_> {
                 Some(sent) => sent == date,
                 None => status == 206,
             },
-            Some(Validator::Version(_)) => false,
+            expected @ Some(Validator::Version(_)) => head.validator == expected.as_ref(),
         };
         if same { Ok(()) } else { Err(self.changed(status)) }
     }
 
     fn changed(&self, status: u16) -> SourceError {
-        let text = format!("{}: the content is not the version that was expected any more", redact(self.url));
+        let text = format!("{}: the content is not the version that was expected any more", self.shown);
         SourceError::new(SourceErrorKind::Changed, text).with_status(status)
     }
 
     fn misfit(&self, status: u16, why: &str) -> SourceError {
-        let text = format!("{}: the origin {why}", redact(self.url));
+        let text = format!("{}: the origin {why}", self.shown);
         SourceError::new(SourceErrorKind::Origin, text).with_status(status)
     }
 }

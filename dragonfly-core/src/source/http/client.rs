@@ -14,7 +14,7 @@ use super::{HttpConfig, Proxy, tls};
 const CLIENTS_MAX: usize = 16;
 
 /// The clients of a source.
-pub(super) struct Clients {
+pub(in crate::source) struct Clients {
     guard: Guard,
     config: HttpConfig,
     /// Least recently used first.
@@ -31,12 +31,17 @@ struct Key {
 }
 
 impl Clients {
-    pub(super) fn new(guard: Guard, config: HttpConfig) -> Self {
+    pub(in crate::source) fn new(guard: Guard, config: HttpConfig) -> Self {
         Self { guard, config, pools: Mutex::default() }
     }
 
     /// The client for a URL.
-    pub(super) fn client(&self, url: &Url, trust: &OriginTrust, local: bool) -> Result<reqwest::Client, SourceError> {
+    pub(in crate::source) fn client(
+        &self,
+        url: &Url,
+        trust: &OriginTrust,
+        local: bool,
+    ) -> Result<reqwest::Client, SourceError> {
         let key = Key { trust: (url.scheme() == "https").then(|| trust.clone()), local };
         // Nothing that holds the lock can leave the list broken.
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,7 +95,7 @@ impl Clients {
     }
 
     /// An origin that has the name of a proxy would slip through the resolver: its addresses are checked here.
-    pub(super) async fn check_shared_name(&self, url: &Url, local: bool) -> Result<(), SourceError> {
+    pub(in crate::source) async fn check_shared_name(&self, url: &Url, local: bool) -> Result<(), SourceError> {
         let Some(name) = url.domain().filter(|name| self.proxy_names().iter().any(|proxy| proxy == name)) else {
             return Ok(());
         };
@@ -136,7 +141,7 @@ impl Resolve for GuardedResolver {
 
 /// Every address of a name is refused by the guard.
 #[derive(Debug)]
-pub(super) struct Refused(&'static str);
+pub(in crate::source) struct Refused(&'static str);
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,24 +1,29 @@
 //! HTTP and HTTPS origins.
 
-mod answer;
-mod body;
-mod client;
+pub(super) mod answer;
+pub(super) mod client;
+mod index;
 mod tls;
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, stream};
 use url::Url;
 
-use super::header::{Caching, caching, retry_after, text};
-use super::{Guard, OpenRequest, Opened, Source, SourceError, SourceErrorKind, redact};
+use super::body::{Promise, checked, stalled};
+use super::header::{Caching, caching, retry_after, text, validator};
+use super::retry::retrying;
+use super::{Content, Entry, Guard, OpenRequest, Opened, Source, SourceError, SourceErrorKind, redact};
 use crate::task::Validator;
-use answer::Verdict;
+use answer::{Asked, Head, Verdict, refuses_the_whole};
 use client::{Clients, Refused};
+use index::INDEX_MAX;
 
 /// Redirects after which a chain is given up: real ones have two or three, and each costs a round trip.
 const REDIRECTS_MAX: usize = 10;
@@ -94,7 +99,9 @@ pub enum Proxy {
 ///
 /// HTTP/1.1 only: ranges that are fetched at the same time get connections of their own, and with them windows and
 /// fates of their own, instead of sharing one as HTTP/2 streams would.
-pub struct HttpSource {
+pub struct HttpSource(Arc<Inner>);
+
+struct Inner {
     guard: Guard,
     config: HttpConfig,
     clients: Clients,
@@ -104,45 +111,22 @@ impl HttpSource {
     /// A source under these rules.
     pub fn new(guard: Guard, config: HttpConfig) -> Self {
         let clients = Clients::new(guard.clone(), config.clone());
-        Self { guard, config, clients }
+        Self(Arc::new(Inner { guard, config, clients }))
     }
+}
 
-    async fn open_with_retries(&self, request: OpenRequest) -> Result<Opened, SourceError> {
-        let mut failures = 0;
-        loop {
-            let error = match self.attempt(&request).await {
-                Ok(opened) => return Ok(opened),
-                Err(error) => error,
-            };
-            failures += 1;
-            // Silence was waited for long enough: who has other means should use them now.
-            let again = error.is_temporary() && error.kind() != SourceErrorKind::Stalled;
-            let told_to_wait = error.retry_after().is_some_and(|after| after > request.retry.retry_after_max);
-            if !again || told_to_wait || failures >= request.retry.attempts {
-                return Err(error);
-            }
-            let delay = error.retry_after().unwrap_or_else(|| request.retry.delay(failures));
-            tracing::debug!(url = redact(&request.url), failures, ?delay, %error, "trying the origin again");
-            tokio::time::sleep(delay).await;
-        }
-    }
-
+impl Inner {
     /// One request, and the redirects that it meets.
     async fn attempt(&self, request: &OpenRequest) -> Result<Opened, SourceError> {
-        match self.follow(request, request.range.is_some()).await? {
-            Verdict::Opened(opened) => Ok(opened),
-            // Some servers refuse every range of an empty file, and some ranges of any; the whole tells.
-            Verdict::AskWhole => match self.follow(request, false).await? {
-                Verdict::Opened(opened) => Ok(opened),
-                Verdict::AskWhole => Err(SourceError::new(
-                    SourceErrorKind::Origin,
-                    format!("{}: refuses a range that was not asked for", redact(&request.url)),
-                )),
-            },
+        if let Some(opened) = self.follow(request, request.range.is_some()).await? {
+            return Ok(opened);
         }
+        // Some servers refuse every range of an empty file, and some ranges of any; the whole tells.
+        self.follow(request, false).await?.ok_or_else(|| refuses_the_whole(request))
     }
 
-    async fn follow(&self, request: &OpenRequest, ranged: bool) -> Result<Verdict, SourceError> {
+    /// One request, after its redirects; absent: ask for the whole.
+    async fn follow(&self, request: &OpenRequest, ranged: bool) -> Result<Option<Opened>, SourceError> {
         let mut url = request.url.clone();
         let mut callers = callers_headers(request)?;
         strip_user_info(&mut url);
@@ -156,8 +140,8 @@ impl HttpSource {
             let caching = combined(so_far, caching(response.headers()));
             let Some(next) = redirect(&url, &response)? else {
                 let range = request.range.clone().filter(|_| ranged);
-                let asked = answer::Asked { request, range, url: &url, silence: self.config.silence_timeout };
-                return asked.judge(response, caching);
+                let asked = Asked { request, range, shown: redact(&url) };
+                return self.opened(&asked, response, caching);
             };
             if (next.scheme(), next.host(), next.port_or_known_default())
                 != (url.scheme(), url.host(), url.port_or_known_default())
@@ -169,6 +153,61 @@ impl HttpSource {
         }
         let text = format!("{}: more than {REDIRECTS_MAX} redirects", redact(&request.url));
         Err(SourceError::new(SourceErrorKind::Origin, text))
+    }
+
+    async fn index(&self, request: OpenRequest) -> Result<Vec<Entry>, SourceError> {
+        let shown = redact(&request.url);
+        if !request.url.path().ends_with('/') || request.url.query().is_some() {
+            let text = format!("{shown}: only a URL that ends in / can be an index page");
+            return Err(SourceError::new(SourceErrorKind::InvalidInput, text));
+        }
+        let request = OpenRequest { range: None, expect: None, expect_length: None, prior: None, ..request };
+        let opened = retrying(&request, || self.attempt(&request)).await?;
+        let Opened::Content(content) = opened else { return Ok(Vec::new()) };
+        let (mut body, mut page) = (content.body, Vec::new());
+        while let Some(bytes) = body.next().await {
+            page.extend_from_slice(&bytes?);
+            if page.len() > INDEX_MAX {
+                let text = format!("{shown}: the index page has more than {} MiB", INDEX_MAX >> 20);
+                return Err(SourceError::new(SourceErrorKind::Origin, text));
+            }
+        }
+        Ok(index::entries(&String::from_utf8_lossy(&page), &request.url))
+    }
+
+    /// What is told of an answer; absent: ask for the whole.
+    fn opened(
+        &self,
+        asked: &Asked<'_>,
+        response: reqwest::Response,
+        caching: Caching,
+    ) -> Result<Option<Opened>, SourceError> {
+        let validator = validator(response.headers());
+        let head = Head {
+            status: response.status().as_u16(),
+            headers: response.headers(),
+            length: response.content_length(),
+            validator: validator.as_ref(),
+        };
+        let shape = match asked.judge(&head)? {
+            Verdict::AskWhole => return Ok(None),
+            Verdict::Unchanged => return Ok(Some(Opened::Unchanged { fresh: caching.fresh })),
+            Verdict::Content(shape) => shape,
+        };
+        let promise =
+            Promise { shown: asked.shown.clone(), length: shape.body_length, silence: self.config.silence_timeout };
+        let empty = shape.body_length == Some(0);
+        let body = if empty { stream::empty().boxed() } else { checked(response.bytes_stream(), promise, broken) };
+        Ok(Some(Opened::Content(Content {
+            length: shape.length,
+            offset: shape.offset,
+            body_length: shape.body_length,
+            validator,
+            ranges: shape.ranges,
+            fresh: caching.fresh,
+            private: caching.private,
+            body,
+        })))
     }
 
     async fn send(
@@ -194,14 +233,20 @@ impl Source for HttpSource {
     }
 
     fn open<'a>(&'a self, request: OpenRequest) -> BoxFuture<'a, Result<Opened, SourceError>> {
-        self.open_with_retries(request).boxed()
+        async move { retrying(&request, || self.0.attempt(&request)).await }.boxed()
+    }
+
+    /// The links of an index page, as servers make them of directories. The URL ends in a slash.
+    fn list(&self, request: OpenRequest) -> BoxStream<'static, Result<Vec<Entry>, SourceError>> {
+        let inner = Arc::clone(&self.0);
+        async move { inner.index(request).await }.into_stream().boxed()
     }
 }
 
-/// The error for an origin that said nothing for so long.
-fn stalled(shown: &str, limit: Duration) -> SourceError {
-    SourceError::new(SourceErrorKind::Stalled, format!("{shown}: the origin sent nothing for {limit:?}"))
-        .temporary(true)
+/// The error of a body of which so many bytes came.
+fn broken(error: reqwest::Error, shown: &str, seen: u64) -> SourceError {
+    let text = format!("{shown}: the connection broke after {seen} bytes");
+    SourceError::new(SourceErrorKind::Network, text).caused_by(error.without_url()).temporary(true)
 }
 
 /// The caller's headers and the authorization in the URL.
@@ -231,7 +276,7 @@ fn callers_headers(request: &OpenRequest) -> Result<HeaderMap, SourceError> {
     Ok(headers)
 }
 
-fn percent_decoded(text: &str) -> Vec<u8> {
+pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;
@@ -288,14 +333,14 @@ fn our_headers(request: &OpenRequest, ranged: bool) -> Result<HeaderMap, SourceE
     Ok(headers)
 }
 
-fn strip_user_info(url: &mut Url) {
+pub(super) fn strip_user_info(url: &mut Url) {
     // These fail for URLs without a host, which have none.
     let _ = url.set_username("");
     let _ = url.set_password(None);
 }
 
 /// Where a response sends us, if it does.
-fn redirect(url: &Url, response: &reqwest::Response) -> Result<Option<Url>, SourceError> {
+pub(super) fn redirect(url: &Url, response: &reqwest::Response) -> Result<Option<Url>, SourceError> {
     let status = response.status().as_u16();
     if !matches!(status, 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
@@ -326,7 +371,7 @@ fn combined(before: Option<Caching>, now: Caching) -> Caching {
 }
 
 /// An error of the client, told in our terms.
-fn failure(url: &Url, error: reqwest::Error) -> SourceError {
+pub(super) fn failure(url: &Url, error: reqwest::Error) -> SourceError {
     let shown = redact(url);
     // Its own text would have the URL in full.
     let error = error.without_url();
@@ -347,7 +392,7 @@ fn failure(url: &Url, error: reqwest::Error) -> SourceError {
 }
 
 /// Finds a cause by its type, also inside I/O errors, whose wrapped error is not among their sources.
-fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+pub(super) fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<T>() {
@@ -363,7 +408,7 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 }
 
 /// An error for a status that is no content.
-fn status_failure(shown: &str, status: u16, headers: &HeaderMap) -> SourceError {
+pub(super) fn status_failure(shown: &str, status: u16, headers: &HeaderMap) -> SourceError {
     let kind = match status {
         401 | 403 | 407 => SourceErrorKind::Forbidden,
         404 | 410 => SourceErrorKind::NotFound,

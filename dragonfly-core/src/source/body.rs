@@ -6,8 +6,13 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 
-use super::super::{SourceError, SourceErrorKind};
-use super::stalled;
+use super::{SourceError, SourceErrorKind};
+
+/// The error for an origin that said nothing for so long.
+pub(super) fn stalled(shown: &str, limit: Duration) -> SourceError {
+    SourceError::new(SourceErrorKind::Stalled, format!("{shown}: the origin sent nothing for {limit:?}"))
+        .temporary(true)
+}
 
 /// What a body is to be.
 pub(super) struct Promise {
@@ -20,12 +25,14 @@ pub(super) struct Promise {
 }
 
 /// Yields the bytes of `inner`, at most as many as promised; ends with an error if they are fewer or more, if the
-/// connection breaks, or if nothing comes for too long.
-pub(super) fn checked(
-    inner: impl Stream<Item = reqwest::Result<Bytes>> + Send + 'static,
+/// connection breaks, or if nothing comes for too long. `broken` makes an error of one of `inner`, by the URL and the
+/// bytes that came.
+pub(super) fn checked<E: Send + 'static>(
+    inner: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
     promise: Promise,
+    broken: fn(E, &str, u64) -> SourceError,
 ) -> BoxStream<'static, Result<Bytes, SourceError>> {
-    let state = Some(Checked { inner: inner.boxed(), promise, seen: 0, over: None });
+    let state = Some(Checked { inner: inner.boxed(), promise, broken, seen: 0, over: None });
     stream::unfold(state, |state| async move {
         let mut state = state?;
         match state.next().await? {
@@ -36,15 +43,16 @@ pub(super) fn checked(
     .boxed()
 }
 
-struct Checked {
-    inner: BoxStream<'static, reqwest::Result<Bytes>>,
+struct Checked<E> {
+    inner: BoxStream<'static, Result<Bytes, E>>,
     promise: Promise,
+    broken: fn(E, &str, u64) -> SourceError,
     seen: u64,
     /// The error for a body that was found too long, after its last good bytes were yielded.
     over: Option<SourceError>,
 }
 
-impl Checked {
+impl<E> Checked<E> {
     async fn next(&mut self) -> Option<Result<Bytes, SourceError>> {
         if let Some(error) = self.over.take() {
             return Some(Err(error));
@@ -70,11 +78,7 @@ impl Checked {
                 self.seen += bytes.len() as u64;
                 Some(Ok(bytes))
             }
-            (Some(Err(error)), _) => {
-                let text = format!("{shown}: the connection broke after {} bytes", self.seen);
-                let error = SourceError::new(SourceErrorKind::Network, text).caused_by(error.without_url());
-                Some(Err(error.temporary(true)))
-            }
+            (Some(Err(error)), _) => Some(Err((self.broken)(error, shown, self.seen))),
             (None, Some(length)) if self.seen < length => {
                 let text = format!("{shown}: the origin ended after {} of {length} bytes", self.seen);
                 Some(Err(SourceError::new(SourceErrorKind::Origin, text).temporary(true)))

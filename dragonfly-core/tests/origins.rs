@@ -1,0 +1,198 @@
+//! The sources against real servers, which `.ci/origins` starts: `DRAGONFLY_ORIGINS` names what it left for us.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use dragonfly_core::source::conformance::Subject;
+use dragonfly_core::source::{HttpConfig, Proxy, Registry, StorageConfig, StorageSettings};
+use url::Url;
+
+/// The key of Azurite, which everybody knows.
+const AZURITE: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// A secret that nobody accepts, and that no error may show. (Azure's are in base 64.)
+const WRONG: &str = "d3Jvbmctc2VjcmV0LTc=";
+
+/// Where the servers left what we need; absent where they are not.
+fn place() -> Option<PathBuf> {
+    let place = std::env::var_os("DRAGONFLY_ORIGINS").map(PathBuf::from);
+    if place.is_none() {
+        eprintln!("skipped: no servers; .ci/origins starts them");
+    }
+    place
+}
+
+fn registry(storage: StorageConfig) -> Registry {
+    let mut http = HttpConfig::default();
+    http.proxy = Proxy::None;
+    Registry::builder().http(http).storage(storage).build()
+}
+
+fn settings(set: impl FnOnce(&mut StorageSettings)) -> StorageConfig {
+    scheme("s3", set)
+}
+
+fn scheme(scheme: &str, set: impl FnOnce(&mut StorageSettings)) -> StorageConfig {
+    let mut settings = StorageSettings::default();
+    set(&mut settings);
+    let mut config = StorageConfig::default().scheme(scheme, settings);
+    config.no_environment = true;
+    config
+}
+
+fn url(text: &str) -> Url {
+    Url::parse(text).unwrap()
+}
+
+/// An origin that is filled by `put NAME PATH`.
+fn subject(sources: Registry, base: &str, name: &'static str, place: &std::path::Path) -> Subject {
+    let put = place.join("put");
+    Subject::new(sources, url(base), move |path, content| {
+        let mut child = Command::new(&put).args([name, &format!("{name}/{path}")]).stdin(Stdio::piped()).spawn()?;
+        child.stdin.take().unwrap().write_all(content)?;
+        if child.wait()?.success() { Ok(()) } else { Err(io::Error::other("put failed")) }
+    })
+}
+
+async fn conforms(name: &str, subject: Subject) {
+    match subject.conform().await {
+        Ok(tried) => eprintln!("{name}: {}", tried.join(", ")),
+        Err(error) => panic!("{name}: {error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx() {
+    let Some(place) = place() else { return };
+    let mut subject = subject(registry(StorageConfig::default()), "http://127.0.0.1:9470/nginx/", "nginx", &place);
+    subject.denied = Some((registry(StorageConfig::default()), url("http://127.0.0.1:9470/denied/x")));
+    conforms("nginx", subject).await;
+}
+
+#[cfg(feature = "ftp")]
+#[tokio::test(flavor = "multi_thread")]
+async fn vsftpd() {
+    let Some(place) = place() else { return };
+    let sources = registry(StorageConfig::default());
+    let mut subject = subject(sources.clone(), "ftp://127.0.0.1:9471/vsftpd/", "vsftpd", &place);
+    subject.denied = Some((sources, url(&format!("ftp://nobody:{}@127.0.0.1:9471/vsftpd/x", "wrong-secret-7"))));
+    subject.secrets = vec!["wrong-secret-7".to_owned()];
+    conforms("vsftpd", subject).await;
+}
+
+#[cfg(feature = "webdav")]
+#[tokio::test(flavor = "multi_thread")]
+async fn wsgidav() {
+    let Some(place) = place() else { return };
+    let mut own = StorageSettings::default();
+    (own.user, own.secret) = (Some("alice".to_owned()), Some("secret123".to_owned()));
+    let config = StorageConfig::default().origin("webdav://127.0.0.1:9472".parse().unwrap(), own);
+    let mut subject = subject(registry(config), "webdav://127.0.0.1:9472/wsgidav/", "wsgidav", &place);
+    let denied = url("webdav://alice:wrong-secret-7@127.0.0.1:9472/wsgidav/whole.bin");
+    subject.denied = Some((registry(StorageConfig::default()), denied));
+    subject.secrets = vec!["secret123".to_owned(), "wrong-secret-7".to_owned()];
+    conforms("wsgidav", subject).await;
+}
+
+#[cfg(feature = "s3")]
+#[tokio::test(flavor = "multi_thread")]
+async fn moto() {
+    let Some(place) = place() else { return };
+    let config = settings(|s| {
+        (s.user, s.secret) = (Some("test".to_owned()), Some("test".to_owned()));
+        s.endpoint = Some("http://127.0.0.1:9473".to_owned());
+    });
+    let anonymous = settings(|s| {
+        s.anonymous = true;
+        s.endpoint = Some("http://127.0.0.1:9473".to_owned());
+    });
+    let mut subject = subject(registry(config), "s3://content/moto/", "moto", &place);
+    subject.denied = Some((registry(anonymous), url("s3://content/moto/whole.bin")));
+    conforms("moto", subject).await;
+}
+
+#[cfg(feature = "s3")]
+#[tokio::test(flavor = "multi_thread")]
+async fn s3rver() {
+    let Some(place) = place() else { return };
+    let with = |user: &str, secret: &str| {
+        settings(|s| {
+            (s.user, s.secret) = (Some(user.to_owned()), Some(secret.to_owned()));
+            s.endpoint = Some("http://127.0.0.1:9474".to_owned());
+        })
+    };
+    let mut subject = subject(registry(with("S3RVER", "S3RVER")), "s3://content/s3rver/", "s3rver", &place);
+    // A part of what is empty it tells wrongly.
+    subject.empties = false;
+    subject.denied = Some((registry(with("NOBODY", WRONG)), url("s3://content/s3rver/whole.bin")));
+    subject.secrets = vec![WRONG.to_owned()];
+    conforms("s3rver", subject).await;
+}
+
+#[cfg(feature = "azblob")]
+#[tokio::test(flavor = "multi_thread")]
+async fn azurite() {
+    let Some(place) = place() else { return };
+    let with = |key: &str| {
+        scheme("az", |s| {
+            (s.user, s.secret) = (Some("devstoreaccount1".to_owned()), Some(key.to_owned()));
+            s.endpoint = Some("http://127.0.0.1:9475/devstoreaccount1".to_owned());
+        })
+    };
+    let mut subject = subject(registry(with(AZURITE)), "az://content/azurite/", "azurite", &place);
+    subject.denied = Some((registry(with(WRONG)), url("az://content/azurite/whole.bin")));
+    subject.secrets = vec![AZURITE.to_owned(), WRONG.to_owned()];
+    conforms("azurite", subject).await;
+}
+
+#[cfg(feature = "gcs")]
+#[tokio::test(flavor = "multi_thread")]
+async fn gcs() {
+    let Some(place) = place() else { return };
+    let config = scheme("gs", |s| {
+        s.anonymous = true;
+        s.endpoint = Some("http://127.0.0.1:9478".to_owned());
+    });
+    let mut subject = subject(registry(config), "gs://content/gcs/", "gcs", &place);
+    // The emulator takes nothing empty, and tells no generations in its answers.
+    (subject.empties, subject.versions) = (false, false);
+    conforms("gcp-storage-emulator", subject).await;
+}
+
+#[cfg(feature = "sftp")]
+#[tokio::test(flavor = "multi_thread")]
+async fn sshd() {
+    let Some(place) = place() else { return };
+    let user = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
+    let base = format!("sftp://{}@127.0.0.1:9479{}/files/sshd/", user.trim(), place.display());
+    let with = |key: &str| {
+        let mut own = StorageSettings::default();
+        own.key_file = Some(place.join(key));
+        registry(StorageConfig::default().origin("sftp://127.0.0.1:9479".parse().unwrap(), own))
+    };
+    let subject = subject(with("ssh/user"), &base, "sshd", &place);
+    conforms("sshd", subject).await;
+}
+
+/// Files need no server.
+#[cfg(feature = "fs")]
+#[tokio::test(flavor = "multi_thread")]
+async fn files() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = StorageConfig::default();
+    config.files_below = Some(dir.path().to_owned());
+    let root = dir.path().to_owned();
+    let put = move |name: &str, content: &[u8]| {
+        let path = root.join("c").join(name);
+        std::fs::create_dir_all(path.parent().unwrap())?;
+        std::fs::write(&path, content)?;
+        // Old enough to be told apart by its time, and another time for other content.
+        let age = 7200 + content.first().map_or(0, |byte| u64::from(*byte));
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
+        std::fs::File::options().write(true).open(&path)?.set_modified(then)
+    };
+    conforms("files", Subject::new(registry(config), url("file:///c/"), put)).await;
+}
