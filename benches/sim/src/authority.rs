@@ -1,15 +1,10 @@
-//! A coordinator reduced to what the swarm cores need: it names neighbours at random and leases ranges once.
+//! A coordinator's leases reduced to what the swarm cores need: each range is granted once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
 use dragonfly_core::swarm::{HostKey, Input, LeaseKey, TaskKey};
-use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
-
-/// Neighbours named at a time.
-const NEIGHBOURS: usize = 12;
 
 /// The most pieces of a lease.
 const LEASE_PIECES_MAX: usize = 8;
@@ -20,7 +15,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Who may fetch what, and who takes part.
 #[derive(Debug, Default)]
 pub struct Authority {
-    members: BTreeMap<TaskKey, Vec<HostKey>>,
+    members: BTreeMap<TaskKey, BTreeSet<HostKey>>,
     free: BTreeMap<TaskKey, BTreeSet<u32>>,
     leases: BTreeMap<(TaskKey, LeaseKey), (HostKey, BTreeSet<u32>)>,
     granted: u64,
@@ -33,19 +28,11 @@ impl Authority {
     }
 
     pub(crate) fn join(&mut self, task: TaskKey, host: HostKey) {
-        self.members.entry(task).or_default().push(host);
-    }
-
-    pub(crate) fn neighbours(&self, task: TaskKey, host: HostKey, random: &mut StdRng) -> Input {
-        let members = self.members.get(&task).into_iter().flatten();
-        let mut hosts: Vec<HostKey> = members.copied().filter(|other| *other != host).collect();
-        hosts.shuffle(random);
-        hosts.truncate(NEIGHBOURS);
-        Input::Neighbours { task, hosts }
+        self.members.entry(task).or_default().insert(host);
     }
 
     pub(crate) fn ask(&mut self, task: TaskKey, host: HostKey) -> Input {
-        let holders = self.members.get(&task).map_or(1, Vec::len).min(16);
+        let holders = self.members.get(&task).map_or(1, BTreeSet::len).min(16);
         let outstanding = self.leases.keys().any(|(other, _)| *other == task);
         let free = self.free.entry(task).or_default();
         let Some(first) = free.first().copied() else {
@@ -91,6 +78,20 @@ impl Authority {
         format!("free pieces by task {free:?}, {} leases out", self.leases.len())
     }
 
+    /// Panics if a piece can be leased twice.
+    pub(crate) fn assert_invariants(&self) {
+        let mut seen: BTreeSet<(TaskKey, u32)> =
+            self.free.iter().flat_map(|(task, free)| free.iter().map(|piece| (*task, *piece))).collect();
+        for ((task, lease), (host, pieces)) in &self.leases {
+            for piece in pieces {
+                assert!(
+                    seen.insert((*task, *piece)),
+                    "piece {piece} of {task:?} under {lease:?} of {host:?} and elsewhere"
+                );
+            }
+        }
+    }
+
     /// A host is lost: its leases are free again.
     pub(crate) fn lose(&mut self, host: HostKey) {
         let gone: Vec<_> = self.leases.iter().filter(|(_, (holder, _))| *holder == host).map(|(key, _)| *key).collect();
@@ -98,7 +99,7 @@ impl Authority {
             self.end(task, lease, true);
         }
         for members in self.members.values_mut() {
-            members.retain(|member| *member != host);
+            members.remove(&host);
         }
     }
 

@@ -106,6 +106,7 @@ impl Scenario {
                 may_lease: index == 0 || random.random_bool(0.6),
                 is_corrupt: false,
                 is_mute: false,
+                site: 0,
             }
         };
         let hosts: Vec<_> = (0..count).map(&mut host).collect();
@@ -290,7 +291,8 @@ impl<'a> Play<'a> {
         self.world.origin.mend();
         (0..self.keys.len() as u32).for_each(|number| self.relink(number, 1));
         let rate = Link { up: RATE, down: RATE, latency: Duration::from_millis(5) };
-        let may_lease = HostOptions { link: rate, is_seed: false, may_lease: true, is_corrupt: false, is_mute: false };
+        let may_lease =
+            HostOptions { link: rate, is_seed: false, may_lease: true, is_corrupt: false, is_mute: false, site: 0 };
         let key = self.join(may_lease);
         self.keys.push(Some(key));
     }

@@ -6,7 +6,7 @@ mod lanes;
 mod mishaps;
 mod shell;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dragonfly_core::swarm::{Config, HostKey, Input, LeaseKey, RequestId, Swarm, TaskKey, TaskOptions, Time};
@@ -14,6 +14,8 @@ use dragonfly_core::task::{HaveMap, Layout};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use crate::fluid::Ending;
+use crate::members::{Members, Named, Part};
 use crate::network::Chunk;
 use crate::{Authority, Link, Network, Origin, Queue};
 
@@ -36,6 +38,25 @@ pub struct HostOptions {
     pub is_corrupt: bool,
     /// Whether it accepts requests and never sends anything.
     pub is_mute: bool,
+    /// Where it is: hosts of one site are near each other.
+    pub site: u8,
+}
+
+/// How far the hosts are that are not seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// When.
+    pub at: Time,
+    /// How many there are.
+    pub hosts: u64,
+    /// How many hold everything.
+    pub done: u64,
+    /// Pieces held by all together.
+    pub held: u64,
+    /// Holders of the rarest piece.
+    pub holders_least: u64,
+    /// Pieces that none of them holds.
+    pub alone: u64,
 }
 
 #[derive(Debug)]
@@ -46,20 +67,34 @@ struct Host {
     /// How often it began: what was on its way to an earlier life does not arrive.
     life: u32,
     wake: Option<Time>,
-    /// Requests whose bytes it takes in.
-    requests: BTreeSet<RequestId>,
+    /// Requests whose bytes it takes in, and how many pieces of each are still to come.
+    requests: Vec<(RequestId, u32)>,
+    /// Its lanes, by host.
+    lanes: Vec<(u32, u64)>,
     held: BTreeMap<TaskKey, HaveMap>,
     done: BTreeMap<TaskKey, Time>,
     sent: u64,
     wasted: u64,
-    /// Bytes it had sent when it had nothing more to inject.
-    injected: Option<u64>,
+    /// Bytes of pieces that it took in and held already.
+    twice: u64,
+    joined: Time,
+    /// When it began to send.
+    began: Option<Time>,
+    /// Bytes it had sent when it had nothing more to inject, and when that was.
+    injected: Option<(u64, Time)>,
 }
 
 #[derive(Debug)]
 enum Event {
+    /// Links are to be shared anew.
+    Allocate,
     Arrive(Chunk),
     Arrived(Chunk),
+    /// A flow of the exact model has ended.
+    Ended {
+        index: u32,
+        serial: u64,
+    },
     Input {
         to: u32,
         life: u32,
@@ -100,10 +135,15 @@ pub struct World {
     events: Queue<Event>,
     handled: u64,
     hosts: Vec<Host>,
-    network: Network,
+    /// The links.
+    pub network: Network,
     authority: Authority,
+    members: Members,
+    /// Scratch.
+    endings: Vec<Ending>,
+    /// Tasks that living hosts have joined and are not done with.
+    unfinished: usize,
     layouts: BTreeMap<TaskKey, Layout>,
-    lanes: BTreeMap<(u32, u32), u64>,
     lanes_made: u64,
     random: StdRng,
     trace: u64,
@@ -121,6 +161,7 @@ pub struct World {
 impl World {
     /// An empty world. `origin_rate` is in bytes a second.
     pub fn new(seed: u64, origin_rate: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
         Self {
             origin: Origin::new(origin_rate),
             is_traced: true,
@@ -131,10 +172,12 @@ impl World {
             hosts: Vec::new(),
             network: Network::default(),
             authority: Authority::default(),
+            members: Members::new(random.random(), Config::default().neighbours_wanted),
+            endings: Vec::new(),
+            unfinished: 0,
             layouts: BTreeMap::new(),
-            lanes: BTreeMap::new(),
             lanes_made: 0,
-            random: StdRng::seed_from_u64(seed),
+            random,
             trace: 0xcbf2_9ce4_8422_2325,
             origin_used: Time::ZERO,
             is_down: false,
@@ -162,18 +205,22 @@ impl World {
     pub fn add_host(&mut self, config: Config, options: HostOptions) -> HostKey {
         let key = HostKey(self.hosts.len() as u32);
         let core = Swarm::new(config, self.random.random());
-        self.network.add(options.link);
+        self.network.add(options.link, options.site);
         self.hosts.push(Host {
             core,
             options,
             is_alive: true,
             life: 0,
             wake: None,
-            requests: BTreeSet::new(),
+            requests: Vec::new(),
+            lanes: Vec::new(),
             held: BTreeMap::new(),
             done: BTreeMap::new(),
             sent: 0,
             wasted: 0,
+            twice: 0,
+            joined: self.now,
+            began: None,
             injected: None,
         });
         key
@@ -189,8 +236,12 @@ impl World {
 
     fn take_part(&mut self, host: HostKey, task: TaskKey, priority: u8, have: HaveMap) {
         let layout = self.layouts[&task];
-        let options = self.hosts[host.0 as usize].options;
-        self.hosts[host.0 as usize].held.insert(task, have.clone());
+        let taking = &mut self.hosts[host.0 as usize];
+        let options = taking.options;
+        taking.joined = self.now;
+        if taking.held.insert(task, have.clone()).is_none() {
+            self.unfinished += 1;
+        }
         self.authority.join(task, host);
         let options = TaskOptions {
             priority,
@@ -203,18 +254,38 @@ impl World {
         if self.is_down {
             return self.input(host.0, Input::AuthorityDown { task });
         }
-        let neighbours = self.authority.neighbours(task, host, &mut self.random);
-        self.later(CONTROL * 2, host.0, neighbours);
+        self.announce(host, task);
+    }
+
+    /// Tells the coordinator that a host takes part.
+    fn announce(&mut self, key: HostKey, task: TaskKey) {
+        let host = &self.hosts[key.0 as usize];
+        let Some(have) = host.held.get(&task) else { return };
+        let eighths = (u64::from(have.held()) * 8).checked_div(u64::from(have.pieces())).unwrap_or(8) as u8;
+        let part = Part {
+            site: host.options.site,
+            is_seed: host.options.is_seed,
+            uploads: host.core.config().upload,
+            eighths,
+        };
+        let named = self.members.join(self.now, key, task, self.layouts[&task], part);
+        self.name(named);
+    }
+
+    /// Tells hosts whom they are to have as neighbours.
+    fn name(&mut self, named: Vec<Named>) {
+        for (host, task, hosts) in named {
+            self.later(CONTROL * 2, host.0, Input::Neighbours { task, hosts });
+        }
     }
 
     /// Runs until every living host that joined is done with all its tasks, or `limit` has passed; whether all are.
     pub fn run(&mut self, limit: Duration) -> bool {
         let end = self.now.after(limit);
         while !self.is_done() {
-            match self.events.pop() {
-                Some((at, event)) if at <= end => self.step(at, event),
-                Some((at, event)) => {
-                    self.events.push_back(at, event);
+            match self.events.next_at() {
+                Some(at) if at <= end => self.next(),
+                Some(_) => {
                     self.now = end;
                     return false;
                 }
@@ -227,19 +298,21 @@ impl World {
     /// Lets so much time pass, whether or not anybody has anything to do.
     pub fn pass(&mut self, time: Duration) {
         let end = self.now.after(time);
-        while let Some((at, event)) = self.events.pop() {
-            if at > end {
-                self.events.push_back(at, event);
-                break;
-            }
-            self.step(at, event);
+        while self.events.next_at().is_some_and(|at| at <= end) {
+            self.next();
         }
         self.now = end;
     }
 
+    fn next(&mut self) {
+        if let Some((at, event)) = self.events.pop() {
+            self.step(at, event);
+        }
+    }
+
     /// Whether every living host is done with all its tasks.
-    pub fn is_done(&self) -> bool {
-        self.hosts.iter().filter(|host| host.is_alive).all(|host| host.done.len() == host.held.len())
+    pub const fn is_done(&self) -> bool {
+        self.unfinished == 0
     }
 
     /// The time.
@@ -274,7 +347,40 @@ impl World {
 
     /// Bytes that an injector had sent when its last piece was out.
     pub fn injected_bytes(&self, host: HostKey) -> Option<u64> {
-        self.hosts[host.0 as usize].injected
+        self.hosts[host.0 as usize].injected.map(|(bytes, _)| bytes)
+    }
+
+    /// How much of its uplink an injector used from its first byte until its last piece was out.
+    pub fn injector_use(&self, host: HostKey) -> Option<f64> {
+        let host = &self.hosts[host.0 as usize];
+        let ((bytes, at), began) = (host.injected?, host.began?);
+        Some(bytes as f64 / (at.since(began).as_secs_f64() * host.options.link.up as f64))
+    }
+
+    /// Bytes of pieces that a host took in and held already.
+    pub fn twice_bytes(&self, host: HostKey) -> u64 {
+        self.hosts[host.0 as usize].twice
+    }
+
+    /// When a host joined, last.
+    pub fn joined_at(&self, host: HostKey) -> Time {
+        self.hosts[host.0 as usize].joined
+    }
+
+    /// How far everybody is.
+    pub fn state(&self, task: TaskKey) -> State {
+        let mut holders = vec![0; self.layouts.get(&task).map_or(0, |layout| layout.pieces() as usize)];
+        let mut state = State { at: self.now, hosts: 0, done: 0, held: 0, holders_least: 0, alone: 0 };
+        for host in self.hosts.iter().filter(|host| host.is_alive && !host.options.is_seed) {
+            let Some(held) = host.held.get(&task) else { continue };
+            state.hosts += 1;
+            state.done += u64::from(held.is_complete());
+            state.held += u64::from(held.held());
+            held.runs().flatten().for_each(|piece| holders[piece as usize] += 1);
+        }
+        state.holders_least = holders.iter().copied().min().unwrap_or(0);
+        state.alone = holders.iter().filter(|holders| **holders == 0).count() as u64;
+        state
     }
 
     /// Bytes that had to leave the origin again because of what befell the hosts.
@@ -287,6 +393,11 @@ impl World {
         self.hosts[host.0 as usize].is_alive
     }
 
+    /// A host's link, as it was added.
+    pub fn link(&self, host: HostKey) -> Link {
+        self.hosts[host.0 as usize].options.link
+    }
+
     /// A host's core.
     pub fn core(&self, host: HostKey) -> &Swarm {
         &self.hosts[host.0 as usize].core
@@ -296,6 +407,8 @@ impl World {
         self.now = at;
         self.handled += 1;
         match event {
+            Event::Allocate => self.allocate(),
+            Event::Ended { index, serial } => self.ended(index, serial),
             Event::Arrive(chunk) => {
                 let through = self.network.receive(at, &chunk);
                 self.events.push(through, Event::Arrived(chunk));
@@ -305,7 +418,9 @@ impl World {
                 let is_meant = self.hosts[to as usize].life == life;
                 if is_meant && lane.is_none_or(|(other, lane)| self.lane(to, other) == Some(lane)) {
                     if let Input::Cancelled { host, request } = &input {
-                        self.network.cancel(to, host.0, *request);
+                        let came = self.network.cancel(at, to, host.0, *request);
+                        self.hosts[to as usize].sent += came;
+                        self.hosts[host.0 as usize].wasted += came;
                     }
                     self.input(to, input);
                 }

@@ -21,6 +21,7 @@ const PEER: HostOptions = HostOptions {
     may_lease: false,
     is_corrupt: false,
     is_mute: false,
+    site: 0,
 };
 const SEED: HostOptions = HostOptions { is_seed: true, ..PEER };
 

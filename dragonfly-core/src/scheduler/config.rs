@@ -31,6 +31,10 @@ pub struct Config {
     pub collect_time: Duration,
     /// Neighbours a member is given.
     pub neighbours_wanted: usize,
+    /// Of these a joiner is given so many where the members are more than a few; the others are to be who comes after it.
+    /// Were it given all at once, those who come first would be full of each other: a cluster around the seed, which
+    /// would have everything first and pass it out through few.
+    pub neighbours_at_join: usize,
     /// Candidates that are compared for them.
     pub sampled_max: usize,
     /// Members with so many neighbours are chosen last.
@@ -65,8 +69,9 @@ impl Default for Config {
             unfit_time: Duration::from_secs(5),
             collect_time: Duration::from_secs(1),
             neighbours_wanted: 12,
+            neighbours_at_join: 8,
             sampled_max: 32,
-            degree_preferred_max: 16,
+            degree_preferred_max: 24,
             holders_max: 16,
             seed_share: 256 << 20,
             seeds_per_task_max: 3,
@@ -84,14 +89,34 @@ pub(super) const SILENT_INTERVALS: u32 = 3;
 /// The most pieces of one lease, so that holders share a task finely (`docs/design`, Cold origin).
 pub(super) const LEASE_PIECES_MAX: u32 = 8;
 
+/// Pieces in the leases of a host that has the origin to itself: nobody waits for its share, and each new range of a
+/// connection costs the origin's link a round trip in which nothing comes.
+pub(super) const LONE_LEASE_PIECES_MAX: u32 = 32;
+
 /// Small pieces are leased at least so many bytes at a time: below it the origin's round trip dominates.
 pub(super) const LEASE_BYTES_MIN: u64 = 1 << 20;
 
 /// One origin request is at most so many bytes, so that the overrun of a lapsed lease is bounded.
 pub(super) const LEASE_BYTES_MAX: u64 = 32 << 20;
 
-/// Leases of one task that one host may hold: the one being fetched and the next.
-pub(super) const LEASES_PER_HOLDER_MAX: u32 = 2;
+/// A holder that says that bytes come keeps its lease for as long as a piece takes at this rate, in bytes a second, and no
+/// longer: a liar could keep the others from the origin for ever. A quarter of the least `dfget --limit-rate`.
+pub(super) const LEASE_RATE_LEAST: u64 = 16 << 10;
+
+/// And at least so long.
+pub(super) const PIECE_TIME_LEAST: Duration = Duration::from_secs(30);
+
+/// Whoever is to describe a task's content has so long for it; of content without a length, for each next MiB. Time for
+/// the tries that a source makes, and short of that after which those who wait give up.
+pub(super) const DESCRIBE_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Ranges of one task that are fetched from its origin at a time, if the origin can be asked for ranges: one connection is
+/// seldom as fast as the link, least of all where the holder's own uplink, which carries the questions, is full. More
+/// ranges at a time would let each piece come later. A holder has one of them at least, whatever their number.
+pub(super) const RANGES_AT_ONCE: u32 = 2;
+
+/// Leases of one task that one host may hold: those being fetched, and the next.
+pub(super) const LEASES_PER_HOLDER_MAX: u32 = RANGES_AT_ONCE + 1;
 
 /// How often all candidates are asked to describe a task before those who wait are told that it failed.
 pub(super) const DESCRIBE_ROUNDS_MAX: u8 = 3;
@@ -117,6 +142,9 @@ pub(super) const STARVED_NEWS: Duration = Duration::from_secs(10);
 
 /// Bytes of a failure's text that are passed on.
 pub(super) const FAILURE_TEXT_MAX: usize = 256;
+
+/// So few members are all given each other, as far as they want: nobody may come after them.
+pub(super) const FEW_MEMBERS: usize = 17;
 
 /// Neighbours that a member who asks for more is given beyond those it has.
 pub(super) const NEIGHBOURS_MORE: usize = 4;

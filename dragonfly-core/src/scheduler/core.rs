@@ -155,7 +155,7 @@ impl Core {
             ToCoordinator::Described(described) => self.described(host, described),
             ToCoordinator::Done { task, lease } => self.lease_done(host, &task, lease),
             ToCoordinator::Join(join) => self.join(host, join),
-            ToCoordinator::KeepAlive => {}
+            ToCoordinator::KeepAlive => self.assure(host),
             ToCoordinator::LeaseFailed { task, lease, end, failure } => {
                 self.lease_failed(host, &task, lease, end, failure);
             }

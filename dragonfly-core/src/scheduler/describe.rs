@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use rand::RngCore;
 
-use super::config::{DESCRIBE_CANDIDATES_MAX, DESCRIBE_PAUSE, DESCRIBE_PAUSE_MAX, DESCRIBE_ROUNDS_MAX};
+use super::config::{
+    DESCRIBE_CANDIDATES_MAX, DESCRIBE_PAUSE, DESCRIBE_PAUSE_MAX, DESCRIBE_ROUNDS_MAX, DESCRIBE_TIME_MAX,
+};
 use super::core::{Core, Timer, millis_u32};
 use super::host::rendezvous;
 use super::join::{bounded, no_fetcher};
 use super::ranges::RangeSet;
 use super::slab::{HostIx, TaskIx};
 use super::task::{Describe, Stage, Trigger, Version};
-use crate::task::{Generation, Layout, Validator, piece_length_for};
+use crate::task::{Generation, Layout, PieceIndex, Validator, piece_length_for};
 use crate::wire::control::{Answer, Described, Failure, FailureKind, Granted, LeaseId, TaskInfo, ToMember, Work};
 
 impl Core {
@@ -32,6 +34,16 @@ impl Core {
                 self.grant_describe(t, host);
             }
             Some(_) => {}
+        }
+    }
+
+    /// A member that waits to hear what is current hears that it is not forgotten: one that hears nothing at all does
+    /// without its coordinator in the end.
+    pub(super) fn assure(&mut self, host: HostIx) {
+        let waits = |t: &&TaskIx| self.tasks[**t].members.get(&host).is_some_and(|m| m.waiting.is_some());
+        let waiting: Vec<_> = self.hosts[host].tasks.iter().filter(waits).map(|&t| self.tasks[t].id).collect();
+        for task in waiting {
+            self.send(host, ToMember::NoLease { task, retry_ms: None });
         }
     }
 
@@ -108,12 +120,12 @@ impl Core {
     fn grant_describe(&mut self, t: TaskIx, host: HostIx) {
         self.epoch += 1;
         let id = LeaseId { number: self.next_number(), epoch: self.epoch };
-        let deadline = self.now + self.config.lease_timeout * 2;
+        let (deadline, until) = (self.now + self.config.lease_timeout * 2, self.now + DESCRIBE_TIME_MAX);
         let (task, serial) = (&mut self.tasks[t], self.hosts[host].serial);
         let Some(describe) = &mut task.describe else { return };
         task.epoch = id.epoch;
         describe.tried.insert(serial);
-        describe.stage = Stage::Lease { id, host: Some(host), deadline };
+        describe.stage = Stage::Lease { id, host: Some(host), deadline, end: 0, until };
         let work = Work::Describe { prior: task.version.as_ref().and_then(|v| v.validator.clone()) };
         let timeout_ms = millis_u32(self.config.lease_timeout);
         let granted = Granted { task: task.id, lease: id, timeout_ms, work };
@@ -127,17 +139,21 @@ impl Core {
         matches!(stage, Some(Stage::Lease { id, host: Some(h), .. }) if (*id, *h) == (lease, host))
     }
 
-    /// The holder of the lease to describe is at work.
-    pub(super) fn renew_describe(&mut self, t: TaskIx) {
-        let renewed = self.now + self.config.lease_timeout * 2;
-        if let Some(Describe { stage: Stage::Lease { deadline, .. }, .. }) = &mut self.tasks[t].describe {
-            *deadline = renewed;
+    /// The holder of the lease to describe is at work. Of content without a length it takes in all, and has come to
+    /// `reached`; as long as it gets on it may take its time.
+    pub(super) fn renew_describe(&mut self, t: TaskIx, reached: PieceIndex) {
+        let (renewed, anew) = (self.now + self.config.lease_timeout * 2, self.now + DESCRIBE_TIME_MAX);
+        if let Some(Describe { stage: Stage::Lease { deadline, end, until, .. }, .. }) = &mut self.tasks[t].describe {
+            if reached > *end {
+                (*end, *until) = (reached, anew);
+            }
+            *deadline = renewed.min(*until);
         }
     }
 
     pub(super) fn describe_lapsed(&mut self, t: TaskIx, number: u64) {
         let stage = self.tasks.get(t).and_then(|task| task.describe.as_ref()).map(|d| &d.stage);
-        let Some(&Stage::Lease { id, host, deadline }) = stage else { return };
+        let Some(&Stage::Lease { id, host, deadline, .. }) = stage else { return };
         if id.number != number {
             return;
         }
@@ -158,7 +174,7 @@ impl Core {
     pub(super) fn describer_gone(&mut self, t: TaskIx, gone: HostIx, lost: bool) {
         let grace = self.now + self.config.lost_holder_grace;
         let Some(describe) = &mut self.tasks[t].describe else { return };
-        if let Stage::Lease { id, host, deadline } = &mut describe.stage
+        if let Stage::Lease { id, host, deadline, .. } = &mut describe.stage
             && *host == Some(gone)
         {
             describe.retryable = true;
@@ -231,7 +247,7 @@ impl Core {
             Some(fresh) => fresh.min(self.config.fresh_max).max(self.config.window),
         };
         match answer {
-            Answer::Spooling => self.renew_describe(t),
+            Answer::Spooling => self.renew_describe(t, 1),
             Answer::Unchanged => match &mut self.tasks[t].version {
                 Some(version) if version.validator.is_some() => {
                     (version.confirmed, version.fresh, version.suspect) = (Some(self.now), fresh, false);

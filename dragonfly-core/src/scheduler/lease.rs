@@ -3,13 +3,16 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::config::{LEASE_BYTES_MAX, LEASE_BYTES_MIN, LEASE_FAILURES_MAX, LEASE_PIECES_MAX};
+use super::config::{
+    LEASE_BYTES_MAX, LEASE_BYTES_MIN, LEASE_FAILURES_MAX, LEASE_PIECES_MAX, LEASE_RATE_LEAST, LONE_LEASE_PIECES_MAX,
+    PIECE_TIME_LEAST, RANGES_AT_ONCE,
+};
 use super::core::{Core, Timer, millis_u32};
 use super::event::Action;
 use super::join::bounded;
 use super::ranges::RangeSet;
 use super::slab::{HostIx, TaskIx};
-use super::task::{AskClass, Lease, Task};
+use super::task::{Ask, AskClass, Lease, Task};
 use crate::task::{PieceIndex, TaskId};
 use crate::wire::control::{Failure, FailureKind, LeaseId, ToMember};
 use crate::wire::statement::Grant;
@@ -88,15 +91,16 @@ impl Core {
         if !task.is_leasable() {
             return None;
         }
-        let ask = *task.askers[usize::from(task.seeds_only())].first()?;
-        let room = match ask.class {
-            AskClass::Holder => true,
-            AskClass::New => (task.holders as usize) < self.config.holders_max,
+        let room = (task.holders as usize) < self.config.holders_max;
+        let most = leases_max(sharers(task, self.config.holders_max));
+        let may = |ask: &Ask| match ask.class {
+            AskClass::Holder => task.members.get(&ask.host).is_some_and(|member| member.leases < most),
+            AskClass::New => room,
             AskClass::Blocked => false,
         };
-        if !room {
-            return None;
-        }
+        // Of those who hold leases there are few, and they come first.
+        let askers = &task.askers[usize::from(task.seeds_only())];
+        let ask = *askers.iter().take_while(|ask| ask.class != AskClass::Blocked).find(|ask| may(ask))?;
         let version = task.version.as_ref()?;
         if !version.splittable {
             let pieces = version.layout.pieces();
@@ -109,6 +113,7 @@ impl Core {
     /// Grants `range`, which is free, to `host`.
     fn grant(&mut self, t: TaskIx, host: HostIx, range: Range<PieceIndex>, id: LeaseId) {
         let deadline = self.now + self.config.lease_timeout * 2;
+        let until = self.now + piece_time_max(&self.tasks[t]);
         let task = &mut self.tasks[t];
         let Some(version) = &task.version else { return };
         let to = self.hosts[host].peer;
@@ -129,7 +134,8 @@ impl Core {
         task.free.remove(range.clone());
         task.orphaned.remove(range.clone());
         task.epoch = task.epoch.max(id.epoch);
-        task.leases.insert(id.number, Lease { id, host: Some(host), start: range.start, end: range.end, deadline });
+        let (start, end) = (range.start, range.end);
+        task.leases.insert(id.number, Lease { id, host: Some(host), start, end, deadline, until });
         task.edit(host, |m| m.leases += 1);
         let timeout_ms = millis_u32(self.config.lease_timeout);
         self.act(Action::Grant { to, lease: id, timeout_ms, grant });
@@ -171,15 +177,18 @@ impl Core {
 
     pub(super) fn progress(&mut self, host: HostIx, id: &TaskId, lease: LeaseId, end: PieceIndex) {
         if let Some(t) = self.find_joined(host, id).filter(|&t| self.describes(t, host, lease)) {
-            return self.renew_describe(t);
+            return self.renew_describe(t, end);
         }
         let Some((t, number)) = self.held_lease(host, id, lease) else { return };
-        let renewed = self.now + self.config.lease_timeout * 2;
+        let (renewed, anew) = (self.now + self.config.lease_timeout * 2, self.now + piece_time_max(&self.tasks[t]));
         let Some(held) = self.tasks[t].leases.get_mut(&number) else { return };
         // An end before an earlier one is late news, one past the lease is nonsense: neither renews.
         if (held.start..=held.end).contains(&end) {
             let fetched = held.start..end;
-            (held.start, held.deadline) = (end, renewed);
+            if !fetched.is_empty() {
+                held.until = anew;
+            }
+            (held.start, held.deadline) = (end, renewed.min(held.until));
             self.credit(t, Some(host), fetched);
         }
     }
@@ -375,14 +384,31 @@ impl Core {
     }
 }
 
+/// Who shares the origin of a task, at most: members that may be given leases.
+fn sharers(task: &Task, holders_max: usize) -> u32 {
+    task.lessees[usize::from(task.seeds_only())].clamp(1, holders_max.max(1) as u32)
+}
+
+/// How many leases one of so many sharers may hold: its share of what is fetched at a time, and the next one.
+fn leases_max(sharers: u32) -> u32 {
+    (RANGES_AT_ONCE / sharers.max(1)).max(1) + 1
+}
+
 /// The next range to lease of splittable content.
 fn next_range(task: &Task, piece_length: u64, holders_max: usize) -> Option<Range<PieceIndex>> {
     let first = task.free.first()?;
-    let sharers = task.lessees[usize::from(task.seeds_only())].clamp(1, holders_max.max(1) as u32);
-    let fair = task.free.len().div_ceil(2 * sharers).min(LEASE_PIECES_MAX);
+    let sharers = sharers(task, holders_max);
+    let most = if sharers == 1 { LONE_LEASE_PIECES_MAX } else { LEASE_PIECES_MAX };
+    let fair = task.free.len().div_ceil(2 * sharers).min(most);
     let least = LEASE_BYTES_MIN.div_ceil(piece_length) as u32;
     let pieces = fair.max(least).min(request_pieces_max(piece_length));
     Some(first.start..first.end.min(first.start + pieces))
+}
+
+/// How long one piece may take its holder, which keeps its lease meanwhile by saying that bytes come.
+fn piece_time_max(task: &Task) -> Duration {
+    let length = task.version.as_ref().map_or(0, |version| version.layout.piece_length());
+    PIECE_TIME_LEAST + Duration::from_secs(length / LEASE_RATE_LEAST)
 }
 
 /// The most pieces that one request to the origin may cover.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::{SliceRandom, index};
 
-use super::config::NEIGHBOURS_MORE;
+use super::config::{FEW_MEMBERS, NEIGHBOURS_MORE};
 use super::core::Core;
 use super::join::no_fetcher;
 use super::slab::{HostIx, TaskIx};
@@ -22,9 +22,12 @@ impl Core {
     pub(super) fn connect(&mut self, t: TaskIx, members: &[HostIx]) {
         let mut told: BTreeMap<HostIx, Vec<HostIx>> = BTreeMap::new();
         let batch: BTreeSet<HostIx> = members.iter().copied().collect();
+        let few = self.tasks[t].members.len() <= FEW_MEMBERS;
+        let goal = self.config.neighbours_wanted.min(NEIGHBOURS_MAX);
+        let goal = if few { goal } else { goal.min(self.config.neighbours_at_join) };
         for &host in members {
             let degree = self.tasks[t].members.get(&host).map_or(0, |m| m.neighbours.len());
-            let wanted = self.config.neighbours_wanted.min(NEIGHBOURS_MAX).saturating_sub(degree);
+            let wanted = goal.saturating_sub(degree);
             self.add_edges(t, host, wanted, &batch, &mut told);
         }
         for &host in members {

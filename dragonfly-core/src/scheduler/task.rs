@@ -150,6 +150,8 @@ pub(super) struct Lease {
     pub(super) start: PieceIndex,
     pub(super) end: PieceIndex,
     pub(super) deadline: Duration,
+    /// No later than this the first piece has to come.
+    pub(super) until: Duration,
 }
 
 /// Finding out what is current.
@@ -166,7 +168,15 @@ pub(super) struct Describe {
 /// See [`Describe`].
 pub(super) enum Stage {
     /// A host holds the lease to describe.
-    Lease { id: LeaseId, host: Option<HostIx>, deadline: Duration },
+    Lease {
+        id: LeaseId,
+        host: Option<HostIx>,
+        deadline: Duration,
+        /// Pieces that it has taken in of content without a length.
+        end: PieceIndex,
+        /// No later than this it has to have got on.
+        until: Duration,
+    },
     /// Every candidate failed; the next round begins at the step's deadline.
     Pause { step: u64 },
     /// A seed is being triggered (see [`Task::trigger`]).

@@ -18,8 +18,13 @@ pub struct Config {
     pub upload_slots: usize,
     /// Whether anything is served and announced at all.
     pub upload: bool,
-    /// Children that an injector feeds at a time; its slots are as many. 12: as many as neighbours.
+    /// Children that an injector has allotted something to at a time. 32: all whom it can have a lane to. What it sends
+    /// is nowhere else, so the more take part in it the more can pass it on; with 12 of 31 these twelve had everything
+    /// before the others and kept each other busy with it.
     pub inject_children: usize,
+    /// Requesters that an injector serves at a time. 12: with 4 its uplink waits for slow children; with more each
+    /// piece is out later.
+    pub inject_slots: usize,
     /// Without any progress of a neighbour for this long, its requests go elsewhere.
     pub stall: Duration,
 }
@@ -32,7 +37,8 @@ impl Default for Config {
             in_flight_bytes_max: 32 << 20,
             upload_slots: 8,
             upload: true,
-            inject_children: 12,
+            inject_children: 32,
+            inject_slots: 12,
             stall: Duration::from_secs(10),
         }
     }

@@ -340,6 +340,13 @@ pub enum Action {
         /// The piece.
         piece: PieceIndex,
     },
+    /// A neighbour refused again and again what it claims to have: for a time it is not asked for this task. For the log.
+    Unkept {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+    },
     /// A neighbour sent too little of what it was asked for, for too long: it is asked elsewhere. For the log.
     Stalled {
         /// The neighbour.

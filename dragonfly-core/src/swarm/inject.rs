@@ -28,6 +28,14 @@ const UNITS_PER_CHILD: u32 = 2;
 /// A fast child is committed what it drains in this time, so that it never waits for a round trip.
 const AHEAD: Duration = Duration::from_millis(250);
 
+/// No child is committed more than it drains in this time, but for one piece: what a slow one has alone all others wait
+/// for. A child that gets its share of 100 Mbit/s, one twelfth, is not held back by it.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// When nothing waits any more, what is committed is given this many times the time in which it should have left at the
+/// rate so far. What a slow child has not taken then anybody may ask for: it may leave twice.
+const OVERDUE: u32 = 2;
+
 /// Whatever its rate, no child is committed more bytes than this.
 const COMMITTED_BYTES_MAX: u64 = 8 << 20;
 
@@ -69,6 +77,11 @@ pub(super) struct Inject {
     pub(super) committed: BTreeMap<PieceIndex, Commitment>,
     /// Sent to this child, seen at no other neighbour yet.
     pub(super) out: BTreeMap<PieceIndex, HostKey>,
+    /// When the first piece was committed, and how many have left since.
+    began: Option<Time>,
+    left: u32,
+    /// When what is committed should have left, if nothing waits.
+    due: Option<Time>,
 }
 
 impl Inject {
@@ -107,10 +120,16 @@ impl Inject {
             return;
         }
         self.uncommit(piece, members);
+        self.left += 1;
         self.out.insert(piece, host);
         if let Some(member) = members.get_mut(&host) {
             member.child.delivered += 1;
         }
+    }
+
+    /// Whether `piece` is committed to this child.
+    pub(super) fn is_owed(&self, host: HostKey, piece: PieceIndex) -> bool {
+        self.committed.get(&piece).is_some_and(|commitment| commitment.host == host)
     }
 
     /// A child asks for `piece`, or (`expires` given) withdrew its question.
@@ -184,8 +203,15 @@ fn unit(piece_length: u64, waiting: usize, children: usize) -> u32 {
 
 /// Pieces that may be committed to a child of this rate at a time.
 fn limit(piece_length: u64, rate: Option<u64>, unit: u32) -> u32 {
-    let drained = bytes_in(rate.unwrap_or(0), AHEAD).min(COMMITTED_BYTES_MAX) / piece_length.max(1);
-    (drained as u32).max(UNITS_PER_CHILD * unit)
+    let Some(rate) = rate else { return UNITS_PER_CHILD * unit };
+    let drained = |time| (bytes_in(rate, time).min(COMMITTED_BYTES_MAX) / piece_length.max(1)) as u32;
+    drained(AHEAD).max(UNITS_PER_CHILD * unit).min(drained(SLOW).max(1))
+}
+
+/// When `committed` pieces should have left, where `left` have since `began`; `None` until one has.
+fn due(now: Time, began: Time, left: u32, committed: u32) -> Option<Time> {
+    let each = now.since(began).checked_div(left)?;
+    Some(now.after(AHEAD + each * committed * OVERDUE))
 }
 
 impl Swarm {
@@ -213,13 +239,15 @@ impl Swarm {
         {
             let unit = self.views(task, &mut views);
             let Some(host) = pick(&views, self.config.inject_children) else { break };
-            self.commit(key, host, unit);
+            let room = views.iter().find(|view| view.host == host).map_or(unit, |view| view.limit - view.committed);
+            self.commit(key, host, unit.min(room.max(1)));
         }
         let Some(task) = self.tasks.get(&key) else { return };
         // With children that cannot or will not take allotments, secrecy would only delay: liveness comes first.
         let asks = task.members.values().any(|member| member.wanted && !member.theirs.is_full());
         let stuck = asks && views.iter().all(|child| child.lapsed);
-        if task.inject.committed.is_empty() && (task.inject.waiting.is_empty() || stuck) {
+        let late = task.inject.waiting.is_empty() && task.inject.due.is_some_and(|due| due <= self.now);
+        if late || task.inject.committed.is_empty() && (task.inject.waiting.is_empty() || stuck) {
             self.show_all(key);
         }
     }
@@ -252,6 +280,8 @@ impl Swarm {
             member.child.committed += 1;
             end += 1;
         }
+        let began = *task.inject.began.get_or_insert(self.now);
+        task.inject.due = due(self.now, began, task.inject.left, task.inject.committed.len() as u32);
         self.actions.push_back(Action::Allot { host, task: key, pieces: first..end });
         self.timers.set_earlier(Timer::Sweep, self.now.after(SWEEP));
     }
@@ -286,7 +316,7 @@ impl Swarm {
                 member.child.lapses += 1;
             }
         }
-        if !gone.is_empty() {
+        if !gone.is_empty() || task.inject.due.is_some_and(|due| due <= now) {
             self.restless.insert(key);
         }
         !task.inject.committed.is_empty()
@@ -347,5 +377,15 @@ mod tests {
         assert_eq!(unit(4 << 20, 1000, 8), 1);
         assert_eq!(limit(64 << 10, Some(1 << 30), 4), 128);
         assert_eq!(limit(4 << 20, None, 1), 2);
+    }
+
+    #[test]
+    fn a_slow_child_is_committed_little_and_is_not_waited_for_for_ever() {
+        assert_eq!(limit(64 << 10, Some(256 << 10), 4), 8);
+        assert_eq!(limit(64 << 10, Some(64 << 10), 4), 2);
+        assert_eq!(limit(64 << 10, Some(1), 4), 1);
+        let at = |millis| Time(Duration::from_millis(millis));
+        assert_eq!(due(at(1000), at(0), 0, 3), None);
+        assert_eq!(due(at(1000), at(0), 100, 3), Some(at(1000 + 250 + 2 * 3 * 10)));
     }
 }

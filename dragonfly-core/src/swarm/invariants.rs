@@ -45,7 +45,7 @@ impl Swarm {
     fn assert_uploads(&self) {
         assert!(self.hosts.len() <= self.config.lanes_max, "{} lanes", self.hosts.len());
         assert_eq!(self.slots, self.hosts.values().filter(|host| host.slot.is_some()).count(), "slots");
-        assert!(self.slots <= self.config.upload_slots.max(self.config.inject_children).max(1), "too many slots");
+        assert!(self.slots <= self.config.upload_slots.max(self.config.inject_slots).max(1), "too many slots");
         for (key, host) in &self.hosts {
             assert!(host.uploads.len() <= REQUESTS_MAX, "uploads of {key:?}");
             let waits = host.slot.is_none() && !host.uploads.is_empty();

@@ -27,11 +27,14 @@ const PROGRESS_BYTES_MIN: u64 = 16 << 10;
 /// Probations double at most this often.
 const STRIKES_MAX: u32 = 4;
 
-/// A host that sent bytes that fail their hash is not used for the task for this long, doubled each time.
+/// A host that sent bytes that fail their hash, or does not have what it claims, is not used for the task for this long, doubled each time.
 const BAN: Duration = Duration::from_secs(60);
 
 /// Bans remembered per task: hosts beyond are forgotten soonest-free first.
 const BANS_MAX: usize = 256;
+
+/// So often in a row a host may refuse what it claimed to have.
+const REFUSALS_MAX: u32 = 4;
 
 /// A neighbour that is known to be slow is given this many times the time for a piece before it counts as stalled.
 const STALL_PIECES: u32 = 4;
@@ -337,6 +340,9 @@ impl Swarm {
         if let Some(task) = self.tasks.get_mut(&task_key) {
             task.pieces.set(piece, PieceState::Proven);
             task.fed = now;
+            if let Some(ban) = task.bans.get_mut(&key) {
+                ban.refusals = 0;
+            }
         }
         if let Some(host) = self.hosts.get_mut(&key) {
             (host.progress, host.useful) = (now, true);
@@ -353,21 +359,35 @@ impl Swarm {
         let task_key = request.task;
         self.actions.push_back(Action::Blame { host: key, task: task_key, piece });
         self.drop_requests(key, Some(task_key), true);
+        self.ban(key, task_key);
+    }
+
+    /// A host does not count for a task for a time, also when it comes back on another lane.
+    fn ban(&mut self, key: HostKey, task_key: TaskKey) {
+        let now = self.now;
         let Some(task) = self.tasks.get_mut(&task_key) else { return };
-        let strikes = task.bans.get(&key).map_or(0, |ban| ban.strikes);
-        let until = self.now.after(BAN * (1 << strikes.min(STRIKES_MAX)));
-        if task.bans.len() >= BANS_MAX
-            && let Some(soonest) = task.bans.iter().min_by_key(|(_, ban)| ban.until).map(|(host, _)| *host)
-        {
-            task.bans.remove(&soonest);
-        }
-        task.bans.insert(key, Ban { until, strikes: strikes + 1 });
+        let ban = task.ban_mut(key);
+        let until = now.after(BAN * (1 << ban.strikes.min(STRIKES_MAX)));
+        *ban = Ban { until, strikes: ban.strikes + 1, refusals: 0 };
         task.discount(key);
         if let Some(candidate) = task.candidates.get_mut(&key) {
             candidate.retry = until;
         }
         self.timers.set_earlier(Timer::Host(key), until);
         self.restless.insert(task_key);
+    }
+
+    /// A host does not have what it said it had. Content may be evicted at any time, so once is no matter; one that goes
+    /// on claiming is not asked for a time.
+    fn refused(&mut self, key: HostKey, task_key: TaskKey) {
+        let Some(task) = self.tasks.get_mut(&task_key) else { return };
+        let ban = task.ban_mut(key);
+        ban.refusals += 1;
+        if ban.refusals >= REFUSALS_MAX {
+            self.actions.push_back(Action::Unkept { host: key, task: task_key });
+            self.drop_requests(key, Some(task_key), true);
+            self.ban(key, task_key);
+        }
     }
 
     pub(super) fn rejected(&mut self, key: HostKey, id: RequestId, reason: RejectReason) {
@@ -381,6 +401,9 @@ impl Swarm {
             for piece in request.pieces() {
                 task.unhold(key, piece);
             }
+        }
+        if reason == RejectReason::NotHeld {
+            self.refused(key, request.task);
         }
         self.restless.insert(request.task);
     }
@@ -453,6 +476,17 @@ impl Task {
             return Some(start..end);
         }
         None
+    }
+
+    /// What is remembered against a host.
+    fn ban_mut(&mut self, host: HostKey) -> &mut Ban {
+        if self.bans.len() >= BANS_MAX
+            && !self.bans.contains_key(&host)
+            && let Some(soonest) = self.bans.iter().min_by_key(|(_, ban)| ban.until).map(|(host, _)| *host)
+        {
+            self.bans.remove(&soonest);
+        }
+        self.bans.entry(host).or_default()
     }
 
     /// The holdings of a banned host no longer count.

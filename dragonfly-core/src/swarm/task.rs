@@ -159,9 +159,11 @@ pub(super) struct Candidate {
     pub(super) retry: Time,
 }
 
-/// A host that sent bytes which fail their hash.
-#[derive(Clone, Copy, Debug)]
+/// A host that sent bytes which fail their hash, or refused what it claimed to have.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ban {
     pub(super) until: Time,
     pub(super) strikes: u32,
+    /// How often it refused what it had claimed, without a piece between.
+    pub(super) refusals: u32,
 }

@@ -218,6 +218,29 @@ fn what_is_refused_is_not_asked_of_the_same_host_again() {
     assert_eq!(requests(&driver.wait(Duration::from_secs(1))).len(), 1, "busy passes");
 }
 
+/// Also when it comes back on another lane, and not for good.
+#[test]
+fn who_claims_and_refuses_is_not_asked_for_a_time() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], OPTIONS);
+    let mut unkept = 0;
+    for refusals in 1..=4 {
+        if refusals % 2 == 1 {
+            driver.put(Input::LaneDown { host: HostKey(1) });
+            driver.join(1);
+        }
+        let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
+        let actions = driver.put(Input::Rejected { host, request, reason: RejectReason::NotHeld });
+        unkept += actions.iter().filter(|action| matches!(action, Action::Unkept { .. })).count();
+    }
+    assert_eq!(unkept, 1);
+    assert_eq!(requests(&driver.have(1, 0..1)), [], "it is not asked");
+    driver.put(Input::LaneDown { host: HostKey(1) });
+    driver.join(1);
+    assert_eq!(requests(&driver.have(1, 0..1)), []);
+    assert_eq!(requests(&driver.wait(Duration::from_secs(61))).len(), 1, "for a time");
+}
+
 #[test]
 fn an_injector_shows_a_child_what_it_allotted_to_it_and_no_more() {
     let mut driver = Driver::new(Config::default());

@@ -32,13 +32,18 @@ pub(super) struct Waiting {
     pub(super) host: HostKey,
     /// The most urgent class among its requests.
     pub(super) class: usize,
+    /// Whether others hold what it asks for in that class.
+    pub(super) known: bool,
     /// The number of its last turn.
     pub(super) turned: u64,
 }
 
-/// Who is served next: the most urgent class, then who was served longest ago.
+/// Who is served next: the most urgent class, then who asks for what nobody else can pass on, then who was served
+/// longest ago.
 pub(super) fn next_turn(waiting: impl Iterator<Item = Waiting>) -> Option<HostKey> {
-    waiting.min_by_key(|waiting| (waiting.class, waiting.turned, waiting.host)).map(|waiting| waiting.host)
+    waiting
+        .min_by_key(|waiting| (waiting.class, waiting.known, waiting.turned, waiting.host))
+        .map(|waiting| waiting.host)
 }
 
 impl Swarm {
@@ -165,8 +170,12 @@ impl Swarm {
         while !self.waiting.is_empty() && self.slots < self.slots_max() {
             let waiting = self.waiting.iter().filter_map(|key| {
                 let host = self.hosts.get(key)?;
-                let classes = host.uploads.iter().filter_map(|upload| Some(self.tasks.get(&upload.task)?.class()));
-                Some(Waiting { host: *key, class: classes.min()?, turned: host.turned })
+                let ranks = host.uploads.iter().filter_map(|upload| {
+                    let task = self.tasks.get(&upload.task)?;
+                    Some((task.class(), !task.inject.is_owed(*key, upload.next)))
+                });
+                let (class, known) = ranks.min()?;
+                Some(Waiting { host: *key, class, known, turned: host.turned })
             });
             let Some(key) = next_turn(waiting) else { return };
             self.waiting.remove(&key);
@@ -177,11 +186,11 @@ impl Swarm {
         }
     }
 
-    /// An injector feeds as many as it has active children; else a sender turns among few.
+    /// An injector serves more at a time; else a sender turns among few.
     fn slots_max(&self) -> usize {
         let injects = self.tasks.values().any(|task| !task.inject.committed.is_empty());
         let slots = self.config.upload_slots;
-        (if injects { slots.max(self.config.inject_children) } else { slots }).max(1)
+        (if injects { slots.max(self.config.inject_slots) } else { slots }).max(1)
     }
 
     /// Sends the next piece of a host that has, or now gets, a slot: of the task whose turn it is, the oldest
@@ -191,7 +200,9 @@ impl Swarm {
             let Some(host) = self.hosts.get_mut(&key) else { return false };
             let rank = |upload: &Upload| {
                 let task = self.tasks.get(&upload.task)?;
-                Some((task.class(), self.pushes.rank(task.class(), task.pushed)))
+                // What nobody else has goes first: until it is out nobody can pass it on.
+                let known = !task.inject.is_owed(key, upload.next);
+                Some((task.class(), self.pushes.rank(task.class(), task.pushed), known))
             };
             let Some(upload) = host.uploads.iter().min_by_key(|upload| rank(upload)).copied() else { return false };
             let held = self.tasks.get_mut(&upload.task).filter(|task| task.pieces.is(upload.next, PieceState::Held));
@@ -224,9 +235,12 @@ mod tests {
 
     #[test]
     fn urgency_then_the_longest_wait_decides() {
-        let waiting = |host, class, turned| Waiting { host: HostKey(host), class, turned };
+        let waiting = |host, class, turned| Waiting { host: HostKey(host), class, known: true, turned };
         assert_eq!(next_turn([waiting(1, 3, 9), waiting(2, 3, 4)].into_iter()), Some(HostKey(2)));
         assert_eq!(next_turn([waiting(1, 2, 9), waiting(2, 3, 4)].into_iter()), Some(HostKey(1)));
+        let owed = Waiting { known: false, ..waiting(3, 3, 12) };
+        assert_eq!(next_turn([waiting(1, 3, 9), owed].into_iter()), Some(HostKey(3)));
+        assert_eq!(next_turn([waiting(1, 2, 9), owed].into_iter()), Some(HostKey(1)));
         assert_eq!(next_turn(std::iter::empty()), None);
     }
 }

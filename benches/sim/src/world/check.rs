@@ -24,6 +24,7 @@ impl World {
 
     /// Panics if a core's books are wrong or it believes what is not so.
     pub fn check(&self) {
+        self.authority.assert_invariants();
         for (index, host) in self.hosts.iter().enumerate().filter(|(_, host)| host.is_alive) {
             host.core.assert_invariants();
             for (task, held) in &host.held {

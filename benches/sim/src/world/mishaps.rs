@@ -8,14 +8,18 @@ use rand::Rng as _;
 
 use super::{CONTROL, Host, World};
 use crate::Link;
+use crate::members::Members;
 
 impl World {
     /// Takes a host away without a word.
     pub fn kill(&mut self, host: HostKey) {
-        self.hosts[host.0 as usize].is_alive = false;
-        let lanes: Vec<(u32, u32)> = self.lanes.keys().filter(|(a, b)| *a == host.0 || *b == host.0).copied().collect();
-        for (a, b) in lanes {
-            self.drop_lane(a, b);
+        let killed = &mut self.hosts[host.0 as usize];
+        if !std::mem::replace(&mut killed.is_alive, false) {
+            return;
+        }
+        self.unfinished -= killed.held.len() - killed.done.len();
+        for (other, _) in killed.lanes.clone() {
+            self.drop_lane(host.0, other);
         }
         self.origin.fetches.retain(|fetch| fetch.host != host.0);
         let lost: Vec<(TaskKey, u32)> = self.hosts[host.0 as usize]
@@ -26,6 +30,10 @@ impl World {
             .filter(|(task, piece)| !self.can_be_had(*task, *piece))
             .collect();
         self.authority.lose(host);
+        if !self.is_down {
+            let named = self.members.lose(self.now, host);
+            self.name(named);
+        }
         self.free(&lost);
     }
 
@@ -53,7 +61,9 @@ impl World {
         for piece in pieces.clone() {
             if held.remove(piece) {
                 self.evicted.insert((host, task, piece), self.now);
-                evictee.done.remove(&task);
+                if evictee.done.remove(&task).is_some() && evictee.is_alive {
+                    self.unfinished += 1;
+                }
             }
         }
         let lost: Vec<(TaskKey, u32)> = pieces
@@ -98,6 +108,7 @@ impl World {
         }
         let tasks: Vec<(TaskKey, u32)> = self.layouts.iter().map(|(task, layout)| (*task, layout.pieces())).collect();
         self.authority.forget();
+        self.members = Members::new(self.random.random(), Config::default().neighbours_wanted);
         for (task, pieces) in tasks {
             for (index, host) in self.hosts.iter().enumerate() {
                 if host.is_alive && host.held.contains_key(&task) {
@@ -110,8 +121,7 @@ impl World {
         self.tell_authority(|task| Input::AuthorityUp { task });
         for index in 0..self.hosts.len() as u32 {
             for task in self.tasks_of(index) {
-                let neighbours = self.authority.neighbours(task, HostKey(index), &mut self.random);
-                self.later(CONTROL * 2, index, neighbours);
+                self.announce(HostKey(index), task);
             }
         }
     }

@@ -18,9 +18,7 @@ impl World {
                     held.insert(*piece);
                 }
             }
-            Input::Rejected { request, .. } => {
-                host.requests.remove(request);
-            }
+            Input::Rejected { request, .. } => host.requests.retain(|(id, _)| id != request),
             _ => {}
         }
         host.core.handle(self.now, input);
@@ -33,7 +31,7 @@ impl World {
         let host = &mut self.hosts[to as usize];
         if host.injected.is_none() && host.options.is_seed && host.held.keys().all(|task| host.core.hidden(*task) == 0)
         {
-            host.injected = Some(host.sent);
+            host.injected = Some((host.sent, self.now));
         }
         if let Some(at) = host.core.next_deadline() {
             let at = at.max(self.now);
@@ -66,16 +64,17 @@ impl World {
                 let answer = self.authority.ask(task, me);
                 self.later(CONTROL * 2, from, answer);
             }
-            Action::AskNeighbours { task, .. } => {
-                if self.is_down {
-                    return;
-                }
-                let answer = self.authority.neighbours(task, me, &mut self.random);
-                self.later(CONTROL * 2, from, answer);
+            Action::AskNeighbours { task, lacking, starved } if !self.is_down => {
+                let named = self.members.ask(self.now, me, task, lacking, starved);
+                self.name(named);
+            }
+            Action::Report { task, eighths } if !self.is_down => {
+                let named = self.members.report(self.now, me, task, &self.layouts[&task], eighths);
+                self.name(named);
             }
             Action::Blame { host, .. } | Action::Close { host } => self.drop_lane(from, host.0),
             Action::Cancel { host, request } => {
-                self.hosts[from as usize].requests.remove(&request);
+                self.hosts[from as usize].requests.retain(|(id, _)| *id != request);
                 self.tell(from, host, Input::Cancelled { host: me, request: request.0 });
             }
             Action::Dial { host } => {
@@ -83,7 +82,8 @@ impl World {
                 self.events.push(at, Event::Lane { from, to: host.0 });
             }
             Action::Done { task } => {
-                self.hosts[from as usize].done.insert(task, self.now);
+                let is_first = self.hosts[from as usize].done.insert(task, self.now).is_none();
+                self.unfinished -= usize::from(is_first);
             }
             Action::Fetch { task, lease, pieces } => self.fetch(from, task, lease, pieces),
             Action::Open { host, task } => {
@@ -105,11 +105,11 @@ impl World {
                 self.authority.end(task, lease, true);
             }
             Action::Request { host, task, request, first, count, skip } => {
-                self.hosts[from as usize].requests.insert(request);
+                self.hosts[from as usize].requests.push((request, count));
                 let request = request.0;
                 self.tell(from, host, Input::Requested { host: me, task, request, first, count, skip });
             }
-            Action::Stalled { .. } => {}
+            Action::Stalled { .. } | Action::Unkept { .. } => {}
             Action::SendHave { host, task, runs, complete } => {
                 self.tell(from, host, Input::Have { host: me, task, runs, complete });
             }

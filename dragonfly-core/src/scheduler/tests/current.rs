@@ -138,12 +138,7 @@ fn a_nonsense_answer_counts_against_its_holder() {
             spooled: true,
         },
     ] {
-        let mut w = World::new();
-        w.peer_up(1);
-        w.peer_up(2);
-        w.join(1, wanting(1));
-        let lease = w.describer(1);
-        w.join(2, wanting(1));
+        let (mut w, lease) = World::asking(2);
         w.describe(1, lease, answer);
         w.describer(2);
     }
@@ -151,17 +146,12 @@ fn a_nonsense_answer_counts_against_its_holder() {
 
 #[test]
 fn unknown_length_is_spooled_while_all_wait() {
-    let mut w = World::new();
-    w.peer_up(1);
-    w.peer_up(2);
-    w.join(1, wanting(1));
-    let lease = w.describer(1);
-    w.join(2, wanting(1));
+    let (mut w, lease) = World::asking(2);
     w.describe(1, lease, Answer::Spooling);
-    for _ in 0..10 {
+    for mib in 0..10 {
         w.secs(15);
         assert!(w.said.is_empty(), "progress keeps the lease: {:?}", w.said);
-        w.progress(1, lease, 0);
+        w.progress(1, lease, mib);
     }
     let answer = Answer::Content {
         length: 10 * MIB,
@@ -192,12 +182,7 @@ fn empty_content_needs_no_pieces() {
 #[test]
 fn the_origins_no_is_told_to_all_and_not_kept() {
     for kind in [FailureKind::NotFound, FailureKind::Forbidden, FailureKind::Origin] {
-        let mut w = World::new();
-        w.peer_up(1);
-        w.peer_up(2);
-        w.join(1, wanting(1));
-        let lease = w.describer(1);
-        w.join(2, wanting(1));
+        let (mut w, lease) = World::asking(2);
         w.fail(1, lease, failure(kind, false));
         assert_eq!((w.failed(1), w.failed(2)), (Some(kind), Some(kind)));
         w.join(2, wanting(1));
@@ -225,6 +210,39 @@ fn another_host_asks_where_one_cannot_and_rounds_are_bounded() {
         }
     }
     assert_eq!((w.failed(1), w.failed(2)), (Some(FailureKind::Origin), Some(FailureKind::Origin)));
+}
+
+/// To say that one is at work does not keep the others waiting for ever.
+#[test]
+fn a_describer_that_gets_nowhere_is_replaced() {
+    for spools in [false, true] {
+        let (mut w, lease) = World::asking(2);
+        if spools {
+            w.describe(1, lease, Answer::Spooling);
+        }
+        // To have begun to take it in is to have got on, once.
+        for _ in 0..5 {
+            w.secs(10);
+            assert!(w.said.is_empty(), "{:?}", w.said);
+            w.progress(1, lease, u32::from(spools));
+        }
+        w.secs(10);
+        w.describer(2);
+        assert!(w.to(1).contains(&ToMember::Revoked { task: task(1), lease }));
+    }
+}
+
+/// Who waits asks, and is answered, by whoever coordinates: else it would do without it.
+#[test]
+fn who_waits_is_told_that_it_is_not_forgotten() {
+    let (mut w, lease) = World::asking(2);
+    w.say(2, ToCoordinator::KeepAlive);
+    assert_eq!(w.to(2), [ToMember::NoLease { task: task(1), retry_ms: None }]);
+    w.describe(1, lease, content(MIB, etag("x"), 8));
+    assert!(w.current(2).is_some());
+    w.said.clear();
+    w.say(2, ToCoordinator::KeepAlive);
+    assert!(w.said.is_empty(), "it waits no more: {:?}", w.said);
 }
 
 #[test]

@@ -159,6 +159,21 @@ fn a_take_over_without_a_validator_is_a_new_generation() {
     assert_ne!(w.task().generation, before);
 }
 
+/// A holder that says that bytes come keeps its lease while a piece may take; a liar does not keep it for ever.
+#[test]
+fn a_holder_that_gets_nowhere_loses_its_lease() {
+    let (mut w, lease) = World::cold(2, 64 * MIB, etag("x"));
+    // A piece of 64 KiB at 16 KiB/s, and half a minute.
+    for _ in 0..3 {
+        w.progress(1, lease, 3);
+        w.secs(10);
+        assert!(w.said.is_empty(), "{:?}", w.said);
+    }
+    w.progress(1, lease, 3);
+    w.secs(10);
+    assert!(w.to(1).iter().any(|said| matches!(said, ToMember::Revoked { .. })), "{:?}", w.said);
+}
+
 #[test]
 fn content_that_changed_is_described_anew() {
     let (mut w, lease) = World::cold(2, 64 * MIB, etag("x"));

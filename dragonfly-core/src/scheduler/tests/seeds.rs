@@ -82,7 +82,7 @@ fn when_a_seed_is_lost_another_goes_on_without_asking_anew() {
     w.ask(1);
     (101..=103).filter(|&n| n != next).for_each(|n| w.down(n));
     w.down(next);
-    assert_eq!(w.grant(1).1, 24, "at once, but for what the lost ones may be fetching still");
+    assert_eq!(w.grant(1).1, 40, "at once, but for what the lost ones may be fetching still");
     w.secs(1);
     w.ask(1);
     assert_eq!(w.grant(1).1, 2);
