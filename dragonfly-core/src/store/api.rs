@@ -68,6 +68,7 @@ pub struct EntryInfo {
 
 /// How much a store holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
     /// Content bytes held, spools included.
     pub bytes: u64,
@@ -229,10 +230,11 @@ pub trait Entry: Send + Sync + 'static {
     /// As for [`Entry::export`], save that the content need not be complete.
     fn output(self: Arc<Self>, output: &Path, options: ExportOptions) -> Result<Output, StoreError>;
 
-    /// A read-only descriptor of the complete content's file; `None` where the content has no file of its own.
+    /// A read-only descriptor of the content's file, in which pieces that are held have their place, and others come to
+    /// theirs; `None` where the content has no file of its own.
     ///
     /// # Errors
-    /// [`StoreError::Incomplete`], [`StoreError::NeedsProof`], or the file system's.
+    /// [`StoreError::NeedsProof`], or the file system's.
     fn descriptor(&self) -> Result<Option<File>, StoreError>;
 }
 

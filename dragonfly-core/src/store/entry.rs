@@ -189,8 +189,12 @@ impl HeldEntry {
         }
     }
 
+    fn is_doubted(&self) -> bool {
+        self.needs_proof.load(Ordering::Acquire)
+    }
+
     fn refuse_unproven(&self) -> Result<(), StoreError> {
-        if self.needs_proof() {
+        if self.is_doubted() {
             return Err(StoreError::NeedsProof { generation: self.key.generation });
         }
         Ok(())
@@ -387,7 +391,9 @@ impl Entry for HeldEntry {
     }
 
     fn needs_proof(&self) -> bool {
-        self.needs_proof.load(Ordering::Acquire)
+        // A file that cannot be examined is found out when it is read.
+        let _ = self.check_linked(&self.lock());
+        self.is_doubted()
     }
 
     fn prove(&self) -> Result<HaveMap, StoreError> {
@@ -423,7 +429,8 @@ impl Entry for HeldEntry {
 
     fn descriptor(&self) -> Result<Option<File>, StoreError> {
         let _use = self.enter()?;
-        self.refuse_incomplete()?;
+        self.check_linked(&self.lock())?;
+        self.refuse_unproven()?;
         let Some((_, path)) = self.file()? else { return Ok(None) };
         File::open(&path).map(Some).map_err(|e| StoreError::io("open", &path, e))
     }

@@ -39,6 +39,7 @@ impl Default for ExportOptions {
 }
 
 /// How an output came to its name.
+// Exhaustive: those are the ways that there are, and whoever shows them has a word for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exported {
     /// Its bytes were copied.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::catalogue::{Catalogue, Disk, Medium, Policy};
 use super::files::{DataFiles, OPEN_FILES_MAX};
@@ -25,6 +25,9 @@ use crate::task::TaskId;
 
 /// How often a flush starts again because something changed meanwhile, before it leaves the store unmarked.
 const FLUSH_ROUNDS_MAX: u32 = 4;
+
+/// Between two looks at a lock that another has.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// How a [`FileStore`] behaves.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct FileOptions {
     pub open_files_max: usize,
     /// How long a change may wait to be written to the index (default: 1 s): what a kill loses.
     pub index_interval: Duration,
+    /// How long to wait for another that has the directory (default: not at all).
+    pub lock_wait: Duration,
     #[cfg(test)]
     pub(crate) faults: Option<Arc<super::faults::Faults>>,
 }
@@ -58,6 +63,7 @@ impl Default for FileOptions {
             entries_max: 1 << 18,
             open_files_max: OPEN_FILES_MAX,
             index_interval: Duration::from_secs(1),
+            lock_wait: Duration::ZERO,
             #[cfg(test)]
             faults: None,
         }
@@ -80,7 +86,8 @@ impl FileStore {
     /// Opens the store in `directory`, which is made if need be, readable for its owner alone.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] if another process (or another store of this one) has it;
+    /// [`StoreError::Locked`] if another process (or another store of this one) has it, and keeps it for the
+    /// [`FileOptions::lock_wait`];
     /// [`StoreError::Invalid`] unless `0 <= low_water <= high_water <= 1`; the file system's.
     pub fn open(directory: impl AsRef<Path>, options: FileOptions) -> Result<Self, StoreError> {
         let directory = directory.as_ref().to_owned();
@@ -89,7 +96,7 @@ impl FileStore {
         let policy = Policy { quota, high_water, low_water, ttl, entries_max };
         policy.check()?;
         make_directory(&directory)?;
-        let lock = lock(&directory)?;
+        let lock = lock(&directory, options.lock_wait)?;
         let clean = take_clean_mark(&directory)?;
         for part in ["data", "spool"] {
             make_directory(&directory.join(part))?;
@@ -298,14 +305,19 @@ impl Drop for DirectoryLock {
     }
 }
 
-fn lock(directory: &Path) -> Result<DirectoryLock, StoreError> {
+fn lock(directory: &Path, wait: Duration) -> Result<DirectoryLock, StoreError> {
+    let began = Instant::now();
     let path = directory.join("lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(|e| StoreError::io("open", &path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(DirectoryLock(file)),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: directory.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path, error)),
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(DirectoryLock(file)),
+            // The system has no wait with a bound.
+            Err(TryLockError::WouldBlock) if began.elapsed() < wait => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { dir: directory.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path, error)),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ impl HeldEntry {
     pub(super) fn prove_held(&self) -> Result<HaveMap, StoreError> {
         let _use = self.enter()?;
         let _one = self.proving.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.needs_proof() {
+        if !self.is_doubted() {
             return Ok(self.have());
         }
         // The change time is taken before the bytes are read: a write in between is seen the next time.

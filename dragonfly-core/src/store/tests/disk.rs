@@ -1,6 +1,7 @@
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::*;
 
@@ -20,6 +21,18 @@ fn a_second_store_on_the_directory_is_refused() {
     assert_eq!(refused.kind(), crate::ErrorKind::Config);
     drop(store);
     quiet(directory.path());
+}
+
+#[test]
+fn a_store_that_is_about_to_be_closed_can_be_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = quiet(directory.path());
+    let options = FileOptions { lock_wait: Duration::from_secs(60), ..FileOptions::default() };
+    std::thread::scope(|scope| {
+        let next = scope.spawn(|| FileStore::open(directory.path(), options));
+        drop(store);
+        next.join().unwrap().unwrap();
+    });
 }
 
 #[test]
