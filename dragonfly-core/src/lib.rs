@@ -87,9 +87,16 @@
 //! below [`task`], [`wire`], [`swarm`], [`store`], [`trust`] and [`net`] are what the engines are made of: simulations and
 //! tools use them, programs seldom need to.
 //!
+//! # Stability
+//! What this page names at the root, [`source`] and [`log`] are for programs, and follow SemVer once there is a release:
+//! structs and enums that will grow are `#[non_exhaustive]`. The rooms above that the engines are made of change with
+//! them, in any version, but for what of theirs the root names. Of other crates, these types are in signatures, and are
+//! meant to be: `Handle` and the traits of I/O of tokio, `Url` of url, `Bytes` of bytes, the boxed futures and streams of
+//! futures.
+//!
 //! # Features
-//! Each adds something and changes nothing else; all but `fuzzing` are on by default. A peer that brings its own source
-//! and reaches its neighbours over TCP needs none of them.
+//! Each adds something and changes nothing else; `http`, `dns`, `mdns` and `quic` are on by default. A peer that brings
+//! its own source and reaches its neighbours over TCP needs none of them.
 //!
 //! | feature | what it adds | crates |
 //! |---|---|---|
@@ -97,9 +104,11 @@
 //! | `dns` | names, beside IP addresses, in the addresses of peers | 17 |
 //! | `mdns` | members on one link find each other without an address to meet at | 5 |
 //! | `quic` | QUIC beside TCP between peers | 12 |
+//! | `azblob`, `cos`, `fs`, `ftp`, `gcs`, `hdfs-native`, `obs`, `oss`, `s3`, `sftp`, `webdav`, `webhdfs` | origins in that kind of storage, each with `storage`, which is of no use alone: `source::StorageConfig` | 30 for `s3`, 72 for all of HTTP's |
+//! | `conformance` | `source::conformance`: tries a source on a real origin; for tests | |
 //! | `fuzzing` | what the fuzzers of this repository call; for nobody else | |
 //!
-//! Without any there are 203 crates beneath this one, with all four 254 (some are shared). Engines, store and metrics
+//! Without any there are 203 crates beneath this one, with the four first 254 (some are shared). Engines, store and metrics
 //! are no features: they have no dependencies of their own worth leaving out.
 //!
 //! # What this library does not do

@@ -17,6 +17,8 @@ use super::{
     RateLimits, Rules, Throttles, WRITE_BUDGET_BYTES, WeakNode, descriptors,
 };
 use crate::net::{Host, HostConfig, LaneConfig};
+#[cfg(feature = "storage")]
+use crate::source::StorageConfig;
 use crate::source::{Guard, OriginPattern, Registry, Source};
 use crate::store::{FileOptions, FileStore, MemoryOptions, MemoryStore, Store};
 use crate::trust::{Identity, Membership, OriginTrust, Roles, Token};
@@ -50,6 +52,7 @@ pub struct NodeBuilder {
     water_marks: (f64, f64),
     ttl: Option<Duration>,
     eviction_interval: Duration,
+    lock_wait: Duration,
     listen: Vec<Address>,
     token: Option<Token>,
     origin_trust: OriginTrust,
@@ -60,6 +63,8 @@ pub struct NodeBuilder {
     upload_slots: u16,
     rates: RateLimits,
     guard: Guard,
+    #[cfg(feature = "storage")]
+    storage: StorageConfig,
     sources: Vec<(Option<String>, Arc<dyn Source>)>,
     runtime: Option<Handle>,
     identity: Option<Identity>,
@@ -75,6 +80,7 @@ impl Default for NodeBuilder {
             water_marks: (LOW_WATER, HIGH_WATER),
             ttl: None,
             eviction_interval: EVICTION_INTERVAL,
+            lock_wait: Duration::ZERO,
             listen: Vec::new(),
             token: None,
             origin_trust: OriginTrust::Members,
@@ -85,6 +91,8 @@ impl Default for NodeBuilder {
             upload_slots: UPLOAD_SLOTS,
             rates: RateLimits::default(),
             guard: Guard::default(),
+            #[cfg(feature = "storage")]
+            storage: StorageConfig::default(),
             sources: Vec::new(),
             runtime: None,
             identity: None,
@@ -237,6 +245,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Endpoints and credentials of object stores and file servers (default: what the environment and the usual files
+    /// of each platform say).
+    #[cfg(feature = "storage")]
+    pub fn storage(mut self, config: StorageConfig) -> Self {
+        self.storage = config;
+        self
+    }
+
     /// A source for further URL schemes, or in place of a built-in one. Can be repeated.
     pub fn source(mut self, source: Arc<dyn Source>) -> Self {
         self.sources.push((None, source));
@@ -260,6 +276,13 @@ impl NodeBuilder {
     /// identity cannot both be reached.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
+        self
+    }
+
+    /// How long to wait for another node that has the data directory, such as one that was just told to stop (default:
+    /// not at all).
+    pub fn lock_wait(mut self, wait: Duration) -> Self {
+        self.lock_wait = wait;
         self
     }
 
@@ -291,6 +314,7 @@ impl NodeBuilder {
             low_water,
             high_water,
             ttl: self.ttl,
+            lock_wait: self.lock_wait,
         };
         let own = self.identity;
         let (store, identity, membership) =
@@ -327,6 +351,10 @@ impl NodeBuilder {
         let may = !seeds_only || membership.claims().roles.contains(Roles::SCHEDULER);
         let directory = Directory::new(me, seeds_only, may);
         let mut sources = Registry::builder().guard(self.guard);
+        #[cfg(feature = "storage")]
+        {
+            sources = sources.storage(self.storage);
+        }
         for (scheme, source) in self.sources {
             sources = match scheme {
                 Some(scheme) => sources.source_for(scheme, source),
@@ -430,6 +458,7 @@ struct StorePolicy {
     low_water: f64,
     high_water: f64,
     ttl: Option<Duration>,
+    lock_wait: Duration,
 }
 
 /// Everything that touches the disk at the start.
@@ -451,9 +480,10 @@ fn open(
         return Ok((Arc::new(MemoryStore::new(options)?), identity, membership));
     };
     // The store's lock comes first: it tells a second process off before it can change anything.
-    let StorePolicy { quota, low_water, high_water, ttl, .. } = *policy;
+    let StorePolicy { quota, low_water, high_water, ttl, lock_wait, .. } = *policy;
     let open_files_max = descriptors::for_content();
-    let options = FileOptions { quota, low_water, high_water, ttl, open_files_max, ..FileOptions::default() };
+    let options =
+        FileOptions { quota, low_water, high_water, ttl, open_files_max, lock_wait, ..FileOptions::default() };
     let store = FileStore::open(&dir, options)?;
     let config = |e: crate::trust::FileError| Error::new(ErrorKind::Config, e.to_string()).caused_by(e);
     let identity = match own {

@@ -38,6 +38,7 @@ pub(crate) struct Metrics {
     pub(crate) members: Number,
     pub(crate) neighbours_blamed: Number,
     pub(crate) neighbours_stalled: Number,
+    pub(crate) claims_unkept: Number,
     pub(crate) pieces_refuted: Number,
     pub(crate) pieces_repeated: Number,
     pub(crate) tasks: Number,
@@ -85,6 +86,8 @@ impl Metrics {
         counter("dragonfly_neighbours_blamed_total", help, &self.neighbours_blamed);
         let help = "Times that a neighbour sent too little for too long of what it was asked for.";
         counter("dragonfly_neighbours_stalled_total", help, &self.neighbours_stalled);
+        let help = "Neighbours that were not asked for a time because they refused what they said they had.";
+        counter("dragonfly_claims_unkept_total", help, &self.claims_unkept);
         let help = "Tasks that schedulers wanted a seed to fetch and that it had no room for.";
         counter("dragonfly_triggers_dropped_total", help, &self.triggers_dropped);
         let mut counter = |name, help, value| add(MetricKind::Counter, name, help, value);

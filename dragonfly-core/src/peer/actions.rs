@@ -44,6 +44,10 @@ impl Actor {
             }
             Action::AskNeighbours { task, lacking, starved } => {
                 if let Some(task) = self.task_of(task) {
+                    if let Some(asking) = self.tasks.get_mut(&task).filter(|_| lacking) {
+                        asking.asked.who_holds();
+                        self.watch_answer(task);
+                    }
                     let starved_ms = starved.map(|time| time.as_millis().try_into().unwrap_or(u32::MAX));
                     self.tell_of(task, ToCoordinator::AskNeighbours { task, lacking, starved_ms });
                 }
@@ -85,6 +89,16 @@ impl Actor {
             Action::SendLost { host, task, runs } => {
                 let runs = runs.into_iter().map(Into::into).collect();
                 self.send(host, LaneCommand::Lost { key: task, runs });
+            }
+            Action::Unkept { host, task } => {
+                let peer = self.hosts.peer(host).map(|peer| peer.to_string()).unwrap_or_default();
+                let task = self.task_of(task);
+                tracing::warn!(
+                    peer,
+                    ?task,
+                    "a neighbour does not have what it says it has: it is not asked for a time"
+                );
+                self.node.metrics().claims_unkept.add(1);
             }
             Action::Stalled { host, silent } => {
                 let peer = self.hosts.peer(host).map(|peer| peer.to_string()).unwrap_or_default();

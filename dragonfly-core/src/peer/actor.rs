@@ -230,6 +230,7 @@ impl Actor {
             Event::LeaseProgress { task, lease, end } => self.lease_progress(task, lease, end),
             Event::Reassess => self.reassess_due(),
             Event::SeekOver { task, number } => self.seek_over(task, number),
+            Event::AnswerDue { task } => self.answer_due(task),
             Event::Spooling { task, lease } => self.spooling(task, lease),
             Event::SpoolFailed { task, error } => self.spool_failed(task, &error),
             Event::StoreFailed { task, error } => self.store_failed(task, error),

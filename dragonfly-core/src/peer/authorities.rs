@@ -57,6 +57,8 @@ pub(super) struct Authority {
     pub(super) peer: Option<PeerId>,
     pub(super) kind: Kind,
     state: AuthorityState,
+    /// It was found to say nothing of what it is asked: until then it counts as one that is not there.
+    pub(super) mute_until: Option<Instant>,
     _stop: Option<DropGuard>,
 }
 
@@ -110,6 +112,10 @@ enum Next {
 }
 
 impl Authority {
+    fn is_mute(&self) -> bool {
+        self.mute_until.is_some_and(|until| until > Instant::now())
+    }
+
     pub(super) const fn is_unreachable(&self) -> bool {
         matches!(self.state, AuthorityState::Unreachable)
     }
@@ -117,7 +123,7 @@ impl Authority {
 
 impl Authorities {
     fn is_up(&self, id: AuthorityId) -> bool {
-        let state = self.all.get(&id).map(|authority| &authority.state);
+        let state = self.all.get(&id).filter(|authority| !authority.is_mute()).map(|authority| &authority.state);
         matches!(state, Some(AuthorityState::Up { scheduler: Some(_), .. }))
     }
 
@@ -133,7 +139,7 @@ impl Authorities {
     fn best(&self, task: &TaskId, which: impl Fn(&Authority, bool) -> bool) -> Option<AuthorityId> {
         let up = self.all.iter().filter_map(|(id, authority)| match (&authority.state, authority.peer) {
             (AuthorityState::Up { scheduler: Some(scheduler), .. }, Some(peer))
-                if authority.kind != Kind::Private && which(authority, *scheduler) =>
+                if authority.kind != Kind::Private && !authority.is_mute() && which(authority, *scheduler) =>
             {
                 Some((rendezvous_score(task, peer.public_key()), *id))
             }
@@ -183,10 +189,12 @@ impl Actor {
         let seed = self.node.acts_as_seed();
         let state = AuthorityState::Connecting(Instant::now());
         let peer = Some(self.node.peer_id());
-        self.authorities.all.insert(LOCAL, Authority { peer, kind: Kind::Local, state, _stop: None });
+        self.authorities.all.insert(LOCAL, Authority { peer, kind: Kind::Local, state, mute_until: None, _stop: None });
         self.node.spawn(authority::keep_local(self.node.clone(), LOCAL, stream, seed, self.events.clone()));
         let state = AuthorityState::Connecting(Instant::now());
-        self.authorities.all.insert(PRIVATE, Authority { peer, kind: Kind::Private, state, _stop: None });
+        self.authorities
+            .all
+            .insert(PRIVATE, Authority { peer, kind: Kind::Private, state, mute_until: None, _stop: None });
         let stream = self.private.local_session();
         self.node.spawn(authority::keep_local(self.node.clone(), PRIVATE, stream, seed, self.events.clone()));
         for addresses in self.node.coordinators() {
@@ -210,7 +218,9 @@ impl Actor {
         );
         self.node.spawn(keep);
         let state = AuthorityState::Connecting(Instant::now());
-        self.authorities.all.insert(id, Authority { peer, kind, state, _stop: Some(stop.drop_guard()) });
+        self.authorities
+            .all
+            .insert(id, Authority { peer, kind, state, mute_until: None, _stop: Some(stop.drop_guard()) });
         id
     }
 
@@ -459,10 +469,11 @@ impl Actor {
             ToMember::Granted(granted) => Some(granted.task),
             ToMember::Members(_) | ToMember::Redirect { .. } | ToMember::Trigger(_) | ToMember::Welcome { .. } => None,
         };
-        if let Some(task) = of_task
-            && self.tasks.get(&task).and_then(|task| task.authority) != Some(id)
-        {
-            return;
+        if let Some(task) = of_task {
+            match self.tasks.get_mut(&task).filter(|task| task.authority == Some(id)) {
+                Some(task) => task.asked.answered(),
+                None => return,
+            }
         }
         match message {
             ToMember::Welcome { scheduler: says, .. } => {

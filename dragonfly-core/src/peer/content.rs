@@ -11,6 +11,7 @@ use super::arrivals::Arrivals;
 use super::trace;
 use crate::Error;
 use crate::node::{Node, Throttles};
+use crate::source::Retries;
 use crate::store::{Entry, StoreError, UseGuard};
 use crate::swarm::TaskKey;
 use crate::task::{Class, Generation, HaveMap, Layout, PieceHash, PieceIndex, TaskId, root_of};
@@ -66,8 +67,10 @@ pub(crate) struct Content {
     bytes_from_peers: AtomicU64,
     pub(super) arrivals: Arrivals,
     neighbours: AtomicU64,
-    /// Leases of this host that failed, and pieces from peers that did not match.
+    /// Leases of this host that failed, what its source tried again within them, and pieces from peers that did not
+    /// match.
     retries: AtomicU32,
+    source_retries: Mutex<Retries>,
     refuted: AtomicU32,
     /// How many items of evidence were kept with the entry.
     kept: AtomicU32,
@@ -115,6 +118,7 @@ impl Content {
             arrivals: Arrivals::new(),
             neighbours: AtomicU64::new(0),
             retries: AtomicU32::new(0),
+            source_retries: Mutex::default(),
             refuted: AtomicU32::new(0),
             kept: AtomicU32::new(kept),
             state: watch::Sender::new(state),
@@ -223,6 +227,10 @@ impl Content {
         }
     }
 
+    fn source_retries(&self) -> MutexGuard<'_, Retries> {
+        self.source_retries.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn trace(&self) -> MutexGuard<'_, Option<Span>> {
         self.trace.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -271,14 +279,20 @@ impl Content {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The source that this host asks counts its retries here.
+    pub(crate) fn has_retries(&self, retries: &Retries) {
+        *self.source_retries() = retries.clone();
+    }
+
     /// A peer sent a piece that does not match its hash.
     pub(crate) fn count_refuted(&self) {
         self.refuted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Failed leases, refuted pieces.
+    /// How often its origin was asked again, refuted pieces.
     pub(crate) fn troubles(&self) -> (u32, u32) {
-        (self.retries.load(Ordering::Relaxed), self.refuted.load(Ordering::Relaxed))
+        let retries = self.retries.load(Ordering::Relaxed).saturating_add(self.source_retries().get());
+        (retries, self.refuted.load(Ordering::Relaxed))
     }
 
     /// What came so far.

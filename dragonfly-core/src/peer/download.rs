@@ -25,7 +25,7 @@ const RESTARTS_MAX: u32 = 8;
 
 /// Without a byte for so long, a download fails. Longer than every bound beneath it, each of which would have found
 /// another way by then.
-const STALLED_MAX: Duration = Duration::from_secs(120);
+pub(super) const STALLED_MAX: Duration = Duration::from_secs(120);
 
 /// The reason where no origin and no neighbour failed.
 const NO_WAY: &str = "no neighbour has what is missing, and nobody was allowed to ask the origin";
@@ -179,7 +179,6 @@ async fn complete(
     let _ = events.send(Event::Described { length: layout.length() });
     let mut state = content.watch();
     let mut follower = Follower::start(engine, content, request).await?;
-    let mut troubles = (0, 0);
     loop {
         let now = state.borrow_and_update().clone();
         let held = follower.catch_up().await?;
@@ -191,9 +190,10 @@ async fn complete(
             from_peers,
             neighbours: content.neighbours(),
         });
-        if content.troubles() != troubles {
-            troubles = content.troubles();
-            let _ = events.send(Event::Trouble { retries: troubles.0, refuted: troubles.1 });
+        // With each progress anew: who begins to listen late is told, too.
+        let (retries, refuted) = content.troubles();
+        if (retries, refuted) != (0, 0) {
+            let _ = events.send(Event::Trouble { retries, refuted });
         }
         match now {
             State::Complete => break,

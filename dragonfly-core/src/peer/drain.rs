@@ -6,6 +6,7 @@ use crate::task::TaskId;
 
 /// Which leases on origins are given back before a stop: see [`Peer::give_back_leases`](super::Peer::give_back_leases).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LeasesOf {
     /// Every one. Callers whose downloads are under way get what neighbours have.
     All,

@@ -246,6 +246,10 @@ pub(super) enum Event {
         task: TaskId,
         number: u64,
     },
+    /// Time to look whether the coordinator of a task has said what its content is.
+    AnswerDue {
+        task: TaskId,
+    },
     /// The answer to a describe lease has no length: the holder takes all of it before it can be described.
     Spooling {
         task: TaskId,

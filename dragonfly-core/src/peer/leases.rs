@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,10 @@ use crate::wire::control::{
 use crate::wire::lane::Run;
 use crate::wire::statement::{Grant, GrantBundle};
 
+/// For so long an answer of the origin's may be passed on to another coordinator than the one that had it asked: no longer
+/// than any answer is believed where nobody says otherwise (`scheduler::Config::window`).
+const SPARE_MAX: Duration = Duration::from_secs(10);
+
 /// How many grants may wait for their content to be opened.
 const WAITING_GRANTS_MAX: usize = 8;
 
@@ -28,16 +33,34 @@ pub(super) struct Lease {
     bundle: GrantBundle,
 }
 
-/// What describing requests brought, until the lease on it is granted. It is of use to the coordinator that had asked
-/// for it alone: another one numbers its leases anew, and may lease other pieces under the same number.
+/// What describing requests brought, until the lease on it is granted. Under its lease it is of use to the coordinator that
+/// had asked for it alone: another one numbers its leases anew, and may lease other pieces under the same number. Without a
+/// lease it is *spare*: should the next coordinator want to know what the content is, the origin was asked already.
 #[derive(Default)]
 pub(super) struct Bodies {
+    said: Option<Said>,
     stream: Option<(LeaseId, OriginBody)>,
     spooled: Option<Spooled>,
+    spare: Option<(Said, Body)>,
+}
+
+/// What a description said.
+#[derive(Clone)]
+struct Said {
+    answer: Answer,
+    fresh_ms: Option<u64>,
+    at: Instant,
+}
+
+impl Said {
+    fn of(description: &Description) -> Self {
+        Self { answer: description.answer.clone(), fresh_ms: description.fresh_ms, at: Instant::now() }
+    }
 }
 
 impl Bodies {
-    fn keep(&mut self, lease: LeaseId, body: Body) {
+    fn keep(&mut self, lease: LeaseId, said: Said, body: Body) {
+        self.said = Some(said);
         match body {
             Body::None => {}
             Body::Stream(stream) => {
@@ -46,6 +69,29 @@ impl Bodies {
             }
             Body::Spooled(spooled) => self.spooled = Some(spooled),
         }
+    }
+
+    /// Another coordinator has the task from now on.
+    pub(super) fn release(&mut self) {
+        let body = match (self.spooled.take(), self.stream.take()) {
+            (Some(spooled), _) => Body::Spooled(spooled),
+            (None, Some((_, stream))) => Body::Stream(stream),
+            (None, None) => return,
+        };
+        self.spare = self.said.take().map(|said| (said, body));
+    }
+
+    /// A description that nobody has a use for now.
+    fn spare(&mut self, description: Description) {
+        if !matches!(description.body, Body::None) {
+            self.spare = Some((Said::of(&description), description.body));
+        }
+    }
+
+    /// What is spare and no older than this, in milliseconds.
+    fn take_spare(&mut self, age_max_ms: Option<u64>) -> Option<(Said, Body)> {
+        let most = age_max_ms.map_or(SPARE_MAX, Duration::from_millis).min(SPARE_MAX);
+        self.spare.take().filter(|(said, _)| said.at.elapsed() <= most)
     }
 
     /// The response to the describing request of this lease, which starts at the first byte.
@@ -116,8 +162,14 @@ impl Actor {
     }
 
     fn describe(&mut self, id: TaskId, lease: LeaseId, prior: Option<crate::task::Validator>) {
+        if let Some(task) = self.tasks.get_mut(&id)
+            && let Some((said, body)) = task.bodies.take_spare(task.age_max_ms())
+        {
+            return self.tell_described(id, lease, said, body);
+        }
         let task = self.tasks.get(&id);
         let (access, by) = (task.and_then(|task| task.access.clone()), task.and_then(|task| task.authority));
+        let shared = task.is_some_and(|task| !task.scope.is_local());
         let Some(access) = access else {
             self.fail_lease(id, lease, 0, local("this host may not go to the origin of this task"));
             return;
@@ -125,7 +177,7 @@ impl Actor {
         let (node, events) = (self.node.clone(), self.events.clone());
         self.spawn_event(async move {
             let sources = Arc::clone(node.sources());
-            let outcome = origin::describe(&node, &sources, &access, prior, (id, lease), &events).await;
+            let outcome = origin::describe(&node, &sources, &access, (prior, shared), (id, lease), &events).await;
             Event::Described { task: id, lease, by, outcome }
         });
     }
@@ -144,8 +196,12 @@ impl Actor {
         by: Option<AuthorityId>,
         outcome: Result<Description, SourceError>,
     ) {
-        if self.tasks.get(&id).is_none_or(|task| task.authority != by) {
-            // Who is asked now had nothing to do with it.
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if task.authority != by {
+            // Who is asked now had nothing to do with it, and may come to ask the same.
+            if let Some(description) = outcome.ok().filter(|description| !description.private) {
+                task.bodies.spare(description);
+            }
             return;
         }
         let description = match outcome {
@@ -163,8 +219,14 @@ impl Actor {
             self.withdraw(id);
             return;
         }
-        task.bodies.keep(lease, description.body);
-        let (fresh_ms, answer) = (description.fresh_ms, description.answer);
+        let said = Said::of(&description);
+        self.tell_described(id, lease, said, description.body);
+    }
+
+    fn tell_described(&mut self, id: TaskId, lease: LeaseId, said: Said, body: Body) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.bodies.keep(lease, said.clone(), body);
+        let Said { answer, fresh_ms, .. } = said;
         self.tell_of(id, ToCoordinator::Described(Described { task: id, lease, fresh_ms, answer }));
     }
 
@@ -255,6 +317,9 @@ impl Actor {
     }
 
     pub(super) fn lease_progress(&mut self, task: TaskId, lease: LeaseId, end: PieceIndex) {
+        if let Some(task) = self.tasks.get_mut(&task) {
+            task.asked.at_work();
+        }
         self.tell_of(task, ToCoordinator::Progress { task, lease, end });
     }
 
@@ -298,23 +363,56 @@ fn local(text: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use futures::StreamExt as _;
 
     use super::*;
 
+    fn said() -> Said {
+        Said { answer: Answer::Spooling, fresh_ms: None, at: Instant::now() }
+    }
+
+    fn body() -> Body {
+        Body::Stream(futures::stream::empty().boxed())
+    }
+
     #[test]
     fn a_response_is_for_the_lease_that_was_described_alone() {
         let mut bodies = Bodies::default();
-        let body = || futures::stream::empty().boxed();
         let key = |lease, epoch| LeaseKey { lease, epoch };
-        bodies.keep(LeaseId { number: 4, epoch: 7 }, Body::Stream(body()));
+        bodies.keep(LeaseId { number: 4, epoch: 7 }, said(), body());
         assert!(bodies.take_stream(key(4, 8)).is_none(), "another coordinator's number");
         assert!(bodies.take_stream(key(5, 7)).is_none());
         assert!(bodies.take_stream(key(4, 7)).is_some());
         assert!(bodies.take_stream(key(4, 7)).is_none(), "it is used once");
-        bodies.keep(LeaseId { number: 4, epoch: 7 }, Body::Stream(body()));
-        bodies.keep(LeaseId { number: 5, epoch: 8 }, Body::Stream(body()));
+        bodies.keep(LeaseId { number: 4, epoch: 7 }, said(), body());
+        bodies.keep(LeaseId { number: 5, epoch: 8 }, said(), body());
         assert!(bodies.take_stream(key(4, 7)).is_none(), "one description is out at a time");
         assert!(bodies.take_stream(key(5, 8)).is_some());
+    }
+
+    /// The next coordinator is told what the origin said, under its own lease, unless that is too long ago.
+    #[test]
+    fn what_a_lost_coordinator_had_asked_is_spare() {
+        let mut bodies = Bodies::default();
+        bodies.release();
+        assert!(bodies.take_spare(None).is_none(), "nothing was asked");
+        let lease = LeaseId { number: 4, epoch: 7 };
+        bodies.keep(lease, said(), body());
+        bodies.release();
+        assert!(bodies.take_stream(LeaseKey { lease: 4, epoch: 7 }).is_none(), "it is of no lease any more");
+        assert!(bodies.take_spare(None).is_some());
+        assert!(bodies.take_spare(None).is_none(), "it is used once");
+        bodies.keep(lease, said(), Body::None);
+        bodies.release();
+        assert!(bodies.take_spare(None).is_none(), "to ask again costs as little");
+        for (age_max_ms, long_ago) in
+            [(Some(0), Duration::from_millis(1)), (None, SPARE_MAX + Duration::from_millis(1))]
+        {
+            let at = Instant::now().checked_sub(long_ago).unwrap();
+            bodies.keep(lease, Said { at, ..said() }, body());
+            bodies.release();
+            assert!(bodies.take_spare(age_max_ms).is_none(), "{age_max_ms:?}");
+        }
     }
 }

@@ -30,6 +30,7 @@ mod resolve;
 mod seal;
 mod tasks;
 mod trace;
+mod unanswered;
 mod view;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! What a lease holder does at the origin: describe a task, fetch a range, attest what came.
 
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use super::event::Event;
 use super::trace;
 use crate::Error;
 use crate::node::{Node, Throttles};
-use crate::source::{OpenRequest, Opened, OriginTrust, Registry, SourceError, SourceErrorKind};
+use crate::source::{OpenRequest, Opened, OriginTrust, Registry, Retries, SourceError, SourceErrorKind};
 use crate::store::Spool;
 use crate::swarm::LeaseKey;
 use crate::task::{
@@ -44,14 +45,24 @@ pub(super) struct OriginAccess {
     pub(super) trust: OriginTrust,
     /// Whether a local user asked: the guard allows loopback then.
     pub(super) local: bool,
+    /// How often its origin was asked again.
+    pub(super) retries: Retries,
 }
 
 impl OriginAccess {
-    fn request(&self, range: Option<Range<u64>>) -> OpenRequest {
+    /// The same, in place of one that has counted so far.
+    pub(super) fn counting(self, retries: Option<Retries>) -> Self {
+        Self { retries: retries.unwrap_or_default(), ..self }
+    }
+
+    /// `shared`: other hosts may have what comes.
+    fn request(&self, range: Option<Range<u64>>, shared: bool) -> OpenRequest {
         OpenRequest {
             headers: self.headers.clone(),
             trust: self.trust.clone(),
             local: self.local,
+            shared,
+            retries: self.retries.clone(),
             range,
             ..OpenRequest::new(self.url.clone())
         }
@@ -91,16 +102,16 @@ pub(super) struct Spooled {
     pub(super) values: Vec<PieceHash>,
 }
 
-/// Asks the origin what the content is now. For content of unknown length all of it is taken in before this ends.
+/// Asks the origin what the content is now; `shared`: for other hosts, too. For content of unknown length all of it is taken in before this ends.
 pub(super) async fn describe(
     node: &Node,
     sources: &Registry,
     access: &OriginAccess,
-    prior: Option<Validator>,
+    (prior, shared): (Option<Validator>, bool),
     (task, lease): (TaskId, LeaseId),
     events: &mpsc::Sender<Event>,
 ) -> Result<Description, SourceError> {
-    let mut request = access.request(Some(0..DESCRIBE_BYTES));
+    let mut request = access.request(Some(0..DESCRIBE_BYTES), shared);
     request.prior = prior;
     let mut asked = request.clone();
     let _slot = slot(node, (task, lease, 0), events).await;
@@ -277,6 +288,9 @@ impl Fetch {
     /// request, if this is its lease.
     pub(super) async fn run(self, body: Option<OriginBody>) {
         let (attested, to_attest) = mpsc::channel(ATTESTED_PIECES_MAX);
+        if let Some(access) = &self.access {
+            self.content.has_retries(&access.retries);
+        }
         let signer = Signer::new(&self);
         let signing = self.node.spawn(signer.run(to_attest));
         let mut end = self.pieces.start;
@@ -353,8 +367,16 @@ impl Fetch {
         let mut buffer = BytesMut::new();
         let mut outcome = Ok(());
         for piece in run {
-            let taken = self.unless_cancelled(self.take_piece(piece, &mut body, &mut buffer, (&mut renewed, *end)));
-            match taken.await.flatten() {
+            let taking = self.unless_cancelled(self.take_piece(piece, &mut body, &mut buffer, (&mut renewed, *end)));
+            let mut taking = pin!(taking);
+            // A piece that is written is shown at once, while the next one comes, which from a slow origin takes long.
+            let taken = loop {
+                tokio::select! {
+                    taken = &mut taking => break taken.flatten(),
+                    Some(written) = writes.next(), if !writes.is_empty() => self.written(written, end, attested).await?,
+                }
+            };
+            match taken {
                 Ok((bytes, value)) => writes.push_back(self.write(piece, bytes, value)),
                 Err(failure) => {
                     outcome = Err(failure);
@@ -458,7 +480,7 @@ impl Fetch {
         let layout = self.content.layout;
         let bytes = layout.offset(run.start)..layout.offset(run.end).min(layout.length());
         if self.splittable {
-            let mut request = access.request(Some(bytes));
+            let mut request = access.request(Some(bytes), self.content.is_shared());
             request.expect = self.validator.clone();
             request.expect_length = Some(layout.length());
             return Ok(self.sources.fetch_range(request));
@@ -468,7 +490,8 @@ impl Fetch {
         if run.start != 0 {
             return Err(local(&"a lease on the middle of content that cannot be had in parts"));
         }
-        let opened = self.sources.open(access.request(None)).await.map_err(|e| Failure::from(&e))?;
+        let request = access.request(None, self.content.is_shared());
+        let opened = self.sources.open(request).await.map_err(|e| Failure::from(&e))?;
         match opened {
             Opened::Content(content)
                 if (content.offset, content.length) == (0, Some(layout.length()))

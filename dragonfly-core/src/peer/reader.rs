@@ -1,6 +1,7 @@
 //! Content as a stream: bytes are handed out as soon as their pieces are proven.
 
 use std::io::{self, SeekFrom};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use super::content::{Content, Counts, State};
 use super::download::Download;
 use super::engine::{Engine, Want};
+use crate::task::HaveMap;
 use crate::{Error, ErrorKind, Receipt, Result};
 
 /// How many bytes are read from the store at a time, at least and at most: as many as there is room for in between. Each
@@ -37,11 +39,14 @@ pub struct Reader {
     /// Bytes read from the store, not yet handed out; they start at `position`.
     chunk: Bytes,
     pending: Option<BoxFuture<'static, Result<Bytes>>>,
+    /// What [`arrivals`](Self::arrivals) has told.
+    told: HaveMap,
 }
 
 impl Reader {
     pub(super) fn new(engine: Engine, content: Arc<Content>, download: Download, want: Want) -> Self {
-        Self { engine, content, download, _want: want, position: 0, chunk: Bytes::new(), pending: None }
+        let told = HaveMap::empty(content.layout.pieces());
+        Self { engine, content, download, _want: want, position: 0, chunk: Bytes::new(), pending: None, told }
     }
 
     /// The content's length in bytes.
@@ -83,14 +88,52 @@ impl Reader {
         self.content.is_complete()
     }
 
-    /// A read-only descriptor of the file that holds the complete content; `None` where it has no file of its own
-    /// (small content, content in memory). The content is not evicted while this reader lives. Cancel-safe.
+    /// A read-only descriptor of the file that holds the content; `None` where it has no file of its own (small content,
+    /// content in memory). What is held is in its place there, see [`arrivals`](Self::arrivals); the rest is yet to come,
+    /// and reads as anything. The content is not evicted while this reader lives. Cancel-safe.
     ///
     /// # Errors
-    /// The content is not complete, or its file cannot be opened.
+    /// Its file cannot be opened.
     pub async fn descriptor(&mut self) -> Result<Option<std::fs::File>> {
         let entry = Arc::clone(&self.content.entry);
         self.engine.node().io().run(move || entry.descriptor()).await?.map_err(Error::from)
+    }
+
+    /// The ranges of bytes that are held and that this has not told before, in order; it waits until there are some.
+    /// `None` once it has told all of the content. Unlike a read it has nothing fetched before the rest: pieces come in
+    /// the order that is best for everyone.
+    ///
+    /// # Errors
+    /// What keeps the rest from coming; [`receipt`](Self::receipt) may know better. Cancel-safe.
+    pub async fn arrivals(&mut self) -> Result<Option<Vec<Range<u64>>>> {
+        let content = Arc::clone(&self.content);
+        let mut download = self.download.outcome();
+        let mut fresh = Vec::new();
+        let all = self.told.is_complete();
+        if !all {
+            until(&content, &mut download, || {
+                let have = content.entry.have();
+                let missing = |range: &Range<u32>| range.clone().any(|piece| !self.told.contains(piece));
+                fresh = have.runs().filter(missing).collect();
+                !fresh.is_empty()
+            })
+            .await?;
+        }
+        let mut ranges = Vec::new();
+        for run in fresh {
+            let mut from = run.start;
+            // Parts of a run may have been told before.
+            while from < run.end {
+                let start = self.told.next(from, false).map_or(run.end, |start| start.min(run.end));
+                let end = self.told.next(start, true).map_or(run.end, |end| end.min(run.end));
+                if start < end {
+                    ranges.push(content.layout.offset(start)..content.layout.offset(end).min(content.layout.length()));
+                }
+                from = end.max(start);
+            }
+            self.told.insert_range(run);
+        }
+        Ok((!all).then_some(ranges))
     }
 
     /// Waits until every piece is held and the whole was checked.
@@ -128,16 +171,22 @@ impl Reader {
 }
 
 /// Waits until a piece is held, or until the download that is to bring it has failed. Cancel-safe.
-async fn held(
+async fn held(content: &Content, piece: u32, download: impl Future<Output = Result<Receipt>> + Unpin) -> Result<()> {
+    until(content, download, || content.entry.is_held(piece)).await
+}
+
+/// Waits until something holds of content, which is looked at whenever it has changed, or until its download has failed.
+/// Cancel-safe.
+async fn until(
     content: &Content,
-    piece: u32,
     mut download: impl Future<Output = Result<Receipt>> + Unpin,
+    mut holds: impl FnMut() -> bool,
 ) -> Result<()> {
     let mut state = content.watch();
     let mut ended = false;
     loop {
         let now = state.borrow_and_update().clone();
-        if content.entry.is_held(piece) {
+        if holds() {
             return Ok(());
         }
         match now {

@@ -7,6 +7,7 @@ pub use crate::store::Exported;
 use crate::task::{Digest, Generation, TaskId};
 
 /// How far the content is proven.
+// Exhaustive, so that programs which tell the kinds apart have to look at a new one: it would be about what they trust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// Every piece matches what the host that fetched it from the origin has signed.
@@ -66,9 +67,10 @@ pub enum Event {
         /// Neighbours for this task.
         neighbours: u32,
     },
-    /// Something went wrong that was, or is being, made good; the counts are from the start of this task.
+    /// Something went wrong that was, or is being, made good; the counts are from the start of this task. Told again
+    /// with each progress from then on.
     Trouble {
-        /// Fetches from the origin by this host that failed and are tried again.
+        /// How often this host asked the origin again: a response that failed or broke off, a range that was fetched anew.
         retries: u32,
         /// Pieces from peers that did not match their hash; who sent them is blamed.
         refuted: u32,

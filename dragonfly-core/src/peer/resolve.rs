@@ -6,7 +6,7 @@ use super::Request;
 use super::event::Scope;
 use super::origin::OriginAccess;
 use crate::node::Node;
-use crate::source::OriginTrust;
+use crate::source::{OriginTrust, Retries};
 use crate::task::{Algorithm, Class, SpecOptions, TaskSpec};
 use crate::wire::control::TaskInfo;
 use crate::{Error, ErrorKind, Result};
@@ -49,14 +49,21 @@ pub(super) fn resolve(node: &Node, request: &Request) -> Result<Resolved> {
         let context = format!("nothing here fetches {}: URLs", url.scheme());
         return Err(Error::new(ErrorKind::InvalidInput, context));
     }
+    let is_own = node.sources().is_own(&url);
     let access = request.back_to_source.then(|| OriginAccess {
         url,
         headers: request.headers.clone(),
         trust,
         local: request.local,
+        retries: Retries::default(),
     });
     let plain = request.headers.is_empty() && request.ca_pem.is_empty() && !specified.filtered;
-    Ok(of_spec(specified.spec, plain, access))
+    let mut resolved = of_spec(specified.spec, plain, access);
+    if is_own {
+        // Nobody else is told of what this host reads with credentials of its own, or is asked for it.
+        (resolved.scope.class, resolved.info.spec) = (Class::HostLocal, None);
+    }
+    Ok(resolved)
 }
 
 /// A task that a scheduler asks this seed to take part in.
@@ -77,7 +84,11 @@ pub(crate) fn resolve_trigger(node: &Node, info: &TaskInfo) -> Result<Resolved> 
     if !node.sources().serves(url.scheme()) {
         return Err(refuse("nothing here fetches such URLs"));
     }
-    let access = OriginAccess { url, headers: Vec::new(), trust: OriginTrust::default(), local: false };
+    let (trust, retries) = (OriginTrust::default(), Retries::default());
+    if node.sources().is_own(&url) {
+        return Err(refuse("it is read with this host's own credentials"));
+    }
+    let access = OriginAccess { url, headers: Vec::new(), trust, local: false, retries };
     Ok(of_spec(spec, true, Some(access)))
 }
 

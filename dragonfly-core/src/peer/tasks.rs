@@ -12,6 +12,7 @@ use super::content::{Content, Counts, State};
 use super::event::{AuthorityId, Event, NewWant, Scope, WantId, WantStatus};
 use super::leases::Bodies;
 use super::origin::{OriginAccess, Spooled};
+use super::unanswered::Asked;
 use crate::node::now_unix;
 use crate::store::{Described, Entry, EntryKey};
 use crate::swarm::{Input, TaskKey, TaskOptions};
@@ -27,7 +28,8 @@ use crate::{Error, ErrorKind, Result};
 /// content stays in the store.
 pub(crate) const TASKS_MAX: usize = 2048;
 
-/// How many ranges a holder may fetch from the origin at a time for one task.
+/// How many ranges a holder may fetch from the origin at a time for one task; the coordinator grants no more than its
+/// share of what all together should.
 const LEASES_PER_TASK_MAX: u8 = 2;
 
 pub(super) struct Task {
@@ -53,6 +55,7 @@ pub(super) struct Task {
     pub(super) grants: Vec<Granted>,
     /// Neighbours that were named before the content was open.
     pub(super) named: Vec<Neighbour>,
+    pub(super) asked: Asked,
     /// The order of use, for letting go of the oldest.
     used: u64,
 }
@@ -86,8 +89,19 @@ impl Task {
             bodies: Bodies::default(),
             grants: Vec::new(),
             named: Vec::new(),
+            asked: Asked::now(),
             used,
         }
+    }
+
+    /// Whether somebody waits to hear what its content is.
+    pub(super) fn is_resolving(&self) -> bool {
+        self.wants.values().any(|want| matches!(*want.status.borrow(), WantStatus::Resolving))
+    }
+
+    /// How old the origin's word may be, for the strictest of those who want it and say so, in milliseconds.
+    pub(super) fn age_max_ms(&self) -> Option<u64> {
+        self.wants.values().filter_map(|want| want.age_max_ms).min()
     }
 
     /// Whether a caller on this host waits for it.
@@ -99,18 +113,27 @@ impl Task {
 impl Actor {
     pub(super) fn want(&mut self, want: NewWant) {
         let id = want.info.task;
-        let used = want.id.0;
+        let (used, is_local) = (want.id.0, want.scope.is_local());
         let task = self.tasks.entry(id).or_insert_with(|| Task::new(want.info, want.label, want.scope, used));
         task.used = used;
         task.held = want.held.filter(|_| task.current.is_none());
         if want.access.is_some() {
             // The newest request's credentials are the likeliest to be valid still.
-            task.access = want.access;
+            let counted = task.access.take().map(|access| access.retries);
+            task.access = want.access.map(|access| access.counting(counted));
         }
+        if is_local && !task.scope.is_local() {
+            // Another host had it wanted here before; what this host's own user is to get is for this host alone.
+            self.withdraw(id);
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
         let fixed = task.info.fixed;
-        // It may have been evicted while nobody wanted it.
-        let gone = task.current.and_then(|key| self.contents.get(&key)).is_some_and(|content| content.wake().is_err());
-        if gone {
+        // It may have been evicted while nobody wanted it, or an output that shares its bytes was written to.
+        let content = task.current.and_then(|key| self.contents.get(&key));
+        let unfit = content.is_some_and(|content| content.wake().is_err() || content.entry.needs_proof());
+        if unfit {
+            // What it said to hold is to be forgotten, too.
+            self.leave(id);
             self.deactivate(id);
         }
         let Some(task) = self.tasks.get_mut(&id) else { return };
@@ -120,6 +143,9 @@ impl Actor {
         if let Some(content) = complete.filter(|_| fixed) {
             // Content that cannot change needs nobody's word that it is current.
             let _ = want.status.send(WantStatus::Content(Arc::clone(content), content.counts()));
+        }
+        if !task.is_resolving() {
+            task.asked.answered();
         }
         task.wants.insert(
             want.id,
@@ -134,6 +160,7 @@ impl Actor {
             },
         );
         self.trace(id);
+        self.watch_answer(id);
         match self.tasks.get(&id).and_then(|task| task.authority) {
             Some(authority) => self.join(id, authority),
             None => {
@@ -203,7 +230,8 @@ impl Actor {
     pub(super) fn join(&mut self, id: TaskId, authority: AuthorityId) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         if task.authority.replace(authority) != Some(authority) {
-            task.bodies = Bodies::default();
+            task.bodies.release();
+            task.asked.another();
         }
         let Some(task) = self.tasks.get(&id) else { return };
         let content = task.current.and_then(|key| self.contents.get(&key));
@@ -226,8 +254,7 @@ impl Actor {
             held,
             wanted: !task.wants.is_empty(),
             may_lease: task.access.is_some(),
-            // The strictest of those who want it.
-            age_max_ms: task.wants.values().filter_map(|want| want.age_max_ms).min(),
+            age_max_ms: task.age_max_ms(),
             stale_ok: !task.wants.is_empty() && task.wants.values().all(|want| want.stale_ok),
             priority: task.wants.values().map(|want| want.priority).min().unwrap_or(7),
         };

@@ -1,6 +1,7 @@
 //! What an embedder sees.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dragonfly_core::source::{self, OpenRequest, Opened, Source, SourceError};
 use dragonfly_core::task::{Algorithm, DigestHasher};
@@ -48,6 +49,31 @@ async fn every_digest_is_checked_over_the_whole() {
     }
     peer.shutdown().await.unwrap();
     node.shutdown().await.unwrap();
+}
+
+/// An output may share its bytes with the store: who removes it, or writes to it, has the next one right all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_that_was_removed_or_written_to_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(3, LENGTH));
+    let output = dir.path().join("output");
+    for life in 0..2 {
+        let builder = Node::builder().data_dir(dir.path().join("data")).lock_wait(Duration::from_secs(60));
+        let node = builder.start().await.unwrap();
+        let peer = Peer::builder(&node).start().await.unwrap();
+        for is_written in [false, true, false] {
+            let receipt = peer.fetch(Request::new(origin.url("/file")).output(&output)).await.unwrap();
+            println!("{life} {is_written}: {receipt:?}");
+            assert_eq!(std::fs::read(&output).unwrap(), content::bytes(3, 0, LENGTH as usize));
+            if is_written {
+                std::fs::write(&output, "mine").unwrap();
+            }
+            std::fs::remove_file(&output).unwrap();
+        }
+        peer.shutdown().await.unwrap();
+        node.shutdown().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,6 +152,57 @@ impl Source for Computed {
         content.ranges = true;
         async move { Ok(Opened::Content(content)) }.boxed()
     }
+}
+
+/// The same, read with what this host alone has.
+struct Own;
+
+impl Source for Own {
+    fn schemes(&self) -> &[&str] {
+        &["own"]
+    }
+
+    fn is_own(&self, _: &url::Url) -> bool {
+        true
+    }
+
+    fn open<'a>(&'a self, request: OpenRequest) -> BoxFuture<'a, Result<Opened, SourceError>> {
+        assert!(request.local && !request.shared, "asked on behalf of others");
+        Computed.open(request)
+    }
+}
+
+/// What a host reads with credentials of its own is for its own users: a member that knows the URL, even one that
+/// could describe the content, gets nothing of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_host_reads_as_itself_stays_there() {
+    let listen = || "/ip4/127.0.0.1/tcp/0".parse().unwrap();
+    let first = Node::builder().listen(listen()).source(Arc::new(Own)).start().await.unwrap();
+    let scheduler = dragonfly_core::Scheduler::builder(&first).start().await.unwrap();
+    let seed = dragonfly_core::Seed::builder(&first).start().await.unwrap();
+    let token = || first.token(Default::default()).unwrap();
+    let mine = Node::builder().listen(listen()).source(Arc::new(Own)).join(token()).start().await.unwrap();
+    // It takes the URL for one that anybody may read.
+    let public = Arc::new(Computed);
+    let other = Node::builder().listen(listen()).source_for("own", public).join(token()).start().await.unwrap();
+    let (peer, stranger) = (Peer::builder(&mine).start().await.unwrap(), Peer::builder(&other).start().await.unwrap());
+    let request = || Request::new("own://host/secret").local(true);
+    let described = stranger.fetch(request()).await.unwrap();
+    let receipt = peer.fetch(request()).await.unwrap();
+    assert_eq!((receipt.bytes_from_peers, receipt.bytes_from_origin), (0, LENGTH), "nobody else is believed either");
+    assert_eq!(receipt.task, described.task, "the name is the same");
+    stranger.remove(described.task).await.unwrap();
+    let refused = stranger.fetch(request().back_to_source(false).timeout(Duration::from_secs(3))).await;
+    assert!(refused.is_err(), "{refused:?}");
+    for node in [&mine, &first] {
+        let sent = node.metrics_text();
+        let sent = sent.lines().find_map(|line| line.strip_prefix("dragonfly_peer_sent_bytes_total ")).unwrap();
+        assert_eq!(sent, "0");
+    }
+    peer.shutdown().await.unwrap();
+    stranger.shutdown().await.unwrap();
+    seed.shutdown().await.unwrap();
+    scheduler.shutdown().await.unwrap();
 }
 
 /// A program without a runtime, with a scheme of its own.

@@ -38,3 +38,23 @@ async fn content_is_read_before_it_is_complete() {
     assert_eq!(much, content::bytes(SEED, 100_000, 1 << 20));
     network.stop().await;
 }
+
+/// What an origin has sent is of use to everybody at once, however long the next piece takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_before_a_stall_is_passed_on() {
+    let pieces = 3 << 16;
+    let network = Network::start(2, true).await;
+    let url = network.serve("/file", Resource::seeded(SEED, LENGTH).stall_after(pieces + 10_000, 1));
+    for host in &network.peers {
+        let mut reader = host.peer.open(Request::new(&url)).await.unwrap();
+        let mut start = vec![0; pieces as usize];
+        reader.read_exact(&mut start).await.unwrap();
+        assert_eq!(start, content::bytes(SEED, 0, pieces as usize));
+    }
+    // The start of it was asked for once: the pieces came before the origin was given up and asked again.
+    let ranges =
+        network.origin.log().iter().filter_map(|asked| Some(asked.header("range")?.to_owned())).collect::<Vec<_>>();
+    let from = |range: &String| range.trim_start_matches("bytes=").split('-').next().unwrap().parse::<u64>().unwrap();
+    assert_eq!(ranges.iter().filter(|range| from(range) < 4 << 20).count(), 1, "{ranges:?}");
+    network.stop().await;
+}

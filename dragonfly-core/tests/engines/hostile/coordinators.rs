@@ -15,12 +15,15 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::BOUND;
 use super::peer::{Hostile, Wire};
-use crate::harness::{Network, SEED, all_roles, digest, eventually, log, loopback};
+use crate::harness::{Network, SEED, all_roles, digest, eventually, log, logged, loopback};
 
 const LENGTH: u64 = 8 << 20;
 
 /// The lease that one coordinator gives to describe, and the other one on the second half.
 const LEASE: LeaseId = LeaseId { number: 7, epoch: 1 };
+
+/// Shorter than the time for which a coordinator that said nothing is waited for.
+const STILL_MUTE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// What both coordinators know of the task.
 #[derive(Default)]
@@ -218,4 +221,40 @@ async fn a_coordinator_that_comes_back_is_told_once_of_each_task() {
     peer.shutdown().await.unwrap();
     node.shutdown().await.unwrap();
     network.stop().await;
+}
+
+/// A scheduler that lives, and never says what the content of a task is: it is done without.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_says_nothing_is_done_without() {
+    log();
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(SEED, LENGTH));
+    let founder = Node::builder().listen(loopback()).allow_loopback_origins(true).start().await.unwrap();
+    let token = founder.token(all_roles()).unwrap();
+    founder.shutdown().await.unwrap();
+    let fake = Hostile::coordinator(&token).await;
+    let (joined, asked) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+    tokio::spawn(listen(fake.take_sessions(), Arc::clone(&joined), Arc::clone(&asked)));
+    let address = fake.host.listeners()[0].clone().with_peer(fake.identity.peer_id());
+    let node = Node::builder().data_dir(dir.path().join("data")).listen(loopback()).join(token).scheduler(address);
+    let node = node.start().await.unwrap();
+    let peer = Peer::builder(&node).start().await.unwrap();
+    let request = Request::new(origin.url("/file"));
+    let receipt =
+        tokio::time::timeout(BOUND, peer.fetch(request.clone())).await.expect("another way is found").unwrap();
+    assert_eq!((receipt.length, &receipt.blake3), (LENGTH, &digest(SEED, LENGTH)));
+    assert_eq!(*joined.lock().await, [receipt.task], "it was asked, once");
+    assert_eq!(origin.body_bytes("/file"), LENGTH);
+    let mute = fake.identity.peer_id().to_string();
+    let told = logged(&mute).into_iter().filter(|line| line.contains("says nothing of what it was asked")).count();
+    assert_eq!(told, 1);
+    // It is not waited for again meanwhile.
+    origin.set("/next", Resource::seeded(SEED + 1, LENGTH));
+    let next = tokio::time::timeout(STILL_MUTE, peer.fetch(Request::new(origin.url("/next")))).await;
+    assert_eq!(next.expect("nobody waits for it").unwrap().length, LENGTH);
+    assert_eq!(joined.lock().await.len(), 1);
+    peer.shutdown().await.unwrap();
+    node.shutdown().await.unwrap();
+    fake.host.clone().shutdown().await;
 }

@@ -14,8 +14,9 @@ use dragonfly_core::trust::statement::{Attester, sign_grant};
 use dragonfly_core::wire::control::{Answer, Current, Described, Join, LeaseId, TaskInfo, ToCoordinator, ToMember};
 use dragonfly_core::wire::lane::{Frame, Message, RejectReason, Run};
 use dragonfly_core::wire::statement::{Evidence, Grant, GrantBundle, Signed};
-use dragonfly_core::{ErrorKind, Node, Peer, Receipt, Request, TokenOptions};
+use dragonfly_core::{ErrorKind, Event, Events, Node, Peer, Receipt, Request, TokenOptions};
 use dragonfly_testkit::{Resource, content};
+use futures::StreamExt;
 use peer::{Hostile, Lane, Wire};
 use tokio::sync::{Mutex, broadcast};
 
@@ -28,6 +29,9 @@ const ORIGIN_RATE: u64 = 3 << 20;
 
 /// Honest downloads are over within this, whatever is done to them.
 const BOUND: Duration = Duration::from_secs(90);
+
+/// Requests that one host makes of one that does not have what it claims, until it asks it no more.
+const ASKED_IN_VAIN_MAX: usize = 4 + dragonfly_core::wire::lane::REQUESTS_MAX;
 
 /// How often a scene is played anew until the hostile peer is asked for something.
 const SCENES_MAX: usize = 12;
@@ -207,6 +211,7 @@ impl Attack {
             Harm::Vanish => return Ok(true),
             Harm::FalseClaims => {
                 lane.say(&Frame::Message(Message::Reject { request, reason: RejectReason::NotHeld })).await?;
+                self.claim(lane).await?;
             }
             _ => {}
         }
@@ -235,6 +240,8 @@ struct Scene {
     hostile: Arc<Hostile>,
     attack: Arc<Attack>,
     receipts: Vec<Receipt>,
+    /// Refuted pieces that the downloads' events told of.
+    told: u32,
 }
 
 /// Three honest peers and a seed fetch while a member does `harm` on a lane to each of them. Each of them has the
@@ -250,6 +257,7 @@ async fn watched(harm: Harm, most: Option<Most>) -> Scene {
     let request = Request::new(&url);
     let hostile = Arc::new(Hostile::join(&network.token()).await);
     let downloads: Vec<_> = network.peers.iter().map(|member| member.peer.fetch(request.clone())).collect();
+    let telling: Vec<_> = downloads.iter().map(|download| tokio::spawn(last_refuted(download.events()))).collect();
     let task = network.peers[0].peer.task_id(&request).unwrap();
     let scheduler = network.scheduler.as_ref().unwrap().0.clone();
     let mut session = hostile.session(&scheduler).await;
@@ -292,7 +300,22 @@ async fn watched(harm: Harm, most: Option<Most>) -> Scene {
     let origin = network.origin.body_bytes("/file");
     assert!(origin <= LENGTH * 3 / 2, "{harm:?}: {origin} bytes left the origin");
     drop(session);
-    Scene { network, hostile, attack, receipts }
+    let mut told = 0;
+    for refuted in telling {
+        told += refuted.await.unwrap();
+    }
+    Scene { network, hostile, attack, receipts, told }
+}
+
+/// How many pieces were refuted, by the last word of a download's events.
+async fn last_refuted(mut events: Events) -> u32 {
+    let mut last = 0;
+    while let Some(event) = events.next().await {
+        if let Event::Trouble { refuted, .. } = event {
+            last = refuted;
+        }
+    }
+    last
 }
 
 /// How a member joins that wants the content and no leases.
@@ -303,14 +326,19 @@ fn joining(info: TaskInfo) -> Join {
 /// Joins the task without leases and waits for what is current.
 async fn current(session: &mut Wire<ToMember>, task: TaskId) -> Current {
     let join = joining(TaskInfo { task, spec: None, fixed: false });
-    session.say(&ToCoordinator::Join(join)).await.unwrap();
-    loop {
-        match session.hear().await.expect("the session lasts") {
-            ToMember::Current(current) => return current,
-            ToMember::Failed { failure, .. } => panic!("{failure:?}"),
-            _ => {}
+    eventually("what is current", async || {
+        session.say(&ToCoordinator::Join(join.clone())).await.unwrap();
+        loop {
+            match session.hear().await.expect("the session lasts") {
+                ToMember::Current(current) => return Some(current),
+                // It was quicker than all who may ask the origin.
+                ToMember::Failed { failure, .. } if failure.temporary => return None,
+                ToMember::Failed { failure, .. } => panic!("{failure:?}"),
+                _ => {}
+            }
         }
-    }
+    })
+    .await
 }
 
 impl Scene {
@@ -377,7 +405,10 @@ async fn is_blamed_for(harm: Harm) {
 async fn wrong_pieces() {
     let scene = asked_under(Harm::WrongPiece).await;
     scene.assert_blamed().await;
-    assert!(scene.sum("dragonfly_pieces_refuted_total") > 0);
+    let refuted = scene.sum("dragonfly_pieces_refuted_total");
+    assert!(refuted > 0);
+    // Who waits for the content is told, too; a host may refute a piece of content that nobody waits for there.
+    assert!((1..=refuted).contains(&u64::from(scene.told)), "{} of {refuted}", scene.told);
     scene.stop().await;
 }
 
@@ -427,6 +458,12 @@ async fn vanishing_and_false_claims() {
         let scene = asked_under(harm).await;
         // Neither proves ill will.
         assert_eq!(scene.sum("dragonfly_neighbours_blamed_total"), 0, "{harm:?}");
+        if harm == Harm::FalseClaims {
+            // It claims anew as often as it is refused; each host asks it for some pieces at a time, and soon no more.
+            let asked = scene.attack.seen.asked.load(Ordering::Relaxed);
+            let hosts = scene.nodes().len();
+            assert!(asked <= hosts * ASKED_IN_VAIN_MAX, "asked {asked} times by {hosts} hosts");
+        }
         scene.stop().await;
     }
 }
