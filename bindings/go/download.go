@@ -27,6 +27,7 @@ import "C"
 
 import (
 	"context"
+	"runtime"
 	"runtime/cgo"
 )
 
@@ -98,35 +99,37 @@ func dragonflyGoDone(ctx C.uintptr_t, receipt *C.dragonfly_receipt, failure *C.d
 }
 
 //export dragonflyGoDrop
-func dragonflyGoDrop(ctx C.uintptr_t) { cgo.Handle(ctx).Delete() }
+func dragonflyGoDrop(ctx C.uintptr_t) { letGo(cgo.Handle(ctx)) }
 
 // Download is a download under way. It runs whether or not anyone waits. It may be used by several goroutines.
 type Download struct {
-	handle  *C.dragonfly_download
+	handle *C.dragonfly_download
+	// The Peer or Seed that it is of.
+	parent  any
 	outcome *outcome
 	closer  *closer
 }
 
 // newDownload watches a download; no thread of the system waits for it.
-func newDownload(handle *C.dragonfly_download, progress func(Event)) (*Download, error) {
+func newDownload(handle *C.dragonfly_download, parent any, progress func(Event)) (*Download, error) {
 	ended := &outcome{done: make(chan struct{}), progress: progress}
 	if err := watch(handle, ended); err != nil {
 		C.dragonfly_download_free(handle)
 		return nil, err
 	}
-	download := &Download{handle: handle, outcome: ended}
-	download.closer = own(download, "download", func() { C.dragonfly_download_free(handle) })
+	download := &Download{handle: handle, parent: parent, outcome: ended}
+	download.closer = own(download, "download", nil, func() { C.dragonfly_download_free(handle) })
 	return download, nil
 }
 
 // watch has the library tell of a download.
 func watch(handle *C.dragonfly_download, ended *outcome) error {
-	ctx := cgo.NewHandle(ended)
+	ctx := hold(ended)
 	var failure *C.dragonfly_error
 	status := C.watch(handle, C.uintptr_t(ctx), C.bool(ended.progress != nil), &failure)
 	err := take(context.Background(), status, failure)
 	if err != nil {
-		ctx.Delete()
+		letGo(ctx)
 	}
 	return err
 }
@@ -137,6 +140,7 @@ const progressRoom = 16
 // Progress gives progress from now on, on a channel that is closed when the download has ended. Lossy: for a reader that
 // lags behind, the oldest events make room. Nothing waits for the reader, which may stop at any time.
 func (d *Download) Progress() (<-chan Event, error) {
+	defer runtime.KeepAlive(d)
 	events := make(chan Event, progressRoom)
 	// One call at a time: nobody else sends.
 	tell := func(event Event) {
@@ -177,7 +181,10 @@ func (d *Download) Wait(ctx context.Context) (Receipt, error) {
 }
 
 // Cancel withdraws this caller's interest; others who fetch the same content go on.
-func (d *Download) Cancel() { C.dragonfly_download_cancel(d.handle, nil) }
+func (d *Download) Cancel() {
+	C.dragonfly_download_cancel(d.handle, nil)
+	runtime.KeepAlive(d)
+}
 
 // Close detaches from the download, which goes on.
 func (d *Download) Close() error {

@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"context"
+	"runtime"
 	"unsafe"
 )
 
@@ -29,6 +30,7 @@ type NodeEvent struct {
 // Events gives members that come and go from now on, until ctx ends or the node is gone: then the channel is closed.
 // Bounded and lossy: who lags far behind misses events, and should look at Peers. Whoever stops reading must end ctx.
 func (n *Node) Events(ctx context.Context) (<-chan NodeEvent, error) {
+	defer runtime.KeepAlive(n)
 	cancel, err := newCanceller(ctx)
 	if err != nil {
 		return nil, err

@@ -50,10 +50,10 @@ func SetLog(level slog.Level, log func(LogRecord)) error {
 	if log == nil {
 		return take(context.Background(), C.dragonfly_log_set(nil, &failure), failure)
 	}
-	handle := cgo.NewHandle(log)
+	handle := hold(log)
 	err := take(context.Background(), C.log_set(number(level), C.uintptr_t(handle), &failure), failure)
 	if err != nil {
-		handle.Delete()
+		letGo(handle)
 	}
 	return err
 }
@@ -89,4 +89,4 @@ func dragonflyGoRecord(ctx C.uintptr_t, record *C.dragonfly_log_record) {
 }
 
 //export dragonflyGoLogDrop
-func dragonflyGoLogDrop(ctx C.uintptr_t) { cgo.Handle(ctx).Delete() }
+func dragonflyGoLogDrop(ctx C.uintptr_t) { letGo(cgo.Handle(ctx)) }

@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"context"
+	"runtime"
 	"runtime/cgo"
 	"strings"
 	"time"
@@ -108,19 +109,18 @@ func StartNode(ctx context.Context, options NodeOptions) (*Node, error) {
 	if err != nil {
 		// The library has taken none of them.
 		for _, handle := range handles {
-			handle.Delete()
+			letGo(handle)
 		}
 		return nil, err
 	}
 	node := &Node{handle: handle}
-	node.closer = own(node, "node", func() {
-		C.dragonfly_node_shutdown(handle, forever, nil, nil)
-		C.dragonfly_node_free(handle)
-	})
+	stop := func() { C.dragonfly_node_shutdown(handle, forever, nil, nil) }
+	node.closer = own(node, "node", stop, func() { C.dragonfly_node_free(handle) })
 	return node, nil
 }
 
 func (n *Node) ask(call func(*C.dragonfly_node, **C.dragonfly_text, **C.dragonfly_error) C.dragonfly_status) (string, error) {
+	defer runtime.KeepAlive(n)
 	var made *C.dragonfly_text
 	var failure *C.dragonfly_error
 	if err := take(context.Background(), call(n.handle, &made, &failure), failure); err != nil {

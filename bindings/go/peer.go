@@ -8,6 +8,7 @@ import (
 	"context"
 	"iter"
 	"os"
+	"runtime"
 	"unsafe"
 )
 
@@ -18,6 +19,8 @@ const page = 100
 // several goroutines.
 type Peer struct {
 	handle *C.dragonfly_peer
+	// The Node or Seed that it is of.
+	parent any
 	closer *closer
 }
 
@@ -33,12 +36,10 @@ type TaskInfo struct {
 	Complete, Pinned bool
 }
 
-func newPeer(handle *C.dragonfly_peer) *Peer {
-	peer := &Peer{handle: handle}
-	peer.closer = own(peer, "peer", func() {
-		C.dragonfly_peer_shutdown(handle, forever, nil, nil)
-		C.dragonfly_peer_free(handle)
-	})
+func newPeer(handle *C.dragonfly_peer, parent any) *Peer {
+	peer := &Peer{handle: handle, parent: parent}
+	stop := func() { C.dragonfly_peer_shutdown(handle, forever, nil, nil) }
+	peer.closer = own(peer, "peer", stop, func() { C.dragonfly_peer_free(handle) })
 	return peer
 }
 
@@ -51,7 +52,7 @@ func (n *Node) StartPeer(ctx context.Context) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newPeer(handle), nil
+	return newPeer(handle, n), nil
 }
 
 // Start starts a download: into the store and, if the request names one, to an output.
@@ -64,7 +65,7 @@ func (p *Peer) Start(request Request) (*Download, error) {
 	if err := take(context.Background(), status, failure); err != nil {
 		return nil, err
 	}
-	return newDownload(handle, request.Progress)
+	return newDownload(handle, p, request.Progress)
 }
 
 // Fetch downloads, and waits for it. The end of ctx withdraws from it.
@@ -87,7 +88,7 @@ func (p *Peer) FetchToFile(ctx context.Context, request Request, file *os.File) 
 	if err := take(ctx, status, failure); err != nil {
 		return Receipt{}, err
 	}
-	download, err := newDownload(handle, request.Progress)
+	download, err := newDownload(handle, p, request.Progress)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -110,11 +111,12 @@ func (p *Peer) Open(ctx context.Context, request Request) (*Reader, error) {
 		cancel.free()
 		return nil, err
 	}
-	return newReader(ctx, handle, cancel), nil
+	return newReader(ctx, handle, p, cancel), nil
 }
 
 // TaskID is the id of the task that a request names.
 func (p *Peer) TaskID(request Request) (string, error) {
+	defer runtime.KeepAlive(p)
 	var memory arena
 	defer memory.free()
 	var made *C.dragonfly_text
@@ -128,6 +130,7 @@ func (p *Peer) TaskID(request Request) (string, error) {
 
 // Stat is what the store holds of a task, the newest version first.
 func (p *Peer) Stat(ctx context.Context, task string) ([]TaskInfo, error) {
+	defer runtime.KeepAlive(p)
 	named := C.CString(task)
 	defer C.free(unsafe.Pointer(named))
 	return list(ctx, func(cancel *C.dragonfly_cancel, found **C.dragonfly_tasks, failure **C.dragonfly_error) C.dragonfly_status {
@@ -138,6 +141,7 @@ func (p *Peer) Stat(ctx context.Context, task string) ([]TaskInfo, error) {
 // Tasks is what the store holds, in the order of ids. It stops at the first error.
 func (p *Peer) Tasks(ctx context.Context) iter.Seq2[TaskInfo, error] {
 	return func(yield func(TaskInfo, error) bool) {
+		defer runtime.KeepAlive(p)
 		var last TaskInfo
 		for {
 			var memory arena
@@ -164,6 +168,7 @@ func (p *Peer) Tasks(ctx context.Context) iter.Seq2[TaskInfo, error] {
 
 // Remove removes a task from the store, pinned or not; how many bytes that freed.
 func (p *Peer) Remove(ctx context.Context, task string) (uint64, error) {
+	defer runtime.KeepAlive(p)
 	named := C.CString(task)
 	defer C.free(unsafe.Pointer(named))
 	var freed C.uint64_t
@@ -175,6 +180,7 @@ func (p *Peer) Remove(ctx context.Context, task string) (uint64, error) {
 
 // Pin keeps a task whatever the quota says, or no longer.
 func (p *Peer) Pin(ctx context.Context, task string, pinned bool) error {
+	defer runtime.KeepAlive(p)
 	named := C.CString(task)
 	defer C.free(unsafe.Pointer(named))
 	return block(ctx, func(cancel *C.dragonfly_cancel, failure **C.dragonfly_error) C.dragonfly_status {

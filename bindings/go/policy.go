@@ -68,7 +68,7 @@ type PeerRequest struct {
 // registerPolicy makes the library's side of a policy. The handle is the library's once a node has started with it.
 func registerPolicy(memory *arena, policy *Policy) (*C.dragonfly_policy, cgo.Handle) {
 	given := (*C.dragonfly_policy)(memory.alloc(unsafe.Sizeof(C.dragonfly_policy{})))
-	handle := cgo.NewHandle(policy)
+	handle := hold(policy)
 	C.policy_calls(given, C.uintptr_t(handle), policy.AdmitPeer != nil, policy.AdmitRequest != nil)
 	return given, handle
 }
@@ -105,4 +105,4 @@ func dragonflyGoAdmitRequest(ctx C.uintptr_t, request *C.dragonfly_peer_request)
 }
 
 //export dragonflyGoPolicyDrop
-func dragonflyGoPolicyDrop(ctx C.uintptr_t) { cgo.Handle(ctx).Delete() }
+func dragonflyGoPolicyDrop(ctx C.uintptr_t) { letGo(cgo.Handle(ctx)) }

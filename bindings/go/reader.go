@@ -6,6 +6,7 @@ import "C"
 import (
 	"context"
 	"io"
+	"runtime"
 	"unsafe"
 )
 
@@ -14,6 +15,7 @@ import (
 type Reader struct {
 	ctx    context.Context
 	handle *C.dragonfly_reader
+	peer   *Peer
 	cancel canceller
 	length int64
 	closer *closer
@@ -21,11 +23,11 @@ type Reader struct {
 
 var _ io.ReadSeekCloser = (*Reader)(nil)
 
-func newReader(ctx context.Context, handle *C.dragonfly_reader, cancel canceller) *Reader {
+func newReader(ctx context.Context, handle *C.dragonfly_reader, peer *Peer, cancel canceller) *Reader {
 	length := int64(C.dragonfly_reader_length(handle))
-	reader := &Reader{ctx: ctx, handle: handle, cancel: cancel, length: length}
-	reader.closer = own(reader, "reader", func() {
-		C.dragonfly_reader_close(handle, nil)
+	reader := &Reader{ctx: ctx, handle: handle, peer: peer, cancel: cancel, length: length}
+	stop := func() { C.dragonfly_reader_close(handle, nil) }
+	reader.closer = own(reader, "reader", stop, func() {
 		C.dragonfly_reader_free(handle)
 		cancel.free()
 	})
@@ -37,6 +39,7 @@ func (r *Reader) Length() int64 { return r.length }
 
 // Read reads from where the reader is, and waits for the pieces that it needs, which are fetched first.
 func (r *Reader) Read(bytes []byte) (int, error) {
+	defer runtime.KeepAlive(r)
 	if len(bytes) == 0 {
 		return 0, nil
 	}
@@ -55,6 +58,7 @@ func (r *Reader) Read(bytes []byte) (int, error) {
 
 // Seek moves the reader. Beyond the end is allowed: reads there give io.EOF.
 func (r *Reader) Seek(offset int64, whence int) (int64, error) {
+	defer runtime.KeepAlive(r)
 	var position C.uint64_t
 	var failure *C.dragonfly_error
 	status := C.dragonfly_reader_seek(r.handle, C.int64_t(offset), C.int32_t(whence), &position, &failure)
@@ -63,6 +67,7 @@ func (r *Reader) Seek(offset int64, whence int) (int64, error) {
 
 // Receipt waits until every piece is held and the whole was checked.
 func (r *Reader) Receipt(ctx context.Context) (Receipt, error) {
+	defer runtime.KeepAlive(r)
 	var receipt C.dragonfly_receipt
 	receipt.size = C.size_t(unsafe.Sizeof(receipt))
 	err := block(ctx, func(cancel *C.dragonfly_cancel, failure **C.dragonfly_error) C.dragonfly_status {

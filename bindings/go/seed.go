@@ -8,6 +8,7 @@ import "context"
 // Seed is the Seed engine of a node: a peer that is expected to go to the origin, and that is preheated.
 type Seed struct {
 	handle *C.dragonfly_seed
+	node   *Node
 	closer *closer
 }
 
@@ -20,11 +21,9 @@ func (n *Node) StartSeed(ctx context.Context) (*Seed, error) {
 	if err != nil {
 		return nil, err
 	}
-	seed := &Seed{handle: handle}
-	seed.closer = own(seed, "seed", func() {
-		C.dragonfly_seed_shutdown(handle, forever, nil, nil)
-		C.dragonfly_seed_free(handle)
-	})
+	seed := &Seed{handle: handle, node: n}
+	stop := func() { C.dragonfly_seed_shutdown(handle, forever, nil, nil) }
+	seed.closer = own(seed, "seed", stop, func() { C.dragonfly_seed_free(handle) })
 	return seed, nil
 }
 
@@ -38,7 +37,7 @@ func (s *Seed) Preheat(ctx context.Context, request Request) (Receipt, error) {
 	if err := take(ctx, status, failure); err != nil {
 		return Receipt{}, err
 	}
-	download, err := newDownload(handle, request.Progress)
+	download, err := newDownload(handle, s, request.Progress)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -52,7 +51,7 @@ func (s *Seed) Peer() (*Peer, error) {
 	if err := take(context.Background(), C.dragonfly_seed_peer(s.handle, &handle, &failure), failure); err != nil {
 		return nil, err
 	}
-	return newPeer(handle), nil
+	return newPeer(handle, s), nil
 }
 
 // Close stops the engine.

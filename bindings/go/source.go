@@ -100,7 +100,7 @@ type body struct {
 // register makes the library's side of a source. The handle is the library's once a node has started with it.
 func registerSource(memory *arena, scheme string, source Source) (*C.dragonfly_source, cgo.Handle) {
 	given := (*C.dragonfly_source)(memory.alloc(unsafe.Sizeof(C.dragonfly_source{})))
-	handle := cgo.NewHandle(source)
+	handle := hold(source)
 	C.source_calls(given, C.uintptr_t(handle))
 	given.scheme = memory.text(scheme)
 	return given, handle
@@ -138,7 +138,7 @@ func dragonflyGoOpen(ctx C.uintptr_t, request *C.dragonfly_source_request, conte
 	content.offset = C.uint64_t(opened.Offset)
 	content.ranges = C.bool(opened.Ranges)
 	write(content.version[:], opened.Version)
-	C.content_body(content, C.uintptr_t(cgo.NewHandle(&body{ReadCloser: opened.Body})))
+	C.content_body(content, C.uintptr_t(hold(&body{ReadCloser: opened.Body})))
 	return C.DRAGONFLY_OK
 }
 
@@ -166,11 +166,11 @@ func dragonflyGoClose(handle C.uintptr_t) {
 	if from, ok := cgo.Handle(handle).Value().(*body); ok {
 		from.Close()
 	}
-	cgo.Handle(handle).Delete()
+	letGo(cgo.Handle(handle))
 }
 
 //export dragonflyGoSourceDrop
-func dragonflyGoSourceDrop(ctx C.uintptr_t) { cgo.Handle(ctx).Delete() }
+func dragonflyGoSourceDrop(ctx C.uintptr_t) { letGo(cgo.Handle(ctx)) }
 
 // told turns an error of the program's into one of the library's.
 func told(err error, failure *C.dragonfly_source_failure) C.dragonfly_status {

@@ -104,7 +104,7 @@ func (r *runner) fetch(ctx context.Context, c row, peer *Peer, output string) (R
 }
 
 func (r *runner) run(ctx context.Context, c row) error {
-	output := filepath.Join(r.dir, c.name)
+	output := filepath.Join(r.dir, c.keys["dir"], c.name)
 	switch c.operation {
 	case "fetch":
 		if c.keys["exists"] != "" {
@@ -115,7 +115,10 @@ func (r *runner) run(ctx context.Context, c row) error {
 		_, err := r.fetch(ctx, c, r.peer, output)
 		return err
 	case "stream":
-		return r.stream(ctx, c)
+		chunk, _ := strconv.Atoi(c.keys["chunk"])
+		return r.stream(ctx, c, r.peer, chunk)
+	case "descriptor":
+		return r.descriptor(ctx, c, output)
 	case "seek":
 		return r.seek(ctx, c)
 	case "two":
@@ -156,10 +159,21 @@ func (r *runner) run(ctx context.Context, c row) error {
 			options.DataDir = filepath.Join(r.dir, "node")
 		}
 		node, err := StartNode(ctx, options)
-		if err == nil {
-			node.Close()
+		if err != nil {
+			return err
 		}
-		return err
+		defer node.Close()
+		if c.keys["listeners"] == "" {
+			return nil
+		}
+		peer, err := node.PeerID()
+		if err != nil {
+			return err
+		}
+		listeners, err := node.Listeners()
+		named := strings.HasSuffix(strings.Join(listeners, "\n"), "/p2p/"+peer)
+		right := strconv.Itoa(len(listeners)) == c.keys["listeners"] && named
+		return errors.Join(err, expect(right, "it listens at %v", listeners))
 	case "full", "stopped":
 		memory, _ := strconv.ParseUint(c.keys["memory"], 10, 64)
 		node, peer, err := startPeer(ctx, NodeOptions{MemoryBytes: memory})
@@ -181,15 +195,14 @@ func (r *runner) run(ctx context.Context, c row) error {
 	return fmt.Errorf("nobody knows the operation %s", c.operation)
 }
 
-func (r *runner) stream(ctx context.Context, c row) error {
-	reader, err := r.peer.Open(ctx, r.request(c))
+func (r *runner) stream(ctx context.Context, c row, peer *Peer, chunk int) error {
+	reader, err := peer.Open(ctx, r.request(c))
 	if err != nil {
 		return err
 	}
 	defer reader.Close()
-	size, _ := strconv.Atoi(c.keys["chunk"])
 	var content bytes.Buffer
-	if _, err := io.CopyBuffer(struct{ io.Writer }{&content}, struct{ io.Reader }{reader}, make([]byte, size)); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{&content}, struct{ io.Reader }{reader}, make([]byte, chunk)); err != nil {
 		return err
 	}
 	receipt, err := reader.Receipt(ctx)
@@ -197,6 +210,26 @@ func (r *runner) stream(ctx context.Context, c row) error {
 		return err
 	}
 	return errors.Join(whole(receipt), expect(int64(content.Len()) == reader.Length(), "length"), checksum(c, content.Bytes()))
+}
+
+// descriptor writes to a file that was written to before.
+func (r *runner) descriptor(ctx context.Context, c row, output string) error {
+	before := []byte("before")
+	file, err := os.Create(output)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err := file.Write(before); err != nil {
+		return err
+	}
+	receipt, err := r.peer.FetchToFile(ctx, r.request(c), file)
+	if err != nil {
+		return err
+	}
+	content, err := os.ReadFile(output)
+	content, found := bytes.CutPrefix(content, before)
+	return errors.Join(err, whole(receipt), expect(found, "it is not behind what was there"), checksum(c, content))
 }
 
 func (r *runner) seek(ctx context.Context, c row) error {

@@ -59,20 +59,22 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// clean checks at the end of a test that nothing of it is left: no handle, no goroutine, nothing that was collected
-// without having been closed.
+// clean checks at the end of a test that nothing of it is left: no handle, nothing that the library refers to, no
+// goroutine, nothing that was collected without having been closed.
 func clean(t *testing.T) {
 	t.Helper()
-	handles, goroutines, leaked := LiveHandles(), runtime.NumGoroutine(), Leaks()
+	handles, values, goroutines, leaked := LiveHandles(), held.Load(), runtime.NumGoroutine(), Leaks()
 	t.Cleanup(func() {
 		runtime.GC()
 		// What was cancelled comes to its end on threads of the library's.
-		deadline := time.Now().Add(30 * time.Second)
-		for time.Now().Before(deadline) && (LiveHandles() != handles || runtime.NumGoroutine() > goroutines) {
-			time.Sleep(10 * time.Millisecond)
-		}
+		eventually(func() bool {
+			return LiveHandles() == handles && held.Load() == values && runtime.NumGoroutine() <= goroutines
+		})
 		if now := LiveHandles(); now != handles {
 			t.Errorf("%d handles are left", now-handles)
+		}
+		if now := held.Load(); now != values {
+			t.Errorf("the library refers to %d values", now-values)
 		}
 		if now := runtime.NumGoroutine(); now > goroutines {
 			t.Errorf("%d goroutines are left", now-goroutines)
@@ -81,4 +83,15 @@ func clean(t *testing.T) {
 			t.Errorf("%d things were not closed", now-leaked)
 		}
 	})
+}
+
+// eventually waits for something to hold, which it does unless there is a defect.
+func eventually(holds func() bool) bool {
+	for deadline := time.Now().Add(30 * time.Second); !holds(); {
+		if time.Now().After(deadline) {
+			return false
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return true
 }

@@ -22,8 +22,13 @@
  *     request.url = "https://example.org/model.bin";
  *
  * THREADS. Each function says from which threads it may be called and whether it blocks. A function that blocks must not
- * be called on a thread that other work depends on; calls from callbacks may block. fork(2): a child process must not
- * use what its parent made, save by exec(3) at once.
+ * be called on a thread that other work depends on. fork(2): a child process must not use what its parent made, save by
+ * exec(3) at once.
+ *
+ * CALLBACKS come from threads of the library's. Those of a download, of a node's events and of a source have threads that
+ * may be blocked: they may call every function, and free every handle, also the last one of their own node. Those of a
+ * policy and of the log hold up what called them: they must not block, and call functions only that do not block. None
+ * may throw or jump out.
  */
 
 
@@ -72,7 +77,7 @@
  `dragonfly_abi_version() >> 16 == DRAGONFLY_ABI_VERSION >> 16` and
  `dragonfly_abi_version() >= DRAGONFLY_ABI_VERSION`.
  */
-#define DRAGONFLY_ABI_VERSION 65537
+#define DRAGONFLY_ABI_VERSION 65538
 
 /*
  What kind of progress it is.
@@ -508,8 +513,8 @@ typedef void (*dragonfly_watch_drop_fn)(void *ctx);
 
 /*
  Callbacks of a download. They are called one at a time, from threads of the library's: progress any number of times,
- then `on_done` once, then `drop` once. They may call any function of the library but those that free a node, an
- engine or a runtime; while they run they hold up this download's progress only. They must not throw or jump out.
+ then `on_done` once, then `drop` once. They may call any function of the library, also those that block, and
+ free any handle; while they run they hold up this download's progress only. They must not throw or jump out.
  */
 typedef struct dragonfly_watch {
   /*
@@ -564,8 +569,8 @@ typedef void (*dragonfly_drop_fn)(void *ctx);
 
 /*
  Callbacks of a node, called one at a time from threads of the library's: `on_event` any number of times, then `drop`
- once, when the node is gone. They may call any function of the library but those that free a node, an engine or a
- runtime. They must not throw or jump out.
+ once, when the node is gone. They may call any function of the library, also those that block, and free any handle.
+ They must not throw or jump out.
  */
 typedef struct dragonfly_node_watcher {
   /*
@@ -614,8 +619,8 @@ typedef struct dragonfly_log_record {
 typedef void (*dragonfly_log_fn)(void *ctx, const struct dragonfly_log_record *record);
 
 /*
- Where the library's log goes. `on_record` is called from any thread, several at once, must not block, and must not
- free nodes, engines or runtimes, nor throw or jump out. What the library says because of it is not told.
+ Where the library's log goes. `on_record` is called from any thread, several at once, and must not block: it calls
+ functions that do not block only, and must not throw or jump out. What the library says because of it is not told.
  */
 typedef struct dragonfly_log {
   /*
@@ -758,7 +763,8 @@ typedef void (*dragonfly_source_close_fn)(void *ctx, void *body);
 /*
  An origin that the program brings, for one URL scheme. Its callbacks are called from threads of the library's that are
  there to be blocked, several at once (but one at a time with one `body`). A call under way cannot be withdrawn from:
- what waits in it must have a bound of its own. They must not free nodes, engines or runtimes, nor throw or jump out.
+ what waits in it must have a bound of its own. They may call any function of the library, and free any handle. They
+ must not throw or jump out.
  */
 typedef struct dragonfly_source {
   /*
@@ -856,7 +862,7 @@ typedef bool (*dragonfly_admit_request_fn)(void *ctx, const struct dragonfly_pee
 /*
  The program's own rules about other members. They come after the network's: who is no member is refused before
  anything here is asked. The callbacks are called from several threads of the library's at once, and must not block:
- the network waits for them. They must not free nodes, engines or runtimes, nor throw or jump out.
+ the network waits for them. They call functions that do not block only, and must not throw or jump out.
  */
 typedef struct dragonfly_policy {
   /*
@@ -1197,7 +1203,8 @@ dragonfly_status dragonfly_download_cancel(const struct dragonfly_download *down
 /*
  Frees the handle; the download goes on. NULL is fine.
 
- Any thread but a callback's; does not block, unless it was the last that used a node's own threads.
+ Any thread, but no callback of a policy or of the log; does not block, unless it was the last that used a node's own
+ threads: see `dragonfly_node_free`.
  */
 void dragonfly_download_free(struct dragonfly_download *download);
 
@@ -1263,7 +1270,8 @@ dragonfly_status dragonfly_node_events_next(const struct dragonfly_node_events *
 /*
  Frees the handle. NULL is fine.
 
- Any thread but a callback's; does not block, unless it was the last that used a node's own threads.
+ Any thread, but no callback of a policy or of the log; does not block, unless it was the last that used a node's own
+ threads: see `dragonfly_node_free`.
  */
 void dragonfly_node_events_free(struct dragonfly_node_events *events);
 
@@ -1363,9 +1371,29 @@ dragonfly_status dragonfly_node_shutdown(const struct dragonfly_node *node,
 /*
  Frees the handle. Engines on the node go on until they are freed. NULL is fine.
 
- Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
+ Any thread, but no callback of a policy or of the log. Waits for the node's own threads, at most 2 seconds, if nothing
+ else uses them; not in a callback, which is on one of them.
  */
 void dragonfly_node_free(struct dragonfly_node *node);
+
+/*
+ Fetches content with a node and a peer that live for this call: they are started, the download is waited for, and
+ both are shut down. They serve others while it lasts only: programs that fetch more than once start a node and a
+ peer of their own.
+
+ `options` must name neither sources nor a policy nor a runtime. `receipt` may be NULL. Only the download decides what is returned,
+ not how the node ends.
+
+ Any thread; blocks, for at most `timeout_ms` (negative: for as long as it takes) and until `cancel` (or NULL) is
+ fired, and at most 4 seconds more for the node and its threads to end. Both withdraw from the download; one that is
+ done all the same by then is a success. A data directory that another has is waited for, at most 2 seconds.
+ */
+dragonfly_status dragonfly_peer_fetch_once(const struct dragonfly_node_options *options,
+                                           const struct dragonfly_request *request,
+                                           int64_t timeout_ms,
+                                           const struct dragonfly_cancel *cancel,
+                                           struct dragonfly_receipt *receipt,
+                                           struct dragonfly_error **error);
 
 /*
  Starts the peer of a node. A node has one: starting it again gives another handle of it.
@@ -1394,7 +1422,8 @@ dragonfly_status dragonfly_peer_fetch(const struct dragonfly_peer *peer,
 /*
  Fetches content and writes it to a descriptor, in order, from where the descriptor is, as it is proven: what was
  written is right as far as it goes, but only the end of the download says that the whole has the digest of the
- request. The descriptor is duplicated: the caller may close its own at once. The request must not name an output.
+ request. The descriptor is duplicated: the caller may close its own at once. The request must not name an output. When
+ the download has ended nothing is written any more: its end waits for a write that waits, as a full pipe's does.
 
  Any thread; does not block.
  */
@@ -1442,7 +1471,7 @@ dragonfly_status dragonfly_peer_stat(const struct dragonfly_peer *peer,
 
 /*
  What the store holds, in the order of ids, at most `max` (and at most 1000) at a time: from after the task and the
- generation that were listed last, or from the start if both are NULL. A list to be freed.
+ generation that were listed last, or from the start if both are NULL (one alone must not be). A list to be freed.
 
  Any thread; blocks, for at most `timeout_ms` (negative: for as long as it takes) and until `cancel` (or NULL) is
  fired.
@@ -1497,7 +1526,8 @@ dragonfly_status dragonfly_peer_shutdown(const struct dragonfly_peer *peer,
 /*
  Frees the handle. NULL is fine.
 
- Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
+ Any thread, but no callback of a policy or of the log. Waits for the node's own threads, at most 2 seconds, if nothing
+ else uses them; not in a callback, which is on one of them.
  */
 void dragonfly_peer_free(struct dragonfly_peer *peer);
 
@@ -1537,7 +1567,8 @@ dragonfly_status dragonfly_reader_read(const struct dragonfly_reader *reader,
 
  `whence`: a `dragonfly_whence`. `position` (or NULL) gets the place, counted from the start.
 
- Any thread; waits for a read that another thread has under way.
+ Any thread; does not block, unless another thread waits for a read or a receipt with this reader: then for as long as
+ that one does, whose time-out and cancel handle bound both, as `dragonfly_reader_close` does.
  */
 dragonfly_status dragonfly_reader_seek(const struct dragonfly_reader *reader,
                                        int64_t offset,
@@ -1571,7 +1602,8 @@ dragonfly_status dragonfly_reader_close(const struct dragonfly_reader *reader, s
 /*
  Frees the handle. A read that another thread has under way goes on; close the reader first to end it. NULL is fine.
 
- Any thread but a callback's; does not block, unless it was the last that used a node's own threads.
+ Any thread, but no callback of a policy or of the log; does not block, unless it was the last that used a node's own
+ threads: see `dragonfly_node_free`.
  */
 void dragonfly_reader_free(struct dragonfly_reader *reader);
 
@@ -1590,7 +1622,8 @@ dragonfly_status dragonfly_runtime_new(uint32_t workers,
 /*
  Frees it. Nodes that run on it go on. NULL is fine.
 
- Any thread but a callback's. Waits for the threads, at most 2 seconds, if nothing else uses them.
+ Any thread, but no callback of a policy or of the log. Waits for the threads, at most 2 seconds, if nothing else
+ uses them; not in a callback, which is on one of them.
  */
 void dragonfly_runtime_free(struct dragonfly_runtime *runtime);
 
@@ -1632,7 +1665,8 @@ dragonfly_status dragonfly_scheduler_shutdown(const struct dragonfly_scheduler *
 /*
  Frees the handle. NULL is fine.
 
- Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
+ Any thread, but no callback of a policy or of the log. Waits for the node's own threads, at most 2 seconds, if nothing
+ else uses them; not in a callback, which is on one of them.
  */
 void dragonfly_scheduler_free(struct dragonfly_scheduler *scheduler);
 
@@ -1681,7 +1715,8 @@ dragonfly_status dragonfly_seed_shutdown(const struct dragonfly_seed *seed,
 /*
  Frees the handle. NULL is fine.
 
- Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
+ Any thread, but no callback of a policy or of the log. Waits for the node's own threads, at most 2 seconds, if nothing
+ else uses them; not in a callback, which is on one of them.
  */
 void dragonfly_seed_free(struct dragonfly_seed *seed);
 

@@ -43,12 +43,11 @@ pub(crate) fn zeroed<T: Sized>() -> T {
     }
 }
 
-/// Reads a struct: fields that the caller does not know have their default, fields that this library does not know must
-/// have theirs.
+/// The size that the caller of a struct has set.
 ///
 /// # Safety
-/// `given` is NULL or points to as many readable bytes as its first field says.
-pub(crate) unsafe fn read_sized<T: Sized>(given: *const T) -> Result<T> {
+/// `given` is NULL or points to a size at least.
+pub(crate) unsafe fn size_set<T: Sized>(given: *const T) -> Result<usize> {
     if given.is_null() {
         return Err(invalid(format!("{} is NULL", T::NAME)));
     }
@@ -57,6 +56,17 @@ pub(crate) unsafe fn read_sized<T: Sized>(given: *const T) -> Result<T> {
     if !(size_of::<usize>()..=SIZE_MAX).contains(&size) {
         return Err(invalid(format!("{}: its size is not set", T::NAME)));
     }
+    Ok(size)
+}
+
+/// Reads a struct: fields that the caller does not know have their default, fields that this library does not know must
+/// have theirs.
+///
+/// # Safety
+/// `given` is NULL or points to as many readable bytes as its first field says.
+pub(crate) unsafe fn read_sized<T: Sized>(given: *const T) -> Result<T> {
+    // SAFETY: the caller's promise.
+    let size = unsafe { size_set(given) }?;
     let known = size.min(size_of::<T>());
     // SAFETY: the caller promised `size` bytes; any that this library does not know must be zero.
     let rest = unsafe { std::slice::from_raw_parts(given.cast::<u8>().add(known), size - known) };
@@ -76,14 +86,8 @@ pub(crate) unsafe fn read_sized<T: Sized>(given: *const T) -> Result<T> {
 /// # Safety
 /// `place` points to as many writable bytes as its first field says.
 pub(crate) unsafe fn write_sized<T: Sized>(place: *mut T, value: &T) -> Result<()> {
-    if place.is_null() {
-        return Err(invalid(format!("{} is NULL", T::NAME)));
-    }
-    // SAFETY: the first field is there at least.
-    let size = unsafe { place.cast::<usize>().read() };
-    if !(size_of::<usize>()..=SIZE_MAX).contains(&size) {
-        return Err(invalid(format!("{}: its size is not set", T::NAME)));
-    }
+    // SAFETY: the caller's promise.
+    let size = unsafe { size_set(place) }?;
     let header = size_of::<usize>();
     // SAFETY: at most `size` bytes, the caller's own size excepted.
     unsafe {

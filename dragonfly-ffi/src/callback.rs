@@ -20,8 +20,8 @@ pub type dragonfly_watch_done_fn =
 pub type dragonfly_watch_drop_fn = Option<unsafe extern "C" fn(ctx: *mut c_void)>;
 
 /// Callbacks of a download. They are called one at a time, from threads of the library's: progress any number of times,
-/// then `on_done` once, then `drop` once. They may call any function of the library but those that free a node, an
-/// engine or a runtime; while they run they hold up this download's progress only. They must not throw or jump out.
+/// then `on_done` once, then `drop` once. They may call any function of the library, also those that block, and
+/// free any handle; while they run they hold up this download's progress only. They must not throw or jump out.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct dragonfly_watch {

@@ -113,7 +113,7 @@ impl DownloadObject {
         let download = peer.fetch(request.clone());
         let whole = download.clone();
         let copied = runtime.handle().spawn(async move {
-            let copied = copy(&peer, request, file).await;
+            let copied = copy(&peer, request, file, failure(whole.clone())).await;
             if copied.is_err() {
                 // Nobody waits for the rest.
                 whole.cancel();
@@ -129,14 +129,31 @@ impl DownloadObject {
     }
 }
 
-/// Writes content to a file from where the file is.
-async fn copy(peer: &Peer, request: Request, file: File) -> Result<()> {
+/// Why a download ended, should it end without success.
+async fn failure(download: Download) -> Error {
+    match download.await {
+        Ok(_) => std::future::pending().await,
+        Err(error) => error,
+    }
+}
+
+/// Writes content to a file from where the file is, unless the download fails or is withdrawn from. Nothing is written
+/// any more when it is over.
+async fn copy(peer: &Peer, request: Request, file: File, failure: impl Future<Output = Error>) -> Result<()> {
     const CHUNK: usize = 256 << 10;
-    let mut reader = peer.open(request).await?;
+    let mut failure = std::pin::pin!(failure);
+    let mut reader = tokio::select! {
+        opened = peer.open(request) => opened?,
+        error = &mut failure => return Err(error),
+    };
     let mut file = Some(file);
     loop {
         let mut chunk = Vec::with_capacity(CHUNK);
-        if reader.read_buf(&mut chunk).await.map_err(Error::from_read)? == 0 {
+        let read = tokio::select! {
+            read = reader.read_buf(&mut chunk) => read.map_err(Error::from_read)?,
+            error = &mut failure => return Err(error),
+        };
+        if read == 0 {
             return Ok(());
         }
         let Some(mut target) = file.take() else { return Ok(()) };
@@ -296,7 +313,8 @@ pub unsafe extern "C" fn dragonfly_download_cancel(
 
 /// Frees the handle; the download goes on. NULL is fine.
 ///
-/// Any thread but a callback's; does not block, unless it was the last that used a node's own threads.
+/// Any thread, but no callback of a policy or of the log; does not block, unless it was the last that used a node's own
+/// threads: see `dragonfly_node_free`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_download_free(download: *mut dragonfly_download) {
     free(download);

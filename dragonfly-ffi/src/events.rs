@@ -51,8 +51,8 @@ pub struct dragonfly_node_event {
 pub type dragonfly_node_event_fn = Option<unsafe extern "C" fn(ctx: *mut c_void, event: *const dragonfly_node_event)>;
 
 /// Callbacks of a node, called one at a time from threads of the library's: `on_event` any number of times, then `drop`
-/// once, when the node is gone. They may call any function of the library but those that free a node, an engine or a
-/// runtime. They must not throw or jump out.
+/// once, when the node is gone. They may call any function of the library, also those that block, and free any handle.
+/// They must not throw or jump out.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct dragonfly_node_watcher {
@@ -139,7 +139,8 @@ pub unsafe extern "C" fn dragonfly_node_events_next(
 
 /// Frees the handle. NULL is fine.
 ///
-/// Any thread but a callback's; does not block, unless it was the last that used a node's own threads.
+/// Any thread, but no callback of a policy or of the log; does not block, unless it was the last that used a node's own
+/// threads: see `dragonfly_node_free`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_node_events_free(events: *mut dragonfly_node_events) {
     free(events);

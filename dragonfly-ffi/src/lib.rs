@@ -33,6 +33,7 @@ mod error;
 mod events;
 mod log;
 mod node;
+mod once;
 mod options;
 mod peer;
 mod policy;
@@ -56,6 +57,7 @@ pub use error::*;
 pub use events::*;
 pub use log::*;
 pub use node::*;
+pub use once::*;
 pub use options::{DRAGONFLY_IDENTITY_LENGTH, dragonfly_node_options};
 pub use peer::*;
 pub use policy::{

@@ -43,8 +43,8 @@ pub struct dragonfly_log_record {
 /// A record.
 pub type dragonfly_log_fn = Option<unsafe extern "C" fn(ctx: *mut c_void, record: *const dragonfly_log_record)>;
 
-/// Where the library's log goes. `on_record` is called from any thread, several at once, must not block, and must not
-/// free nodes, engines or runtimes, nor throw or jump out. What the library says because of it is not told.
+/// Where the library's log goes. `on_record` is called from any thread, several at once, and must not block: it calls
+/// functions that do not block only, and must not throw or jump out. What the library says because of it is not told.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct dragonfly_log {

@@ -174,7 +174,8 @@ pub unsafe extern "C" fn dragonfly_node_shutdown(
 
 /// Frees the handle. Engines on the node go on until they are freed. NULL is fine.
 ///
-/// Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
+/// Any thread, but no callback of a policy or of the log. Waits for the node's own threads, at most 2 seconds, if nothing
+/// else uses them; not in a callback, which is on one of them.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_node_free(node: *mut dragonfly_node) {
     free(node);

@@ -95,6 +95,22 @@ pub(crate) unsafe fn read(options: *const dragonfly_node_options) -> Result<Conf
     }
 }
 
+/// Reads options of a node that ends with a call: what lives longer, or is called back, is not for it.
+///
+/// # Safety
+/// As [`read`].
+pub(crate) unsafe fn read_for_one_call(options: *const dragonfly_node_options) -> Result<Configured> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let given = args::read_sized(options)?;
+        if given.sources_length > 0 || !given.policy.is_null() || !given.runtime.is_null() {
+            let text = "sources, a policy and a runtime are for a node that the program starts itself";
+            return Err(args::invalid(text));
+        }
+        read(options)
+    }
+}
+
 /// What is text and numbers.
 ///
 /// # Safety

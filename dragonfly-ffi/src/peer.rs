@@ -69,7 +69,8 @@ pub unsafe extern "C" fn dragonfly_peer_fetch(
 
 /// Fetches content and writes it to a descriptor, in order, from where the descriptor is, as it is proven: what was
 /// written is right as far as it goes, but only the end of the download says that the whole has the digest of the
-/// request. The descriptor is duplicated: the caller may close its own at once. The request must not name an output.
+/// request. The descriptor is duplicated: the caller may close its own at once. The request must not name an output. When
+/// the download has ended nothing is written any more: its end waits for a write that waits, as a full pipe's does.
 ///
 /// Any thread; does not block.
 #[unsafe(no_mangle)]
@@ -173,7 +174,7 @@ pub unsafe extern "C" fn dragonfly_peer_stat(
 }
 
 /// What the store holds, in the order of ids, at most `max` (and at most 1000) at a time: from after the task and the
-/// generation that were listed last, or from the start if both are NULL. A list to be freed.
+/// generation that were listed last, or from the start if both are NULL (one alone must not be). A list to be freed.
 ///
 /// Any thread; blocks, for at most `timeout_ms` (negative: for as long as it takes) and until `cancel` (or NULL) is
 /// fired.
@@ -194,6 +195,10 @@ pub unsafe extern "C" fn dragonfly_peer_list(
             args::wanted(found, "found")?;
             table::get(peer)?;
             let after = match args::optional_text(after_generation, "after_generation")? {
+                // Half a place would be the start again, and a program that pages would never come to an end.
+                None if !after_task.is_null() => {
+                    return Err(args::invalid("after_generation is NULL, but not after_task"));
+                }
                 None => None,
                 Some(generation) => {
                     let generation: Generation =
@@ -273,7 +278,8 @@ pub unsafe extern "C" fn dragonfly_peer_shutdown(
 
 /// Frees the handle. NULL is fine.
 ///
-/// Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
+/// Any thread, but no callback of a policy or of the log. Waits for the node's own threads, at most 2 seconds, if nothing
+/// else uses them; not in a callback, which is on one of them.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_peer_free(peer: *mut dragonfly_peer) {
     free(peer);

@@ -65,7 +65,7 @@ pub type dragonfly_admit_request_fn =
 
 /// The program's own rules about other members. They come after the network's: who is no member is refused before
 /// anything here is asked. The callbacks are called from several threads of the library's at once, and must not block:
-/// the network waits for them. They must not free nodes, engines or runtimes, nor throw or jump out.
+/// the network waits for them. They call functions that do not block only, and must not throw or jump out.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct dragonfly_policy {

@@ -95,7 +95,6 @@ pub unsafe extern "C" fn dragonfly_reader_read(
     unsafe {
         run(error, || {
             args::wanted(read, "read")?;
-            read.write(0);
             if buffer.is_null() && room > 0 {
                 return Err(Error::new(ErrorKind::InvalidInput, "buffer is NULL"));
             }
@@ -134,7 +133,8 @@ pub enum dragonfly_whence {
 ///
 /// `whence`: a `dragonfly_whence`. `position` (or NULL) gets the place, counted from the start.
 ///
-/// Any thread; waits for a read that another thread has under way.
+/// Any thread; does not block, unless another thread waits for a read or a receipt with this reader: then for as long as
+/// that one does, whose time-out and cancel handle bound both, as `dragonfly_reader_close` does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dragonfly_reader_seek(
     reader: *const dragonfly_reader,
@@ -211,7 +211,8 @@ pub unsafe extern "C" fn dragonfly_reader_close(
 
 /// Frees the handle. A read that another thread has under way goes on; close the reader first to end it. NULL is fine.
 ///
-/// Any thread but a callback's; does not block, unless it was the last that used a node's own threads.
+/// Any thread, but no callback of a policy or of the log; does not block, unless it was the last that used a node's own
+/// threads: see `dragonfly_node_free`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_reader_free(reader: *mut dragonfly_reader) {
     free(reader);

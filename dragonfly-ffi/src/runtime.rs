@@ -44,7 +44,8 @@ pub(crate) fn start(workers: u32) -> dragonfly_core::Result<Runtime> {
 
 /// Frees it. Nodes that run on it go on. NULL is fine.
 ///
-/// Any thread but a callback's. Waits for the threads, at most 2 seconds, if nothing else uses them.
+/// Any thread, but no callback of a policy or of the log. Waits for the threads, at most 2 seconds, if nothing else
+/// uses them; not in a callback, which is on one of them.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_runtime_free(runtime: *mut dragonfly_runtime) {
     free(runtime);

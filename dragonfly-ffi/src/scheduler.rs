@@ -79,7 +79,8 @@ pub unsafe extern "C" fn dragonfly_scheduler_shutdown(
 
 /// Frees the handle. NULL is fine.
 ///
-/// Any thread but a callback's. Waits for the node's own threads, at most 2 seconds, if nothing else uses them.
+/// Any thread, but no callback of a policy or of the log. Waits for the node's own threads, at most 2 seconds, if nothing
+/// else uses them; not in a callback, which is on one of them.
 #[unsafe(no_mangle)]
 pub extern "C" fn dragonfly_scheduler_free(scheduler: *mut dragonfly_scheduler) {
     free(scheduler);

@@ -102,7 +102,8 @@ pub type dragonfly_source_close_fn = Option<unsafe extern "C" fn(ctx: *mut c_voi
 
 /// An origin that the program brings, for one URL scheme. Its callbacks are called from threads of the library's that are
 /// there to be blocked, several at once (but one at a time with one `body`). A call under way cannot be withdrawn from:
-/// what waits in it must have a bound of its own. They must not free nodes, engines or runtimes, nor throw or jump out.
+/// what waits in it must have a bound of its own. They may call any function of the library, and free any handle. They
+/// must not throw or jump out.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct dragonfly_source {

@@ -6,7 +6,7 @@ use std::ffi::c_char;
 /// the last 16 when something is added. A program checks at its start that
 /// `dragonfly_abi_version() >> 16 == DRAGONFLY_ABI_VERSION >> 16` and
 /// `dragonfly_abi_version() >= DRAGONFLY_ABI_VERSION`.
-pub const DRAGONFLY_ABI_VERSION: u32 = 0x0001_0001;
+pub const DRAGONFLY_ABI_VERSION: u32 = 0x0001_0002;
 
 /// The version of the ABI that the library at hand has.
 ///

@@ -20,7 +20,7 @@ use crate::op::{Op, SIGNALS, Value};
 /// A stream of proven bytes.
 #[pyclass(frozen, module = "dragonfly._native")]
 pub(crate) struct NativeReader {
-    inner: Owned<OnRuntime<Arc<Mutex<Reader>>>>,
+    inner: Owned<OnRuntime<Arc<Mutex<Option<Reader>>>>>,
     closed: CancellationToken,
     length: u64,
     task: String,
@@ -29,18 +29,27 @@ pub(crate) struct NativeReader {
 impl NativeReader {
     pub(crate) fn new(on: OnRuntime<Reader>) -> Self {
         let (length, task) = (on.value.length(), on.value.task().to_string());
-        let inner = OnRuntime { value: Arc::new(Mutex::new(on.value)), runtime: on.runtime };
+        let inner = OnRuntime { value: Arc::new(Mutex::new(Some(on.value))), runtime: on.runtime };
         Self { inner: Owned::new(inner), closed: CancellationToken::new(), length, task }
     }
 }
 
 /// Does something with a reader, unless it is or gets closed.
-async fn unless_closed<T>(closed: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
+async fn unless_closed<T>(token: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         biased;
-        () = closed.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the reader is closed")),
+        () = token.cancelled() => Err(closed()),
         outcome = work => outcome,
     }
+}
+
+/// What there is to read from, until it is closed.
+fn open(reader: &mut Option<Reader>) -> Result<&mut Reader> {
+    reader.as_mut().ok_or_else(closed)
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Cancelled, "the reader is closed")
 }
 
 #[pymethods]
@@ -80,6 +89,7 @@ impl NativeReader {
                 let mut into = ReadBuf::uninit(slice);
                 let read = async {
                     let mut reader = on.value.lock().await;
+                    let reader = open(&mut reader)?;
                     std::future::poll_fn(|cx| Pin::new(&mut *reader).poll_read(cx, &mut into))
                         .await
                         .map_err(Error::from_read)
@@ -106,7 +116,7 @@ impl NativeReader {
             let read = async {
                 let mut bytes = Vec::with_capacity(room.min(1 << 20));
                 let mut reader = reader.lock().await;
-                let limited = &mut (&mut *reader).take(room as u64);
+                let limited = &mut open(&mut reader)?.take(room as u64);
                 limited.read_buf(&mut bytes).await.map_err(Error::from_read)?;
                 Ok(Value::Bytes(bytes))
             };
@@ -126,7 +136,7 @@ impl NativeReader {
         };
         let seek = async {
             let mut reader = on.value.lock().await;
-            reader.seek(to).await.map_err(|e| Error::new(ErrorKind::InvalidInput, e.to_string()))
+            open(&mut reader)?.seek(to).await.map_err(|e| Error::new(ErrorKind::InvalidInput, e.to_string()))
         };
         py.detach(|| on.runtime.block_on(unless_closed(&self.closed, seek))).map_err(|e| raise(py, &e))
     }
@@ -136,13 +146,19 @@ impl NativeReader {
         let (on, closed) = (self.inner.get(py)?, self.closed.clone());
         let reader = Arc::clone(&on.value);
         Ok(Op::start(&on.runtime, async move {
-            let whole = async { reader.lock().await.receipt().await };
+            let whole = async { open(&mut *reader.lock().await)?.receipt().await };
             unless_closed(&closed, whole).await.map(|receipt| Value::Receipt(Box::new(receipt)))
         }))
     }
 
-    /// Closes it; reads under way end with CancelledError.
-    fn close(&self) {
+    /// Closes it, and withdraws its interest in the content; reads under way end with CancelledError.
+    fn close(&self, py: Python<'_>) {
         self.closed.cancel();
+        // In a child made by fork(2) there is nothing to withdraw from.
+        if let Ok(on) = self.inner.get(py) {
+            let reader = Arc::clone(&on.value);
+            // What is under way lets go of it now.
+            on.runtime.handle().spawn(async move { reader.lock().await.take() });
+        }
     }
 }

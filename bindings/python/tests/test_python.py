@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import io
 import json
+import multiprocessing
 import os
 import pathlib
 import pickle
@@ -13,6 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
+from typing import Any, Self
 
 import dragonfly
 import fsspec
@@ -82,25 +85,75 @@ def test_timeouts_withdraw_nothing(world: World) -> None:
             download.wait()
 
 
-@pytest.mark.parametrize("how", ["fetch", "read"])
-def test_ctrl_c(world: World, how: str) -> None:
-    program = f"""
-import dragonfly
-node = dragonfly.Node(); peer = node.peer()
-reader = peer.open({world.origin!r} + "/stalled")
-reader.seek(-1, 2)
-print("waiting", flush=True)
-try:
-    peer.fetch({world.origin!r} + "/stalled") if {how!r} == "fetch" else reader.read(1)
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
+class Endless:
+    """An origin whose content never ends to come, and which knows when nobody wants it any more."""
+
+    def __init__(self) -> None:
+        self.left = left = threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("content-length", str(1 << 30))
+                self.end_headers()
+                self.wfile.write(bytes(1 << 16))
+                # Nothing comes from the other end but its end.
+                self.connection.recv(1)
+                left.set()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/content"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+CTRL_C = {
+    "fetch": "peer.fetch(url, progress=waiting)",
+    "preheat": "seed.preheat(url, progress=waiting)",
+    "read": "print('waiting', flush=True); reader.read(1)",
+}
+
+
+@pytest.mark.parametrize("how", CTRL_C)
+def test_ctrl_c(how: str) -> None:
+    """It ends the call, and what was fetched for it is left."""
+    with Endless() as origin:
+        program = f"""if True:
+    import dragonfly
+    url = {origin.url!r}
+    told = []
+    def waiting(event):
+        if not told:
+            told.append(print("waiting", flush=True))
+    node = dragonfly.Node(allow_loopback_origins=True); seed = node.seed(); peer = seed.peer
+    reader = peer.open(url) if {how!r} == "read" else None
+    try:
+        {CTRL_C[how]}
+    except KeyboardInterrupt:
+        if reader:
+            reader.close()
+        print("interrupted", flush=True)
+    input()
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "waiting\n"
-        # The signal may come before the call: Python then raises before it, which is as good.
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=60)[0] == "interrupted\n" or process.returncode in (1, -signal.SIGINT)
+        pipe = subprocess.PIPE
+        with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "waiting\n"
+            # The signal may come before the call waits: Python then raises before it, which is as good.
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == "interrupted\n"
+            assert origin.left.wait(60), "it is still fetched"
+            process.communicate("\n", timeout=60)
+            assert process.returncode == 0
 
 
 def test_a_forked_child_is_told_so(world: World) -> None:
@@ -146,6 +199,21 @@ def test_an_awaited_call_is_cancelled_with_its_task(world: World) -> None:
     asyncio.run(main())
 
 
+def test_a_preheat_is_cancelled_with_its_task() -> None:
+    async def main(origin: Endless) -> None:
+        async with await aio.Node.start(allow_loopback_origins=True) as node, await node.seed() as seed:
+            started = asyncio.Event()
+            preheat = asyncio.create_task(seed.preheat(origin.url, progress=lambda _: started.set()))
+            await started.wait()
+            preheat.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await preheat
+            assert await asyncio.to_thread(origin.left.wait, 60), "it is still fetched"
+
+    with Endless() as origin:
+        asyncio.run(main(origin))
+
+
 def test_the_interpreter_ends_while_work_is_under_way(world: World) -> None:
     program = f"""
 import dragonfly
@@ -188,18 +256,42 @@ def test_fsspec(world: World, tmp_path: pathlib.Path) -> None:
     fs.close()
 
 
+def length_of(fs: fsspec.AbstractFileSystem, url: str) -> int:
+    return len(fs.cat_file(url))
+
+
+def test_fsspec_goes_on_after_a_fork(world: World) -> None:
+    """As the workers of a data loader do, which have the file system of the process that forked them."""
+    url = f"dragonfly+{world.origin}/small"
+    fs = fsspec.filesystem("dragonfly+http", skip_instance_cache=True)
+    assert length_of(fs, url) == 1000
+
+    def work(results: Any) -> None:
+        results.put(length_of(fs, url))
+
+    fork = multiprocessing.get_context("fork")
+    results = fork.SimpleQueue()
+    workers = [fork.Process(target=work, args=(results,)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0] and [results.get() for _ in workers] == [1000, 1000]
+    assert length_of(fs, url) == 1000, "the parent's is as it was"
+    fs.close()
+
+
 def test_readers_of_tables_know_nothing_of_it(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """pandas, pyarrow and Hugging Face's datasets read a table of ours through their own `dragonfly+http` URLs, and
     tensors are read one by one."""
     if not os.environ.get("CI"):
         for name in ("datasets", "pandas", "pyarrow", "safetensors"):
             pytest.importorskip(name)
-    import http.server
-
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     import datasets
     import numpy
     import pandas
+    import pyarrow.dataset
     import pyarrow.parquet
     import safetensors.numpy
 
@@ -222,8 +314,9 @@ def test_readers_of_tables_know_nothing_of_it(tmp_path: pathlib.Path, monkeypatc
         assert pandas.read_csv(url + "/table.csv").equals(table)
         assert pandas.read_parquet(url + "/table.parquet", columns=["square"])["square"].sum() == table["square"].sum()
         fs = fsspec.filesystem("dragonfly+http")
-        with fs.open(url + "/table.parquet") as file:
-            assert pyarrow.parquet.read_table(file).num_rows == 1000
+        # pyarrow opens it itself, by its URL and by the file system.
+        assert pyarrow.parquet.read_table("fsspec+" + url + "/table.parquet").num_rows == 1000
+        assert pyarrow.dataset.dataset(url + "/table.parquet", filesystem=fs).count_rows() == 1000
         files = {"data_files": url + "/table.parquet", "split": "train"}
         assert sum(datasets.load_dataset("parquet", **files)["square"]) == table["square"].sum()
         assert sum(row["number"] for row in datasets.load_dataset("parquet", streaming=True, **files)) == 499500

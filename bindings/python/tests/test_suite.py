@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import pathlib
+import shutil
 import threading
 import zlib
 from typing import Any
@@ -29,11 +31,8 @@ class Case:
         return self.name
 
 
-CASES = [
-    Case(line)
-    for line in (ROOT / "bindings/suite/cases.txt").read_text().splitlines()
-    if line.startswith("case ")
-]
+TABLE = pathlib.Path(os.environ.get("DRAGONFLY_TABLE", ROOT / "bindings/suite/cases.txt"))
+CASES = [Case(line) for line in TABLE.read_text().splitlines() if line.startswith("case ")]
 
 
 def check_crc(case: Case, content: bytes) -> None:
@@ -57,7 +56,7 @@ def judge(case: Case, error: dragonfly.DragonflyError | None) -> None:
 class Request:
     def __init__(self, world: World, case: Case, dir: pathlib.Path) -> None:
         self.url = case.get("url") or world.origin + case.keys["path"] if "path" in case.keys else case.get("url") or ""
-        self.output = dir / case.name
+        self.output = dir / case.keys.get("dir", "") / case.name
         self.options: Any = {}
         if digest := case.get("digest"):
             self.options["digest"] = digest
@@ -97,25 +96,32 @@ class Own:
 
 
 class Rules(dragonfly.Policy):
-    """Does not admit one member, and remembers whom it served."""
+    """Does not admit one member, does not fetch one path for others, and remembers what it was asked."""
 
-    def __init__(self, refused: str) -> None:
-        self.refused = refused
-        self.served: list[dragonfly.PeerRequest] = []
+    def __init__(self, refused: str, unfetched: str) -> None:
+        self.refused, self.unfetched = refused, unfetched
+        self.asked: list[dragonfly.PeerRequest] = []
 
     def admit_peer(self, member: dragonfly.Member) -> bool:
         return "peer" in member.roles and member.peer_id != self.refused
 
     def admit_request(self, request: dragonfly.PeerRequest) -> bool:
-        self.served.append(request)
-        return True
+        self.asked.append(request)
+        return not self._is_unfetched(request)
+
+    def _is_unfetched(self, request: dragonfly.PeerRequest) -> bool:
+        return request.type == "fetch" and self.unfetched in request.label
 
     def check(self, peer_id: str, case: Case) -> None:
         assert any(
             asked.type == "serve" and asked.peer_id == peer_id and case.keys["path"] in asked.label
-            for asked in self.served
-        ), self.served
+            for asked in self.asked
+        ), self.asked
+        assert any(map(self._is_unfetched, self.asked)), self.asked
 
+
+#: What a file was written to before content is.
+BEFORE = b"before"
 
 #: Who is not admitted.
 REFUSED = bytes([2]) * 32
@@ -165,6 +171,15 @@ class Sync:
             assert len(content) == reader.length
             check_whole(reader.receipt())
         check_crc(case, content)
+
+    def descriptor(self, case: Case, request: Request) -> None:
+        with open(request.output, "wb") as file, self.peer.open(request.url) as reader:
+            file.write(BEFORE)
+            shutil.copyfileobj(reader, file)
+            check_whole(reader.receipt())
+        content = request.output.read_bytes()
+        assert content.startswith(BEFORE)
+        check_crc(case, content.removeprefix(BEFORE))
 
     def seek(self, case: Case, request: Request) -> None:
         with self.peer.open(request.url) as reader:
@@ -285,7 +300,7 @@ class Sync:
 
     def policy(self, case: Case, request: Request) -> None:
         with dragonfly.Node(identity=REFUSED) as node:
-            rules = Rules(node.peer_id)
+            rules = Rules(node.peer_id, case.keys["unfetched"])
         with (
             dragonfly.Node(listen=LISTEN, allow_loopback_origins=True, policy=rules) as first,
             first.scheduler(),
@@ -296,6 +311,8 @@ class Sync:
                 receipt = peer.fetch(request.url, request.output)
                 assert receipt.bytes_from_peers == receipt.length
                 check_crc(case, request.output.read_bytes())
+                receipt = peer.fetch(self.world.origin + rules.unfetched)
+                assert receipt.bytes_from_origin == receipt.length
                 rules.check(node.peer_id, case)
             with dragonfly.Node(listen=LISTEN, token=token, identity=REFUSED) as node, node.peer() as peer:
                 receipt = peer.fetch(self.world.origin + case.keys["refused"])
@@ -329,7 +346,10 @@ class Sync:
             options["listen"] = [listen]
         if case.get("same_dir"):
             options["data_dir"] = self.dir / "node"
-        dragonfly.Node(**options).close()
+        with dragonfly.Node(**options) as node:
+            if listeners := case.get("listeners"):
+                assert len(node.listeners) == int(listeners)
+                assert all(address.endswith(f"/p2p/{node.peer_id}") for address in node.listeners)
 
     def full(self, case: Case, request: Request) -> None:
         with dragonfly.Node(memory_bytes=int(case.keys["memory"])) as node, node.peer() as peer:
@@ -381,6 +401,17 @@ class Async:
                 chunks.append(chunk)
             check_whole(await reader.receipt())
         check_crc(case, b"".join(chunks))
+
+    async def descriptor(self, case: Case, request: Request) -> None:
+        async with await self.peer.open(request.url) as reader:
+            with open(request.output, "wb") as file:
+                file.write(BEFORE)
+                while chunk := await reader.read(1 << 20):
+                    file.write(chunk)
+            check_whole(await reader.receipt())
+        content = request.output.read_bytes()
+        assert content.startswith(BEFORE)
+        check_crc(case, content.removeprefix(BEFORE))
 
     async def seek(self, case: Case, request: Request) -> None:
         async with await self.peer.open(request.url) as reader:
@@ -474,17 +505,22 @@ class Async:
         async with await aio.Node.start(sources={"suite": own}) as node, await node.peer() as peer:
             receipt = await peer.fetch(request.url, request.output)
             assert receipt.length == own.length
+            async with await peer.open(request.url) as reader:
+                check_crc(case, await reader.read())
+        assert own.opened > 0
         check_crc(case, request.output.read_bytes())
 
     async def policy(self, case: Case, request: Request) -> None:
         async with await aio.Node.start(identity=REFUSED) as node:
-            rules = Rules(node.peer_id)
+            rules = Rules(node.peer_id, case.keys["unfetched"])
         async with await aio.Node.start(listen=LISTEN, allow_loopback_origins=True, policy=rules) as first:
             async with await first.scheduler(), await first.seed():
                 token = first.token()
                 async with await aio.Node.start(listen=LISTEN, token=token) as node, await node.peer() as peer:
                     receipt = await peer.fetch(request.url, request.output)
                     assert receipt.bytes_from_peers == receipt.length
+                    receipt = await peer.fetch(self.world.origin + rules.unfetched)
+                    assert receipt.bytes_from_origin == receipt.length
                     rules.check(node.peer_id, case)
                 options: Any = {"listen": LISTEN, "token": token, "identity": REFUSED}
                 async with await aio.Node.start(**options) as node, await node.peer() as peer:

@@ -7,5 +7,5 @@
 mod table;
 mod world;
 
-pub use table::{Case, Row, TABLE, crc32, table};
+pub use table::{Case, Row, TABLE, crc32, given, table};
 pub use world::World;

@@ -7,6 +7,15 @@ use anyhow::{Context as _, bail};
 /// The table as it is in the file.
 pub const TABLE: &str = include_str!("../cases.txt");
 
+/// The table that a run is to go by: the one in the file that `DRAGONFLY_TABLE` names, or the table as it is.
+///
+/// # Errors
+/// That file cannot be read.
+pub fn given() -> anyhow::Result<String> {
+    let Some(path) = std::env::var_os("DRAGONFLY_TABLE") else { return Ok(TABLE.to_owned()) };
+    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
 /// A line of the table.
 #[derive(Clone, Debug)]
 pub enum Row {

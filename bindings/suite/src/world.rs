@@ -100,6 +100,9 @@ fn serve(origin: &Origin, row: &Case) -> anyhow::Result<()> {
     if row.get("stall-after").is_some() {
         resource = resource.stall_after(row.number("stall-after")?, u64::MAX);
     }
+    if row.get("status").is_some() {
+        resource = resource.fail_first(u64::MAX, row.number("status")?.try_into()?, None);
+    }
     if row.get("needs-header").is_some() {
         resource = resource.require_header("x-suite", "none has it");
     }

@@ -12,10 +12,13 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use dragonfly_core::log::{self, Level};
 use dragonfly_core::{Address, Error, ErrorKind, Event, Node, NodeBuilder, Peer, Receipt, Request, Scheduler, Seed};
-use dragonfly_suite::{Case, Row, TABLE, World, crc32, table};
+use dragonfly_suite::{Case, Row, World, crc32, given, table};
 use futures::StreamExt as _;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+
+/// What a descriptor was written to before it is handed over.
+const BEFORE: &[u8] = b"before";
 
 struct Runner {
     origin: String,
@@ -74,7 +77,7 @@ impl Runner {
     }
 
     async fn run(&self, case: &Case) -> anyhow::Result<()> {
-        let output = self.dir.path().join(&case.name);
+        let output = self.dir.path().join(case.get("dir").unwrap_or_default()).join(&case.name);
         match case.operation.as_str() {
             "fetch" => {
                 if case.get("exists").is_some() {
@@ -84,6 +87,7 @@ impl Runner {
                 checksum(case, &bytes)
             }
             "stream" => self.stream(case).await,
+            "descriptor" => self.descriptor(case, &output).await,
             "seek" => self.seek(case).await,
             "two" => {
                 let builder = || Node::builder().listen(listen()).join(self.token.parse().unwrap());
@@ -118,16 +122,21 @@ impl Runner {
                 Ok(())
             }
             "cancel_read" => {
-                let mut reader = self.peer.open(self.request(case)?).await?;
-                reader.seek(SeekFrom::Start(reader.length() - 1)).await?;
+                let (peer, node) = start(Node::builder()).await?;
+                let mut reader = peer.open(self.request(case)?).await?;
+                reader.seek(SeekFrom::End(-1)).await?;
                 let mut byte = [0];
                 tokio::select! {
                     biased;
                     read = reader.read(&mut byte) => bail!("the origin stalls, but: {read:?}"),
                     () = tokio::task::yield_now() => {}
                 }
-                drop(reader);
-                Err(Error::new(ErrorKind::Cancelled, "in Rust a read is cancelled by dropping it").into())
+                // To withdraw from a read is to drop it, as above: nobody is left to be told. Who waits when it is the
+                // engine that ends is.
+                let read = tokio::spawn(async move { reader.read(&mut [0]).await });
+                stop(&peer, &node).await?;
+                read.await?.map_err(Error::from_read)?;
+                Ok(())
             }
             "store" => self.store(case).await,
             "preheat" => self.preheat(case).await,
@@ -152,7 +161,13 @@ impl Runner {
                 if case.get("same_dir").is_some() {
                     builder = builder.data_dir(self.dir.path().join("node"));
                 }
-                builder.start().await?.shutdown().await?;
+                let node = builder.start().await?;
+                if case.get("listeners").is_some() {
+                    let (listeners, peer) = (node.listeners(), node.peer_id());
+                    ensure!(listeners.len() as u64 == case.number("listeners")?, "{listeners:?}");
+                    ensure!(listeners.iter().all(|address| address.peer() == Some(peer)), "{listeners:?}");
+                }
+                node.shutdown().await?;
                 Ok(())
             }
             "full" => {
@@ -183,6 +198,18 @@ impl Runner {
         ensure!(all.len() as u64 == reader.length());
         whole(&reader.receipt().await?, reader.length())?;
         checksum(case, &all)
+    }
+
+    /// In Rust what is written to is the program's own: it copies.
+    async fn descriptor(&self, case: &Case, output: &Path) -> anyhow::Result<()> {
+        let mut file = tokio::fs::File::create(output).await?;
+        file.write_all(BEFORE).await?;
+        let mut reader = self.peer.open(self.request(case)?).await?;
+        let length = tokio::io::copy(&mut reader, &mut file).await.map_err(Error::from_read)?;
+        file.flush().await?;
+        whole(&reader.receipt().await?, length)?;
+        let bytes = std::fs::read(output)?;
+        checksum(case, bytes.strip_prefix(BEFORE).context("it is not behind what was there")?)
     }
 
     async fn seek(&self, case: &Case) -> anyhow::Result<()> {
@@ -293,7 +320,7 @@ async fn every_case_of_the_table() -> anyhow::Result<()> {
     let runner = Runner { origin: world.origin(), token, token_all, dir, peer, node };
     let only = std::env::var("DRAGONFLY_CASE").ok();
     let (mut passed, mut failed) = (0, Vec::new());
-    for row in table(TABLE)? {
+    for row in table(&given()?)? {
         let Row::Case(case) = row else { continue };
         if only.as_ref().is_some_and(|only| *only != case.name) {
             continue;

@@ -44,4 +44,16 @@
         error = NULL;                                                            \
     } while (0)
 
+static inline void url_of(char *room, size_t size, const char *origin, const char *path) {
+    snprintf(room, size, "%s%s", origin, path);
+}
+
+static inline dragonfly_request request_of(const char *url) {
+    dragonfly_request request;
+    memset(&request, 0, sizeof request);
+    request.size = sizeof request;
+    request.url = url;
+    return request;
+}
+
 #endif

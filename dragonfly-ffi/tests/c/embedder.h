@@ -14,10 +14,11 @@ struct seen {
     const char *looked_for;
     char refused[DRAGONFLY_PEER_ROOM], other[DRAGONFLY_PEER_ROOM];
     uint64_t length;
-    unsigned opened, closed, served, up, down, heard, dropped;
+    unsigned opened, closed, served, not_fetched, up, down, heard, dropped;
+    const char *unfetched;
 };
 
-#define SEEN {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, "", "", "", 0, 0, 0, 0, 0, 0, 0, 0}
+#define SEEN {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, "", "", "", 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL}
 
 static void count(struct seen *seen, unsigned *what) {
     pthread_mutex_lock(&seen->lock);
@@ -123,6 +124,8 @@ static dragonfly_status run_source(const struct row *row, dragonfly_error **erro
     if (status == DRAGONFLY_OK) {
         CHECK(receipt.length == seen.length);
         check_crc(row, wanted->output);
+        wanted->request.output = NULL;
+        status = read_all(row, p, &wanted->request, 10000, error);
     }
     if (status == DRAGONFLY_OK) status = stop(n, p, error);
     else stop(n, p, NULL);
@@ -145,6 +148,11 @@ static bool admit_request(void *ctx, const dragonfly_peer_request *request) {
         strcpy(seen->other, request->peer);
         pthread_mutex_unlock(&seen->lock);
         count(seen, &seen->served);
+    }
+    if (request->type == DRAGONFLY_REQUEST_FETCH && strstr(request->label, seen->unfetched) != NULL) {
+        CHECK(request->peer[0] == 0);
+        count(seen, &seen->not_fetched);
+        return false;
     }
     return true;
 }
@@ -210,7 +218,7 @@ static dragonfly_status run_policy(const struct row *row, dragonfly_error **erro
     TRY(start_as(2, NULL, &n, &p, error));
     id_of(n, seen.refused);
     TRY(stop(n, p, error));
-    seen.looked_for = get(row, "path");
+    seen.looked_for = get(row, "path"), seen.unfetched = get(row, "unfetched");
     policy.size = sizeof policy;
     policy.admit_peer = admit_peer, policy.admit_request = admit_request;
     policy.ctx = &seen, policy.drop = seen_drop;
@@ -221,15 +229,18 @@ static dragonfly_status run_policy(const struct row *row, dragonfly_error **erro
     TRY(fetch(p, &wanted->request, &receipt, error));
     check_crc(row, wanted->output);
     CHECK(receipt.bytes_from_peers == receipt.length);
+    snprintf(wanted->url, sizeof wanted->url, "%s%s", origin, seen.unfetched);
+    wanted->request.output = NULL;
+    TRY(fetch(p, &wanted->request, &receipt, error));
+    CHECK(receipt.bytes_from_origin == receipt.length);
     id_of(n, id);
     TRY(stop(n, p, error));
     pthread_mutex_lock(&seen.lock);
-    CHECK(seen.served > 0 && strcmp(seen.other, id) == 0);
+    CHECK(seen.served > 0 && seen.not_fetched > 0 && strcmp(seen.other, id) == 0);
     pthread_mutex_unlock(&seen.lock);
 
     TRY(start_as(2, dragonfly_text_get(network.token), &n, &p, error));
     snprintf(wanted->url, sizeof wanted->url, "%s%s", origin, get(row, "refused"));
-    wanted->request.output = NULL;
     TRY(fetch(p, &wanted->request, &receipt, error));
     CHECK(receipt.bytes_from_origin == receipt.length);
     dragonfly_text *peers = NULL;

@@ -1,7 +1,9 @@
 /* The behaviour suite in C. Arguments: the table, the origin, a peer's token, a token of every role, a directory. */
 #include "common.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #define KEYS_MAX 16
 
@@ -47,15 +49,20 @@ static unsigned crc32_of(unsigned crc, const unsigned char *bytes, size_t count)
     return ~crc;
 }
 
-static void check_crc(const struct row *row, const char *path) {
-    FILE *file = fopen(path, "rb");
-    CHECK(file != NULL);
+/* The rest of a file, which is closed. */
+static void check_crc_of(const struct row *row, FILE *file) {
     unsigned char bytes[65536];
     unsigned crc = 0;
     size_t read;
     while ((read = fread(bytes, 1, sizeof bytes, file)) > 0) crc = crc32_of(crc, bytes, read);
     fclose(file);
     CHECK(crc == strtoul(get(row, "crc"), NULL, 16));
+}
+
+static void check_crc(const struct row *row, const char *path) {
+    FILE *file = fopen(path, "rb");
+    CHECK(file != NULL);
+    check_crc_of(row, file);
 }
 
 static void check_whole(const dragonfly_receipt *receipt) {
@@ -73,7 +80,8 @@ static struct wanted *wanted_of(const struct row *row) {
     wanted.request.size = sizeof wanted.request;
     if (get(row, "url")) snprintf(wanted.url, sizeof wanted.url, "%s", get(row, "url"));
     else snprintf(wanted.url, sizeof wanted.url, "%s%s", origin, get(row, "path"));
-    snprintf(wanted.output, sizeof wanted.output, "%s/%s", dir, row->name);
+    const char *within = get(row, "dir");
+    snprintf(wanted.output, sizeof wanted.output, "%s/%s/%s", dir, within != NULL ? within : ".", row->name);
     wanted.request.url = wanted.url;
     wanted.request.digest = get(row, "digest");
     if (get(row, "timeout_ms")) wanted.request.timeout_ms = strtoull(get(row, "timeout_ms"), NULL, 10);
@@ -131,26 +139,12 @@ static dragonfly_status start_seed(const char *with_token, const dragonfly_polic
     return dragonfly_seed_start(*n, FOREVER, NULL, seed, error);
 }
 
-#include "embedder.h"
-
-static dragonfly_status run_fetch(const struct row *row, dragonfly_error **error) {
-    struct wanted *wanted = wanted_of(row);
-    wanted->request.output = wanted->output;
-    if (get(row, "exists")) {
-        FILE *file = fopen(wanted->output, "w");
-        CHECK(file != NULL && fputs("in the way", file) >= 0);
-        fclose(file);
-    }
-    dragonfly_receipt receipt;
-    TRY(fetch(peer, &wanted->request, &receipt, error));
-    check_crc(row, wanted->output);
-    return DRAGONFLY_OK;
-}
-
-static dragonfly_status run_stream(const struct row *row, dragonfly_error **error) {
+/* Reads it all through a reader, then asks for the receipt. */
+static dragonfly_status read_all(const struct row *row, dragonfly_peer *p, const dragonfly_request *request, size_t chunk,
+                                 dragonfly_error **error) {
     dragonfly_reader *reader = NULL;
-    TRY(dragonfly_peer_open(peer, &wanted_of(row)->request, FOREVER, NULL, &reader, error));
-    size_t chunk = strtoull(get(row, "chunk"), NULL, 10), read = 0;
+    TRY(dragonfly_peer_open(p, request, FOREVER, NULL, &reader, error));
+    size_t read = 0;
     unsigned char *bytes = malloc(chunk);
     CHECK(bytes != NULL);
     unsigned crc = 0;
@@ -172,9 +166,58 @@ static dragonfly_status run_stream(const struct row *row, dragonfly_error **erro
     return DRAGONFLY_OK;
 }
 
+#include "embedder.h"
+
+static dragonfly_status run_fetch(const struct row *row, dragonfly_error **error) {
+    struct wanted *wanted = wanted_of(row);
+    wanted->request.output = wanted->output;
+    if (get(row, "exists")) {
+        FILE *file = fopen(wanted->output, "w");
+        CHECK(file != NULL && fputs("in the way", file) >= 0);
+        fclose(file);
+    }
+    dragonfly_receipt receipt;
+    TRY(fetch(peer, &wanted->request, &receipt, error));
+    check_crc(row, wanted->output);
+    return DRAGONFLY_OK;
+}
+
+static dragonfly_status run_stream(const struct row *row, dragonfly_error **error) {
+    return read_all(row, peer, &wanted_of(row)->request, strtoull(get(row, "chunk"), NULL, 10), error);
+}
+
+/* To a file that was written to before: it is written on from there. */
+static dragonfly_status run_descriptor(const struct row *row, dragonfly_error **error) {
+    static const char before[] = "before";
+    struct wanted *wanted = wanted_of(row);
+    dragonfly_download *download = NULL;
+    dragonfly_receipt receipt = {0};
+    receipt.size = sizeof receipt;
+    int fd = open(wanted->output, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    CHECK(fd >= 0 && write(fd, before, strlen(before)) == (ssize_t)strlen(before));
+    TRY(dragonfly_peer_fetch_to_fd(peer, &wanted->request, fd, &download, error));
+    TRY(dragonfly_download_wait(download, FOREVER, NULL, &receipt, error));
+    dragonfly_download_free(download);
+    check_whole(&receipt);
+    CHECK(lseek(fd, 0, SEEK_CUR) == (off_t)(receipt.length + strlen(before)));
+    char kept[sizeof before] = "";
+    CHECK(lseek(fd, 0, SEEK_SET) == 0 && read(fd, kept, strlen(before)) == (ssize_t)strlen(before));
+    CHECK(strcmp(kept, before) == 0);
+    FILE *file = fdopen(fd, "rb");
+    CHECK(file != NULL);
+    check_crc_of(row, file);
+    return DRAGONFLY_OK;
+}
+
 static dragonfly_status run_seek(const struct row *row, dragonfly_error **error) {
     dragonfly_reader *reader = NULL;
     TRY(dragonfly_peer_open(peer, &wanted_of(row)->request, FOREVER, NULL, &reader, error));
+    dragonfly_text *opened = NULL, *named = NULL;
+    TRY(dragonfly_reader_task(reader, &opened, error));
+    TRY(dragonfly_peer_task_id(peer, &wanted_of(row)->request, &named, error));
+    CHECK(strcmp(dragonfly_text_get(opened), dragonfly_text_get(named)) == 0);
+    dragonfly_text_free(opened);
+    dragonfly_text_free(named);
     const char *reads = get(row, "reads");
     uint64_t position = 0;
     size_t read = 0;
@@ -418,6 +461,19 @@ static dragonfly_status run_node(const struct row *row, dragonfly_error **error)
     if (listen[0] != NULL) options.listen = listen, options.listen_length = 1;
     if (get(row, "same_dir")) options.data_dir = used;
     TRY(dragonfly_node_start(&options, FOREVER, NULL, &n, error));
+    if (get(row, "listeners")) {
+        dragonfly_text *listeners = NULL, *id = NULL;
+        TRY(dragonfly_node_listeners(n, &listeners, error));
+        TRY(dragonfly_node_peer_id(n, &id, error));
+        unsigned long count = 0;
+        for (const char *at = strstr(dragonfly_text_get(listeners), "/p2p/"); at != NULL; at = strstr(at + 1, "/p2p/")) {
+            CHECK(strncmp(at + strlen("/p2p/"), dragonfly_text_get(id), strlen(dragonfly_text_get(id))) == 0);
+            count++;
+        }
+        CHECK(count == strtoul(get(row, "listeners"), NULL, 10));
+        dragonfly_text_free(listeners);
+        dragonfly_text_free(id);
+    }
     dragonfly_node_free(n);
     return DRAGONFLY_OK;
 }
@@ -447,7 +503,8 @@ static const struct {
     {"many", run_many},         {"progress", run_progress}, {"cancel", run_cancel}, {"cancel_read", run_cancel_read},
     {"store", run_store},       {"preheat", run_preheat}, {"own", run_own},     {"metrics", run_metrics},
     {"identity", run_identity}, {"source", run_source},   {"policy", run_policy}, {"events", run_events},
-    {"log", run_log},           {"node", run_node},              {"full", run_alone},      {"stopped", run_alone},
+    {"log", run_log},           {"node", run_node},       {"full", run_alone},    {"stopped", run_alone},
+    {"descriptor", run_descriptor},
 };
 
 static int judge(const struct row *row) {

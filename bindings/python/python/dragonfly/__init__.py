@@ -198,11 +198,7 @@ class Peer(_Closing):
     ) -> Receipt:
         """Downloads, and waits for it. Ctrl-C withdraws from it."""
         download = self.start(url, output, overwrite=overwrite, progress=progress, **options)
-        try:
-            return download.wait()
-        except BaseException:
-            download.cancel()
-            raise
+        return download._finish()
 
     def open(self, url: str, **options: Unpack[Options]) -> Reader:
         """Opens content as a file of proven bytes, before it is complete."""
@@ -244,11 +240,11 @@ class Seed(_Closing):
         self._native = native
 
     def preheat(self, url: str, *, progress: ProgressCallback | None = None, **options: Unpack[Options]) -> Receipt:
-        """Fetches content before anyone asks for it, and keeps it to be served."""
+        """Fetches content before anyone asks for it, and keeps it to be served. Ctrl-C withdraws from it."""
         download = Download(self._native.preheat(_types.request(url, None, False, options)))
         if progress is not None:
             download.watch(progress)
-        return download.wait()
+        return download._finish()
 
     @property
     def peer(self) -> Peer:
@@ -297,6 +293,14 @@ class Download:
     def watch(self, callback: ProgressCallback) -> None:
         """Calls back with progress from now on, from a thread of the library's, one call at a time."""
         self._native.watch(lambda event: callback(Progress(**event)))
+
+    def _finish(self) -> Receipt:
+        """Waits until it has ended; what ends the wait before withdraws."""
+        try:
+            return self.wait()
+        except BaseException:
+            self.cancel()
+            raise
 
     def cancel(self) -> None:
         """Withdraws this caller's interest; others who fetch the same content go on."""

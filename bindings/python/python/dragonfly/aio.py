@@ -158,11 +158,7 @@ class Peer(_Closing):
     ) -> Receipt:
         """Downloads. Cancelling withdraws."""
         download = self.start(url, output, overwrite=overwrite, progress=progress, **options)
-        try:
-            return await download.wait()
-        except BaseException:
-            download.cancel()
-            raise
+        return await download._finish()
 
     async def open(self, url: str, **options: Unpack[Options]) -> Reader:
         """Opens content as a stream."""
@@ -204,9 +200,14 @@ class Seed(_Closing):
     def __init__(self, native: _native.NativeSeed) -> None:
         self._native = native
 
-    async def preheat(self, url: str, **options: Unpack[Options]) -> Receipt:
-        """Fetches content before anyone asks for it."""
-        return await Download(self._native.preheat(_types.request(url, None, False, options))).wait()
+    async def preheat(
+        self, url: str, *, progress: ProgressCallback | None = None, **options: Unpack[Options]
+    ) -> Receipt:
+        """Fetches content before anyone asks for it. Cancelling withdraws."""
+        download = Download(self._native.preheat(_types.request(url, None, False, options)))
+        if progress is not None:
+            download.watch(progress)
+        return await download._finish()
 
     @property
     def peer(self) -> Peer:
@@ -262,6 +263,14 @@ class Download:
                 pass
 
         self._native.watch(tell)
+
+    async def _finish(self) -> Receipt:
+        """Waits until it has ended; what ends the wait before withdraws."""
+        try:
+            return await self.wait()
+        except BaseException:
+            self.cancel()
+            raise
 
     def cancel(self) -> None:
         """Withdraws this caller's interest."""

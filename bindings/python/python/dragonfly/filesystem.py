@@ -5,7 +5,9 @@ read through fsspec need not know of it. Options of the node go into `storage_op
 from __future__ import annotations
 
 import io
+import os
 import threading
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +17,20 @@ from . import Node, Peer
 
 #: What is read ahead of a caller that reads little.
 _BUFFER = 1 << 20
+
+
+#: Those of this process, by id: fsspec calls file systems with the same options equal.
+_instances: weakref.WeakValueDictionary[int, DragonflyFileSystem] = weakref.WeakValueDictionary()
+
+
+def _forked() -> None:
+    """In a child made by fork(2), as workers of data loaders are, the parent's engine has no threads: each file system
+    starts its own when it is first needed. The lock may have been held by a thread that is not there."""
+    for one in list(_instances.values()):
+        one._lock, one._engine = threading.Lock(), None
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 class DragonflyFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
@@ -31,6 +47,7 @@ class DragonflyFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         self._request = dict(request or {})
         self._lock = threading.Lock()
         self._engine: tuple[Node, Peer] | None = None
+        _instances[id(self)] = self
 
     @property
     def peer(self) -> Peer:

@@ -76,9 +76,11 @@ pub(crate) async fn source(case: &Case) -> anyhow::Result<()> {
     outcome
 }
 
-/// Does not admit one member, and remembers whom it served.
+/// Does not admit one member, does not fetch one path for others, and remembers whom it served.
 struct Rules {
     refused: PeerId,
+    unfetched: String,
+    not_fetched: AtomicU32,
     served: Mutex<Vec<(PeerId, String)>>,
 }
 
@@ -88,16 +90,25 @@ impl Policy for Rules {
     }
 
     fn admit_request(&self, request: &PeerRequest<'_>) -> bool {
-        if let PeerRequest::Serve { peer, label, .. } = request {
-            self.served.lock().unwrap().push((*peer, (*label).to_owned()));
+        match request {
+            PeerRequest::Serve { peer, label, .. } => {
+                self.served.lock().unwrap().push((*peer, (*label).to_owned()));
+                true
+            }
+            PeerRequest::Fetch { label, .. } if label.contains(&self.unfetched) => {
+                self.not_fetched.fetch_add(1, Ordering::SeqCst);
+                false
+            }
+            _ => true,
         }
-        true
     }
 }
 
 impl Runner {
     pub(crate) async fn policy(&self, case: &Case) -> anyhow::Result<()> {
-        let rules = Arc::new(Rules { refused: of(2).peer_id(), served: Mutex::default() });
+        let unfetched = case.get("unfetched").context("no unfetched")?.to_owned();
+        let (refused, not_fetched) = (of(2).peer_id(), AtomicU32::new(0));
+        let rules = Arc::new(Rules { refused, unfetched, not_fetched, served: Mutex::default() });
         let builder = Node::builder().listen(listen()).allow_loopback_origins(true);
         let first = builder.policy(Arc::clone(&rules) as Arc<dyn Policy>).start().await?;
         let scheduler = Scheduler::builder(&first).start().await?;
@@ -112,6 +123,9 @@ impl Runner {
         let path = case.get("path").unwrap();
         let served = rules.served.lock().unwrap().clone();
         ensure!(served.iter().any(|(peer, label)| *peer == node.peer_id() && label.contains(path)), "{served:?}");
+        let receipt = admitted.fetch(Request::new(self.origin.clone() + &rules.unfetched)).await?;
+        ensure!(receipt.bytes_from_origin == receipt.length, "{receipt:?}");
+        ensure!(rules.not_fetched.load(Ordering::SeqCst) > 0, "it was not asked to fetch");
         stop(&admitted, &node).await?;
 
         let (refused, node) = joined(2).await?;
