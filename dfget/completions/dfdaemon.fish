@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_dfdaemon_global_optspecs
-    string join \n config= print-config check-config role= data-dir= listen= lane-listen= lane-congestion= no-lanes scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= allow-origin= allow-loopback-origins drain-timeout= client-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
+    string join \n config= print-config check-config role= data-dir= listen= lane-listen= lane-congestion= no-lanes scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= allow-origin= allow-loopback-origins storage= drain-timeout= client-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
 end
 
 function __fish_dfdaemon_needs_command
@@ -48,6 +48,7 @@ complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l download-limit -d 'Th
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l upload-limit -d 'The most bytes a second that are sent to peers' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l upload-slots -d 'How many neighbours are served at a time; 0 never uploads' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l allow-origin -d 'An origin that may be fetched from for other members, [scheme://]host[:port], the host perhaps with *. in front (repeatable) [default: any]' -r
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l storage -d 'How a storage is reached and as whom: WHERE.WHAT=VALUE, such as s3.endpoint=https://minio.example or webdav://host.secret-file=FILE (repeatable) [default: what each platform\'s environment and files say]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l drain-timeout -d 'For what is under way when the daemon is asked to stop' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l client-timeout -d 'How long a client of the API may take nothing of what it asked for' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l log-level -d 'What is logged: a level, and levels of single rooms, such as info,swarm=debug' -r

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-pub use self::content::{Content, Fetched};
+pub use self::content::{Content, Fetched, Pieces};
 pub use self::events::EventStream;
 use crate::model::{self, ErrorBody, FetchRequest};
 use crate::passing::{Receiving, Slot};
@@ -177,16 +177,19 @@ impl Client {
     pub async fn fetch(&mut self, request: &FetchRequest) -> Result<Content> {
         match self.fetch_with(request, &[]).await? {
             Fetched::Content(content) => Ok(content),
-            Fetched::File { .. } => Err(Error::new(ErrorKind::Internal, "the daemon passed what was not asked for")),
+            Fetched::File { .. } | Fetched::Pieces(_) => {
+                Err(Error::new(ErrorKind::Internal, "the daemon passed what was not asked for"))
+            }
         }
     }
 
-    /// Like [`fetch`](Self::fetch), but takes a descriptor where the daemon holds all of the content already.
+    /// Like [`fetch`](Self::fetch), but takes a descriptor where the content has a file at the daemon: of all of it, or of
+    /// what is coming.
     pub async fn fetch_or_descriptor(&mut self, request: &FetchRequest) -> Result<Fetched> {
         if self.passed.is_none() {
             return Ok(Fetched::Content(self.fetch(request).await?));
         }
-        self.fetch_with(request, &[(model::PASSING, "descriptor")]).await
+        self.fetch_with(request, &[(model::PASSING, "pieces")]).await
     }
 
     async fn fetch_with(
@@ -200,13 +203,17 @@ impl Client {
         if status != StatusCode::OK {
             return Err(refusal(status, &read(response).await?));
         }
-        if response.headers().contains_key(model::PASSING) {
-            let body = read(response).await?;
-            let receipt =
-                serde_json::from_slice(&body).map_err(|e| internal("the daemon's receipt is not understood", e))?;
+        if let Some(passing) = response.headers().get(model::PASSING) {
+            let pieces = passing == "pieces";
             let fd = self.passed.as_ref().and_then(Slot::take);
             let fd =
                 fd.ok_or_else(|| Error::new(ErrorKind::Internal, "the daemon's answer came without its descriptor"))?;
+            if pieces {
+                return Pieces::of(fd.into(), response).map(Fetched::Pieces);
+            }
+            let body = read(response).await?;
+            let receipt =
+                serde_json::from_slice(&body).map_err(|e| internal("the daemon's receipt is not understood", e))?;
             return Ok(Fetched::File { file: fd.into(), receipt });
         }
         Content::of(response).map(Fetched::Content)

@@ -1,6 +1,11 @@
 //! The next step for each kind of failure, and the exit code. One table, so that the two programs agree.
 
+use std::io::{self, Write};
+use std::process::ExitCode;
+
 use dragonfly_core::ErrorKind;
+
+use crate::error::Failure;
 
 /// The download failed.
 pub(crate) const EXIT_FAILED: u8 = 1;
@@ -9,8 +14,63 @@ pub(crate) const EXIT_USAGE: u8 = 2;
 /// Stopped by a signal.
 pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 
-/// What a user may try next.
-pub(crate) const fn hint(kind: ErrorKind) -> Option<&'static str> {
+/// What a user may try next after this failure: as its kind says, but for what went wrong on the way to an origin, which
+/// the message alone tells apart. It comes from a daemon just as from this process.
+pub(crate) fn hint_for(failure: &Failure) -> Option<&'static str> {
+    failure.hint.or_else(|| on_the_way(failure)).or_else(|| hint(failure.kind))
+}
+
+/// What the library's origin says of a connection (`dragonfly_core::source`), and what helps.
+fn on_the_way(failure: &Failure) -> Option<&'static str> {
+    if !matches!(failure.kind, ErrorKind::Network | ErrorKind::Origin) {
+        return None;
+    }
+    let says = |text| failure.message.contains(text);
+    // A name that cannot be resolved is one way not to connect: the narrower goes first.
+    if says(": TLS failed") {
+        Some("name the authority that signed the origin's certificate with --ca-cert, or accept any with --insecure")
+    } else if says("the host's name cannot be resolved") {
+        Some("check the name in the URL, and this machine's DNS")
+    } else if says(": cannot connect: ") {
+        Some("check the URL and that its server runs and can be reached from here, or set HTTPS_PROXY")
+    } else if says("the connection broke") {
+        Some("try again: what came so far is kept where the origin tells versions apart")
+    } else if failure.kind == ErrorKind::Origin && failure.temporary {
+        Some("try again later")
+    } else {
+        None
+    }
+}
+
+/// Says what clap refuses as every other failure is said: who speaks, what is wrong, what to do. Help and versions are
+/// printed as they are.
+pub(crate) fn refuse(program: &str, error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Standard output may be gone: then nobody wanted to read it.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|mark| text.find(mark)).min();
+    let text = &text[..end.unwrap_or(text.len())];
+    let (what, tips) = text.split_once("\n\n  tip: ").unwrap_or((text, ""));
+    let mut said = format!("{program}: {}\n", what.trim_end());
+    // To pass what looks like an option as a value is seldom what was meant.
+    let is_of_use = |tip: &&str| !tip.is_empty() && !tip.starts_with("to pass ");
+    let tips: Vec<_> = tips.split("\n  tip: ").map(str::trim).filter(is_of_use).collect();
+    for tip in &tips {
+        said.push_str(&format!("hint: {tip}\n"));
+    }
+    if tips.is_empty() {
+        said.push_str(&format!("hint: `{program} --help` shows what is expected\n"));
+    }
+    let _ = io::stderr().lock().write_all(said.as_bytes());
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// What a user may try next, by the kind of failure.
+const fn hint(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
         ErrorKind::Config => "check the options and the data directory; `--help` lists what may be set",
         ErrorKind::DigestMismatch => {
@@ -26,7 +86,9 @@ pub(crate) const fn hint(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Io => "check that the path exists, is writable and has space",
         ErrorKind::Network => "check that the scheduler or the daemon runs, or fetch without them with --standalone",
         ErrorKind::NotFound => "check the URL",
-        ErrorKind::Origin => "try again later; -v shows what the origin answered",
+        ErrorKind::Origin => {
+            "see what the origin said, and that the URL and what is sent with it (-H) are what it wants"
+        }
         ErrorKind::Timeout => "try again, or allow more time with --timeout",
         ErrorKind::Internal => "this is a fault of the program: please report it with the output of -v",
         _ => return None,

@@ -22,6 +22,8 @@ mod places;
 mod progress;
 mod range;
 mod signals;
+#[cfg(feature = "storages")]
+mod storages;
 mod traces;
 mod units;
 

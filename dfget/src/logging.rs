@@ -102,7 +102,8 @@ pub(crate) fn start(levels: &str, json: bool, traces: Option<traces::Layer>) -> 
     let registry = tracing_subscriber::registry().with(traces);
     // A second subscriber in one process is refused: the first stays. The levels are the log's alone.
     let started = if json {
-        registry.with(layer.json().with_filter(filter)).try_init()
+        // For programs the room comes along, so that they can tell whose line it is, and which level to change.
+        registry.with(layer.json().with_target(true).with_filter(filter)).try_init()
     } else {
         registry.with(layer.with_filter(filter)).try_init()
     };

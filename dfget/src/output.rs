@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use dragonfly_core::ErrorKind;
-use rustix::fs::{CWD, RenameFlags, copy_file_range, ioctl_ficlone, renameat_with};
+use rustix::fs::{CWD, RenameFlags, copy_file_range, fstat, fstatfs, ioctl_ficlone, renameat_with};
 
 pub(crate) use self::work::WorkDir;
 use crate::error::Failure;
@@ -98,9 +98,25 @@ impl Pending {
         shared
     }
 
+    /// Whether [`reflink`](Self::reflink) is likely to be possible: one file system, of a kind that has it.
+    pub(crate) fn may_reflink(&self, from: &File) -> bool {
+        /// XFS, Btrfs, bcachefs (`linux/magic.h`).
+        const SHARING: [i64; 3] = [0x5846_5342, 0x9123_683e, 0xca45_1a4e];
+        let of = |file: &File| Some((fstat(file).ok()?.st_dev, fstatfs(file).ok()?.f_type as i64));
+        match (of(&self.file), of(from)) {
+            (Some(here), Some(there)) => here == there && SHARING.contains(&here.1),
+            _ => false,
+        }
+    }
+
     /// Appends what follows in `from`, at most `most` bytes; how many it was, 0 at the end.
     pub(crate) fn copy_from(&mut self, from: &File, most: usize) -> Result<usize, Failure> {
-        let (mut at, mut to) = (self.written, self.written);
+        self.copy_at(from, self.written, most)
+    }
+
+    /// Copies from one place in `from` to the same place, at most `most` bytes; how many it was, 0 at the end.
+    pub(crate) fn copy_at(&mut self, from: &File, place: u64, most: usize) -> Result<usize, Failure> {
+        let (mut at, mut to) = (place, place);
         let copied = match copy_file_range(from, Some(&mut at), &self.file, Some(&mut to), most) {
             Ok(n) => Ok(n),
             // Old kernels, or two file systems that do not do it.
@@ -110,7 +126,7 @@ impl Pending {
                 | rustix::io::Errno::NOSYS
                 | rustix::io::Errno::NOTSUP
                 | rustix::io::Errno::PERM,
-            ) => self.copy_through(from, most),
+            ) => self.copy_through(from, place, most),
             Err(e) => Err(e.into()),
         };
         let n = copied.map_err(|e| self.failed(&e))?;
@@ -118,11 +134,11 @@ impl Pending {
         Ok(n)
     }
 
-    fn copy_through(&self, from: &File, most: usize) -> io::Result<usize> {
+    fn copy_through(&self, from: &File, place: u64, most: usize) -> io::Result<usize> {
         use std::os::unix::fs::FileExt;
         let mut buffer = vec![0; most.min(BUFFER)];
-        let n = from.read_at(&mut buffer, self.written)?;
-        self.file.write_all_at(&buffer[..n], self.written)?;
+        let n = from.read_at(&mut buffer, place)?;
+        self.file.write_all_at(&buffer[..n], place)?;
         Ok(n)
     }
 

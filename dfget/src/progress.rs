@@ -136,6 +136,11 @@ impl FileProgress {
                 let (origin, peers) = (bytes_from_origin, bytes_from_peers);
                 state.shares = Shares { origin, peers, neighbours, retries, refuted };
             }
+            EventBody::Trouble { retries, refuted }
+                if (state.shares.retries, state.shares.refuted) == (retries, refuted) =>
+            {
+                return Ok(());
+            }
             EventBody::Trouble { retries, refuted } => {
                 (state.shares.retries, state.shares.refuted) = (retries, refuted);
             }

@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use dragonfly_core::ErrorKind;
 use dragonfly_core::node::TokenOptions;
 use http::{StatusCode, header};
 
-use super::{Context, parse};
+use super::Context;
+use super::body::Asked;
 use crate::error::Failure;
 use crate::model::{StatusBody, TokenBody, TokenRequest};
 
@@ -65,9 +64,9 @@ pub(super) async fn scheduler(State(context): State<Arc<Context>>) -> Result<imp
 
 pub(super) async fn token(
     State(context): State<Arc<Context>>,
-    body: Result<Bytes, BytesRejection>,
+    Asked(request): Asked<TokenRequest>,
 ) -> Result<Json<TokenBody>, Failure> {
-    let options = token_options(&parse(body)?)?;
+    let options = token_options(&request)?;
     Ok(Json(TokenBody { token: context.node.token(options)?.to_text() }))
 }
 

@@ -1,5 +1,7 @@
 //! `POST /v1/fetch` and `/v1/preheat`.
 
+mod pieces;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, SeekFrom};
@@ -10,7 +12,7 @@ use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -24,8 +26,9 @@ use hyper::body::Frame;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, ReadBuf};
 
+use super::body::Asked;
 use super::events::Watch;
-use super::{Caller, Context, parse, query, read_failed};
+use super::{Caller, Context, query, read_failed};
 use crate::error::Failure;
 use crate::model::{self, ErrorBody, FetchRequest, ReceiptBody};
 use crate::passing::Slot;
@@ -101,9 +104,8 @@ pub(super) async fn fetch(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    Asked(asked): Asked<FetchRequest>,
 ) -> Result<Response, Failure> {
-    let asked = parse::<FetchRequest>(body)?;
     let range = asked.byte_range()?;
     let request = asked.to_request()?.local(caller.is_local());
     let peer = context.peer()?;
@@ -111,18 +113,21 @@ pub(super) async fn fetch(
     let mut reader = peer.open(request).await.map_err(Failure::from).inspect_err(|e| watch.failed(e))?;
     watch.follow(reader.events());
     let (task, generation) = (reader.task().to_string(), reader.generation().to_string());
-    let passed = match &caller {
-        Caller::Local(slot) if range.is_none() && takes_descriptor(&headers) => pass(&mut reader, slot).await?,
-        _ => None,
-    };
-    let mut response = match passed {
-        Some(receipt) => {
-            watch.receipt(&receipt);
-            let mut response = Json(receipt).into_response();
-            response.headers_mut().insert(model::PASSING, HeaderValue::from_static("descriptor"));
-            response
+    let trailers = takes_trailers(&headers);
+    let takes = Takes::of(&headers);
+    let mut response = match &caller {
+        Caller::Local(slot) if range.is_none() && takes != Takes::Bytes => {
+            let pieces = takes == Takes::Pieces && trailers;
+            match pass(&mut reader, slot, pieces).await.inspect_err(|failure| watch.failed(failure))? {
+                Passed::Whole(receipt) => {
+                    watch.receipt(&receipt);
+                    passing(Json(receipt).into_response(), "descriptor")
+                }
+                Passed::Pieces(first) => passing(pieces::answer(reader, watch, first), "pieces"),
+                Passed::Nothing => answer(Watched::new(reader, watch, range).await?, trailers).await?,
+            }
         }
-        None => answer(Watched::new(reader, watch, range).await?, takes_trailers(&headers)).await?,
+        _ => answer(Watched::new(reader, watch, range).await?, trailers).await?,
     };
     for (name, text) in [(model::TASK, task), (model::GENERATION, generation)] {
         if let Ok(value) = HeaderValue::from_str(&text) {
@@ -132,32 +137,69 @@ pub(super) async fn fetch(
     Ok(response)
 }
 
-fn takes_descriptor(headers: &HeaderMap) -> bool {
-    headers.get(model::PASSING).is_some_and(|value| value == "descriptor")
+/// What a client takes in place of the bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Bytes,
+    /// A descriptor of content that is there.
+    Descriptor,
+    /// Also one of content that is coming, and what of it is there, as it comes.
+    Pieces,
 }
 
-/// Puts a descriptor of complete content on its way; `None` if there is none to pass, and the bytes must be sent.
-async fn pass(reader: &mut Reader, slot: &Slot) -> Result<Option<ReceiptBody>, Failure> {
-    if !reader.is_complete() {
-        return Ok(None);
+impl Takes {
+    fn of(headers: &HeaderMap) -> Self {
+        match headers.get(model::PASSING).map(HeaderValue::as_bytes) {
+            Some(b"descriptor") => Self::Descriptor,
+            Some(b"pieces") => Self::Pieces,
+            _ => Self::Bytes,
+        }
     }
-    let receipt = reader.receipt().await?;
-    let Some(file) = reader.descriptor().await? else { return Ok(None) };
+}
+
+/// What went to the client in place of the bytes.
+enum Passed {
+    /// All of it, which is complete.
+    Whole(Box<ReceiptBody>),
+    /// The file that it comes into, with these ranges of bytes so far.
+    Pieces(Vec<Range<u64>>),
+    /// There is no file of it: the bytes must be sent.
+    Nothing,
+}
+
+/// Puts a descriptor on its way, if there is one to pass.
+async fn pass(reader: &mut Reader, slot: &Slot, pieces: bool) -> Result<Passed, Failure> {
+    let passed = if reader.is_complete() {
+        Passed::Whole(Box::new(ReceiptBody::from(&reader.receipt().await?)))
+    } else if pieces {
+        // What fails before the first bytes are there has a status of its own.
+        match reader.arrivals().await {
+            Ok(first) => Passed::Pieces(first.unwrap_or_default()),
+            Err(error) => return Err(pieces::why(reader, error.into()).await),
+        }
+    } else {
+        return Ok(Passed::Nothing);
+    };
+    let Some(file) = reader.descriptor().await? else { return Ok(Passed::Nothing) };
     slot.put(file.into());
-    Ok(Some(ReceiptBody::from(&receipt)))
+    Ok(passed)
+}
+
+fn passing(mut response: Response, what: &'static str) -> Response {
+    response.headers_mut().insert(model::PASSING, HeaderValue::from_static(what));
+    response
 }
 
 /// Starts `preheat` and waits for its receipt, or with `?wait=false` only says which task it is.
 pub(super) async fn preheat(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
-    asked: Result<Query<HashMap<String, String>>, QueryRejection>,
-    body: Result<Bytes, BytesRejection>,
+    how: Result<Query<HashMap<String, String>>, QueryRejection>,
+    Asked(asked): Asked<FetchRequest>,
 ) -> Result<Response, Failure> {
-    let wait = query(asked)?.remove("wait");
+    let wait = query(how)?.remove("wait");
     let no_seed = || Failure::new(ErrorKind::Config, "this daemon has not the role seed");
     let seed = context.seed.as_ref().ok_or_else(no_seed)?;
-    let asked = parse::<FetchRequest>(body)?;
     if asked.range.is_some() {
         return Err(Failure::usage("a range cannot be preheated: all of the content is"));
     }

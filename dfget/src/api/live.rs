@@ -3,20 +3,19 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 
-use super::{Context, parse};
+use super::Context;
+use super::body::Asked;
 use crate::error::Failure;
 use crate::model::{ActiveBody, ActivesBody, FetchRequest, LogBody, NeighbourBody, NeighboursBody, ResolveBody};
 
 /// The id of the task that a request names, without fetching anything.
 pub(super) async fn resolve(
     State(context): State<Arc<Context>>,
-    body: Result<Bytes, BytesRejection>,
+    Asked(request): Asked<FetchRequest>,
 ) -> Result<Json<ResolveBody>, Failure> {
-    let request = parse::<FetchRequest>(body)?.to_request()?;
+    let request = request.to_request()?;
     Ok(Json(ResolveBody { task: context.peer()?.task_id(&request)?.to_string() }))
 }
 
@@ -36,8 +35,8 @@ pub(super) async fn log(State(context): State<Arc<Context>>) -> Json<LogBody> {
 
 pub(super) async fn set_log(
     State(context): State<Arc<Context>>,
-    body: Result<Bytes, BytesRejection>,
+    Asked(wanted): Asked<LogBody>,
 ) -> Result<Json<LogBody>, Failure> {
-    context.log.set(&parse::<LogBody>(body)?.levels)?;
+    context.log.set(&wanted.levels)?;
     Ok(log(State(context)).await)
 }

@@ -20,6 +20,7 @@
 //! Failures are an [`ErrorBody`] with a fitting status. No request names a path: the daemon opens none for a client.
 
 mod admin;
+mod body;
 mod counters;
 mod door;
 mod events;
@@ -33,8 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -45,7 +45,6 @@ use dragonfly_core::scheduler::Scheduler;
 use dragonfly_core::seed::Seed;
 use dragonfly_core::{Error, ErrorKind};
 use http::{StatusCode, header};
-use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::admin::token_options;
@@ -176,17 +175,6 @@ pub(crate) fn read_failed(error: &io::Error) -> Failure {
 /// What follows the question mark.
 fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Failure> {
     query.map(|Query(query)| query).map_err(|e| Failure::usage(e.body_text()))
-}
-
-/// Reads a JSON body; none at all is the same as `{}`.
-fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Failure> {
-    let body = body.map_err(|e| Failure::usage(format!("cannot read the request: {}", e.body_text())))?;
-    let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
-    // A list would be taken for the values of the fields, in their order.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Failure::usage("the request is no JSON object"));
-    }
-    serde_json::from_slice(body).map_err(|e| Failure::usage(format!("the request is not understood: {e}")))
 }
 
 impl IntoResponse for Failure {

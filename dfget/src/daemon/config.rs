@@ -147,6 +147,11 @@ pub(crate) struct Serve {
     /// Fetch from loopback addresses also for other members; for tests
     #[arg(long, env = "DFDAEMON_ALLOW_LOOPBACK_ORIGINS")]
     pub(super) allow_loopback_origins: bool,
+    /// How a storage is reached and as whom: WHERE.WHAT=VALUE, such as s3.endpoint=https://minio.example or
+    /// webdav://host.secret-file=FILE (repeatable) [default: what each platform's environment and files say]
+    #[cfg(feature = "storages")]
+    #[arg(long, value_name = "SETTING", action = ArgAction::Append, env = "DFDAEMON_STORAGE", value_delimiter = ',')]
+    pub(super) storage: Vec<String>,
     /// For what is under way when the daemon is asked to stop
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_duration, env = "DFDAEMON_DRAIN_TIMEOUT")]
     pub(super) drain_timeout: Duration,
@@ -233,6 +238,11 @@ impl Serve {
         }
         let addresses = [format!("/ip4/0.0.0.0/tcp/{PORT}"), format!("/ip4/0.0.0.0/udp/{PORT}/quic-v1")];
         addresses.iter().map(|a| a.parse().map_err(|e| Failure::usage(format!("--listen: {e}")))).collect()
+    }
+
+    /// Whom the daemon asks first, besides who its token names.
+    pub(super) fn meeting_places(&self) -> Vec<Address> {
+        self.scheduler.iter().chain(&self.bootstrap).cloned().collect()
     }
 
     pub(super) fn api_token_file(&self) -> Result<PathBuf, Failure> {

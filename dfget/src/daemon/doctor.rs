@@ -49,25 +49,24 @@ impl Check {
 pub(super) async fn doctor(args: &Doctor) -> Result<(String, bool), Failure> {
     let data_dir = args.which.data_dir()?;
     let mut checks = Vec::new();
-    let settings = match &args.config {
-        None => None,
-        Some(path) => {
-            let line = ["dfdaemon".into(), "--config".into(), path.clone().into_os_string()];
-            match config::resolve(&line) {
-                Ok((_, settings)) => {
-                    checks.push(Check::ok("configuration", format!("{} is understood", path.display())));
-                    Some(settings)
-                }
-                Err(refused) => {
-                    let why = match refused {
-                        config::Refused::Failure(failure) => failure.message,
-                        config::Refused::Clap(error) => error.to_string().lines().next().unwrap_or_default().to_owned(),
-                    };
-                    let hint = "correct the file; `dfdaemon --help` lists what may be set";
-                    checks.push(Check::fail("configuration", why, hint));
-                    None
-                }
+    // What the environment says counts for the daemon as well, with a file or without.
+    let mut line = vec!["dfdaemon".into()];
+    line.extend(args.config.iter().flat_map(|path| ["--config".into(), path.clone().into_os_string()]));
+    let settings = match config::resolve(&line) {
+        Ok((_, settings)) => {
+            if let Some(path) = &args.config {
+                checks.push(Check::ok("configuration", format!("{} is understood", path.display())));
             }
+            Some(settings)
+        }
+        Err(refused) => {
+            let why = match refused {
+                config::Refused::Failure(failure) => failure.message,
+                config::Refused::Clap(error) => error.to_string().lines().next().unwrap_or_default().to_owned(),
+            };
+            let hint = "correct it; `dfdaemon --help` lists what may be set, by flag, variable and file";
+            checks.push(Check::fail("configuration", why, hint));
+            None
         }
     };
     checks.push(machine::clock());
@@ -79,9 +78,15 @@ pub(super) async fn doctor(args: &Doctor) -> Result<(String, bool), Failure> {
         Some(client) => network::running(client, &mut checks).await,
         None => network::stopped(settings.as_ref().map(|settings| &settings.serve), &mut checks).await,
     }
+    let mut places = settings.map(|settings| settings.serve.meeting_places()).unwrap_or_default();
     if let Some(membership) = membership {
-        network::coordinators(membership.bootstrap(), &mut checks).await;
+        for place in membership.bootstrap() {
+            if !places.contains(place) {
+                places.push(place.clone());
+            }
+        }
     }
+    network::coordinators(&places, &mut checks).await;
     let sound = checks.iter().all(|check| check.state != State::Fail);
     let text = if args.json {
         let json = serde_json::to_string(&checks);

@@ -50,6 +50,10 @@ pub(super) async fn start(args: &Serve, data_dir: &Path, log: LogControl) -> Res
     for origin in &args.allow_origin {
         builder = builder.allow_origin(origin.clone());
     }
+    #[cfg(feature = "storages")]
+    {
+        builder = builder.storage(crate::storages::config(&args.storage)?);
+    }
     if let Some(bytes) = args.quota {
         builder = builder.quota_bytes(bytes);
     }

@@ -31,6 +31,7 @@ use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::config::Cli;
@@ -58,7 +59,7 @@ pub fn main() -> ExitCode {
     });
     match result {
         Ok(code) => code,
-        Err(Refused::Clap(error)) => error.exit(),
+        Err(Refused::Clap(error)) => hints::refuse("dfdaemon", &error),
         Err(Refused::Failure(failure)) => {
             let mut out = io::stderr().lock();
             let _ = writeln!(out, "dfdaemon: {}", failure.message);
@@ -175,6 +176,8 @@ struct Running {
     tasks: TaskTracker,
     socket: Option<socket::Bound>,
     key: Option<Arc<Key>>,
+    /// Ends the door of metrics and health: the last one, so that who asks during the drain hears that it is not ready.
+    closed: CancellationToken,
 }
 
 /// Where the doors are.
@@ -187,7 +190,9 @@ struct Doors {
 impl Running {
     async fn start(settings: Settings, log: LogControl) -> Result<Self, Failure> {
         let serve = &settings.serve;
-        let data_dir = serve.data_dir()?;
+        // Where others stand, a relative path means nothing: the start-up line names it to them.
+        let data_dir = std::path::absolute(serve.data_dir()?);
+        let data_dir = data_dir.map_err(|e| Failure::io("cannot tell the working directory", &e))?;
         files::private_dir(&data_dir)?;
         // What is quick to refuse comes before the engines: the doors are bound, and served at the end.
         let api = serve.api();
@@ -199,8 +204,10 @@ impl Running {
         let context = Arc::new(engines::start(serve, &data_dir, log).await?);
         let (stop, tasks) = (context.stopping.clone(), TaskTracker::new());
         let serving = serve::Serving { stop: stop.clone(), tasks: tasks.clone(), client_timeout: serve.client_timeout };
+        let closed = CancellationToken::new();
         let metrics = metrics.map(|(listener, address)| {
-            serve::serve(listener, api::metrics(Arc::clone(&context)), serving.clone());
+            let serving = serve::Serving { stop: closed.clone(), tasks: TaskTracker::new(), ..serving.clone() };
+            serve::serve(listener, api::metrics(Arc::clone(&context)), serving);
             address
         });
         let mut key = None;
@@ -219,7 +226,7 @@ impl Running {
         }
         context.ready.store(true, Ordering::Release);
         tasks.spawn(notify::watchdog(Arc::clone(&context), stop.clone()));
-        let running = Self { started: settings.clone(), settings, context, tasks, socket, key };
+        let running = Self { started: settings.clone(), settings, context, tasks, socket, key, closed };
         let api = api.map(|path| format!("unix:{}", path.display()));
         running.announce(&data_dir, &Doors { api, api_tcp, metrics })?;
         Ok(running)
@@ -292,6 +299,7 @@ impl Running {
                 _ => tokio::time::sleep(OWED_LOOK).await,
             }
         }
+        self.closed.cancel();
         engines::stop(&self.context).await;
         tracing::info!("stopped");
         Ok(())

@@ -101,6 +101,22 @@ pub(crate) struct Fetch {
     /// Read URLs from a file, one a line, or from standard input with -; lines that start with # are left out
     #[arg(short, long, value_name = "FILE")]
     pub(crate) input_file: Option<PathBuf>,
+    /// Fetch everything below the URL: a directory of a server, a prefix of a bucket, an index page. It goes into a
+    /// directory, -O or one with the URL's last name; files that are there already are left as they are
+    #[arg(long)]
+    pub(crate) recursive: bool,
+    /// With --recursive: only files that fit this pattern, such as '*.safetensors' or 'a/**' (repeatable)
+    #[arg(long, value_name = "GLOB", action = ArgAction::Append, requires = "recursive")]
+    pub(crate) include: Vec<String>,
+    /// With --recursive: no files that fit this pattern (repeatable)
+    #[arg(long, value_name = "GLOB", action = ArgAction::Append, requires = "recursive")]
+    pub(crate) exclude: Vec<String>,
+    /// With --recursive: the most files; more are an error
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000, requires = "recursive")]
+    pub(crate) max_files: usize,
+    /// With --recursive: say what would be fetched (length, output, URL), and fetch nothing
+    #[arg(long, requires = "recursive")]
+    pub(crate) dry_run: bool,
     /// Where to put it: a file, an existing directory, or - for standard output [default: the URL's last segment]
     #[arg(short = 'O', long, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
@@ -150,6 +166,11 @@ pub(crate) struct Fetch {
     /// A member's address with /p2p, for fetching in this process (repeatable)
     #[arg(long, value_name = "MULTIADDR", action = ArgAction::Append, conflicts_with = "endpoint")]
     pub(crate) bootstrap: Vec<Address>,
+    /// How a storage is reached and as whom when fetching in this process: WHERE.WHAT=VALUE, such as
+    /// s3.endpoint=https://minio.example (repeatable) [default: what each platform's environment and files say]
+    #[cfg(feature = "storages")]
+    #[arg(long, value_name = "SETTING", action = ArgAction::Append, env = "DRAGONFLY_STORAGE", value_delimiter = ',')]
+    pub(crate) storage: Vec<String>,
     #[command(flatten)]
     pub(crate) talk: Talk,
     /// Show no progress

@@ -133,7 +133,8 @@ async fn each(
         let done: Result<Value, Failure> = async {
             let task = task(&mut client, what, &args.naming).await?;
             let answer = client.bytes(method.clone(), &format!("/v1/tasks/{task}{action}"), None).await?;
-            Ok(serde_json::from_slice(&answer).unwrap_or_else(|_| json!({})))
+            // To be pinned or not is answered without a body.
+            Ok(serde_json::from_slice(&answer).unwrap_or_else(|_| json!({ "pinned": action == "/pin" })))
         }
         .await;
         match done {

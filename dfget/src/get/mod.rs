@@ -5,6 +5,7 @@ mod args;
 mod ask;
 mod door;
 mod jobs;
+mod recursive;
 mod remote;
 mod standalone;
 mod top;
@@ -58,8 +59,12 @@ fn output_failed(error: &io::Error) -> End {
 
 /// The program `dfget`.
 pub fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    let parsed = Cli::command().try_get_matches();
+    let parsed = parsed.and_then(|matches| Cli::from_arg_matches(&matches).map(|cli| (cli, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return hints::refuse("dfget", &error),
+    };
     if cli.command.is_some()
         && let Some(stray) = stray(&matches)
     {
@@ -133,7 +138,7 @@ fn describe(doing: &str, failure: &Failure) -> String {
     let again = message.strip_prefix(url).and_then(|rest| rest.strip_prefix(": ")).filter(|_| !url.is_empty());
     let colon = if doing.is_empty() { "" } else { ": " };
     let mut text = format!("dfget: {doing}{colon}{}\n", again.unwrap_or(message));
-    if let Some(hint) = failure.hint.or_else(|| hints::hint(failure.kind)) {
+    if let Some(hint) = hints::hint_for(failure) {
         text.push_str(&format!("hint: {hint}\n"));
     }
     text
@@ -165,8 +170,26 @@ enum Session {
     Alone(standalone::Alone),
 }
 
+/// What `--recursive` is to fetch. Listing needs TLS, which the warm path does not: a runtime of its own.
+fn listed(args: &Fetch) -> Result<Vec<Job>, End> {
+    let listing = runtime(Builder::new_multi_thread())?;
+    let jobs = listing.block_on(async {
+        let mut signals = Signals::install().map_err(|e| Failure::io("cannot watch for signals", &e))?;
+        tokio::select! {
+            jobs = recursive::expand(args) => jobs,
+            _ = signals.next() => Err(End::Interrupted),
+        }
+    });
+    listing.shutdown_background();
+    jobs
+}
+
 fn try_fetch(args: &Fetch, matches: &ArgMatches) -> Result<ExitCode, End> {
-    let jobs = jobs::plan(args)?;
+    let jobs = if args.recursive { listed(args)? } else { jobs::plan(args)? };
+    if args.recursive && jobs.is_empty() {
+        // A dry run, or everything is there.
+        return Ok(ExitCode::SUCCESS);
+    }
     let talk = &args.talk;
     if !talk.quiet {
         if args.naming.insecure {

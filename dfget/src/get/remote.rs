@@ -1,5 +1,6 @@
-//! A fetch through the daemon: its stream goes to the output as it comes, its receipt decides. Of what the daemon
-//! holds already it passes a descriptor, and the output is made from that.
+//! A fetch through the daemon, whose receipt decides. An output that is a file is made from the daemon's own, of which it
+//! passes a descriptor: piece by piece as they come, so that nothing is left to be done at the end. Into a stream bytes
+//! go in order, as the daemon sends them.
 
 use std::fs::File as StdFile;
 use std::os::fd::AsFd;
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use dragonfly_core::ErrorKind;
 use dragonfly_core::task::Digest;
+use http::Method;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -15,7 +17,7 @@ use super::args::Fetch;
 use super::door::Door;
 use super::jobs::Job;
 use super::{End, output_failed};
-use crate::client::{Content, Fetched};
+use crate::client::{Content, Fetched, Pieces};
 use crate::error::Failure;
 use crate::model::{EventBody, ReceiptBody};
 use crate::output::{Pending, Target};
@@ -23,6 +25,10 @@ use crate::progress::FileProgress;
 
 /// The daemon keeps the time-out itself and says what happened; this much later we no longer wait for it.
 const TIMEOUT_GRACE: Duration = Duration::from_secs(2);
+/// Between two questions to the daemon how it is.
+const HEALTH_EVERY: Duration = Duration::from_secs(30);
+/// For the answer: a daemon on a loaded machine may be late.
+const HEALTH_MAX: Duration = Duration::from_secs(30);
 /// Bytes that are copied between two looks at signals.
 const COPY: usize = 16 << 20;
 /// Events that wait; more are dropped.
@@ -43,7 +49,12 @@ pub(super) async fn run(
     watched: bool,
 ) -> Result<ReceiptBody, End> {
     let started = Instant::now();
-    let fetching = fetch(args, job, door, shown, watched);
+    let fetching = async {
+        tokio::select! {
+            fetched = fetch(args, job, door, shown, watched) => fetched,
+            failure = frozen(door) => Err(failure.into()),
+        }
+    };
     let mut receipt = match args.timeout.and_then(|timeout| timeout.checked_add(TIMEOUT_GRACE)) {
         None => fetching.await?,
         Some(limit) => tokio::time::timeout(limit, fetching)
@@ -57,6 +68,20 @@ pub(super) async fn run(
         receipt.exported.get_or_insert_with(|| "copy".to_owned());
     }
     Ok(receipt)
+}
+
+/// Resolves once the daemon answers nothing at all any more: a download may take its time, that question may not.
+async fn frozen(door: &Door) -> Failure {
+    loop {
+        tokio::time::sleep(HEALTH_EVERY).await;
+        let asked = async { door.connect().await?.bytes(Method::GET, "/healthz", None).await.map_err(Failure::from) };
+        // One that is gone has closed the connection of the download: that says so by itself.
+        if tokio::time::timeout(HEALTH_MAX, asked).await.is_err() {
+            let message = format!("the daemon answers nothing any more, not even within {HEALTH_MAX:?} how it is");
+            return Failure::new(ErrorKind::Timeout, message)
+                .hint("see whether it is stopped or its machine overloaded, or fetch without it with --standalone");
+        }
+    }
 }
 
 async fn fetch(args: &Fetch, job: &Job, door: &Door, shown: &FileProgress, watched: bool) -> Result<ReceiptBody, End> {
@@ -78,6 +103,20 @@ async fn fetch(args: &Fetch, job: &Job, door: &Door, shown: &FileProgress, watch
                 return Err(Failure::new(ErrorKind::Internal, "a descriptor for what is no file").into());
             };
             receipt.exported = Some(take(&file, pending, receipt.length, shown).await?.to_owned());
+            receipt
+        }
+        Fetched::Pieces(mut pieces) => {
+            describe(pieces.length())?;
+            let Sink::File(pending) = &mut sink else {
+                return Err(Failure::new(ErrorKind::Internal, "a descriptor for what is no file").into());
+            };
+            let events = if watched { follow(door, pieces.task()).await } else { None };
+            // Shared blocks are for the end: a file that is written to still would have them copied then.
+            let shares = pending.may_reflink(&pieces.file);
+            gather(&mut pieces, pending, shares, shown, events).await?;
+            let mut receipt = pieces.receipt()?;
+            let how = if shares { take(&pieces.file, pending, receipt.length, shown).await? } else { "copy" };
+            receipt.exported = Some(how.to_owned());
             receipt
         }
         Fetched::Content(mut content) => {
@@ -136,6 +175,62 @@ async fn take(from: &StdFile, pending: &mut Pending, length: u64, shown: &FilePr
     Ok("copy")
 }
 
+/// Copies from the daemon's file what comes to be there, unless its blocks are to be shared at the end.
+async fn gather(
+    pieces: &mut Pieces,
+    pending: &mut Pending,
+    shares: bool,
+    shown: &FileProgress,
+    mut events: Option<mpsc::Receiver<EventBody>>,
+) -> Result<(), End> {
+    let mut bytes = 0;
+    loop {
+        let range = tokio::select! {
+            range = pieces.next() => match range? {
+                Some(range) => range,
+                None => return Ok(()),
+            },
+            event = told(&mut events) => {
+                show(event, &mut events, shown)?;
+                continue;
+            }
+        };
+        let mut at = range.start;
+        while at < range.end && !shares {
+            let most = COPY.min(usize::try_from(range.end - at).unwrap_or(COPY));
+            match pending.copy_at(&pieces.file, at, most)? {
+                0 => return Err(Failure::new(ErrorKind::Internal, "the daemon's file is too short").into()),
+                n => at += n as u64,
+            }
+            tokio::task::yield_now().await;
+        }
+        bytes += range.end - range.start;
+        shown.bytes(bytes, pieces.length()).map_err(|e| output_failed(&e))?;
+    }
+}
+
+/// The next thing that the daemon tells, for ever nothing if it tells nothing more.
+async fn told(events: &mut Option<mpsc::Receiver<EventBody>>) -> Option<EventBody> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn show(
+    event: Option<EventBody>,
+    events: &mut Option<mpsc::Receiver<EventBody>>,
+    shown: &FileProgress,
+) -> Result<(), End> {
+    match event {
+        Some(event) => shown.told(&event).map_err(|e| output_failed(&e)),
+        None => {
+            *events = None;
+            Ok(())
+        }
+    }
+}
+
 /// What the daemon tells of the fetch; nothing if it does not want to.
 async fn follow(door: &Door, task: &str) -> Option<mpsc::Receiver<EventBody>> {
     let mut events = door.connect().await.ok()?;
@@ -162,22 +257,13 @@ async fn copy(
 ) -> Result<(), End> {
     let (mut bytes, started) = (0_u64, Instant::now());
     loop {
-        let told = async {
-            match &mut events {
-                Some(events) => events.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         let chunk = tokio::select! {
             chunk = content.chunk() => match chunk? {
                 Some(chunk) => chunk,
                 None => return Ok(()),
             },
-            event = told => {
-                match event {
-                    Some(event) => shown.told(&event).map_err(|e| output_failed(&e))?,
-                    None => events = None,
-                }
+            event = told(&mut events) => {
+                show(event, &mut events, shown)?;
                 continue;
             }
         };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dragonfly_core::node::Node;
 use dragonfly_core::peer::Peer;
-use dragonfly_core::{Receipt, Request};
+use dragonfly_core::{Events, Reader, Receipt, Request};
 use futures::StreamExt;
 use std::io::SeekFrom;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWrite, AsyncWriteExt};
@@ -64,6 +64,10 @@ impl Alone {
         for address in &args.bootstrap {
             builder = builder.bootstrap(address.clone());
         }
+        #[cfg(feature = "storages")]
+        {
+            builder = builder.storage(crate::storages::config(&args.storage)?);
+        }
         let node = builder.start().await?;
         node.set_download_limit(args.limit_rate);
         let peer = Peer::builder(&node).start().await?;
@@ -114,14 +118,15 @@ impl Alone {
         let mut reader = self.peer.open(request).await?;
         let length = reader.length();
         shown.event(&EventBody::Described { length }).map_err(|e| output_failed(&e))?;
-        let mut buffer = vec![0; CHUNK];
+        let (mut events, mut buffer, mut bytes) = (reader.events(), vec![0; CHUNK], 0);
         loop {
-            let n = reader.read(&mut buffer).await.map_err(|e| crate::api::read_failed(&e))?;
+            let n = read(&mut reader, &mut events, &mut buffer, shown).await?;
             if n == 0 {
                 break;
             }
             out.write_all(&buffer[..n]).await.map_err(|e| output_failed(&e))?;
-            tell(shown, &reader)?;
+            bytes += n as u64;
+            shown.bytes(bytes, length).map_err(|e| output_failed(&e))?;
         }
         let receipt = reader.receipt().await?;
         out.flush().await.map_err(|e| output_failed(&e))?;
@@ -150,10 +155,10 @@ impl Alone {
         let length = part.end - part.start;
         shown.event(&EventBody::Described { length }).map_err(|e| output_failed(&e))?;
         reader.seek(SeekFrom::Start(part.start)).await.map_err(|e| crate::api::read_failed(&e))?;
-        let (mut buffer, mut bytes) = (vec![0; CHUNK], 0);
+        let (mut events, mut buffer, mut bytes) = (reader.events(), vec![0; CHUNK], 0);
         while bytes < length {
             let most = usize::try_from(length - bytes).unwrap_or(CHUNK).min(CHUNK);
-            let n = reader.read(&mut buffer[..most]).await.map_err(|e| crate::api::read_failed(&e))?;
+            let n = read(&mut reader, &mut events, &mut buffer[..most], shown).await?;
             if n == 0 {
                 break;
             }
@@ -193,10 +198,18 @@ impl Alone {
     }
 }
 
-fn tell(shown: &FileProgress, reader: &dragonfly_core::Reader) -> Result<(), End> {
-    match EventBody::of(&reader.progress()) {
-        Some(event) => shown.event(&event).map_err(|e| output_failed(&e)),
-        None => Ok(()),
+/// Reads on, and shows meanwhile what the download behind it tells: where bytes come from, what went wrong.
+async fn read(reader: &mut Reader, events: &mut Events, buffer: &mut [u8], shown: &FileProgress) -> Result<usize, End> {
+    loop {
+        tokio::select! {
+            biased;
+            Some(event) = events.next() => {
+                if let Some(event) = EventBody::of(&event) {
+                    shown.told(&event).map_err(|e| output_failed(&e))?;
+                }
+            }
+            read = reader.read(buffer) => return read.map_err(|e| crate::api::read_failed(&e).into()),
+        }
     }
 }
 

@@ -95,7 +95,13 @@ pub(super) async fn stopped(serve: Option<&Serve>, checks: &mut Vec<Check>) {
 
 /// Who the token names: the first to be asked.
 pub(super) async fn coordinators(bootstrap: &[Address], checks: &mut Vec<Check>) {
-    let places: Vec<_> = bootstrap.iter().filter_map(parts).filter(|(.., tcp)| *tcp).collect();
+    let (places, over_udp): (Vec<_>, Vec<_>) = bootstrap.iter().filter_map(parts).partition(|(.., tcp)| *tcp);
+    if places.is_empty() {
+        // Whether anybody is there only the protocol itself would tell.
+        checks.extend(over_udp.iter().map(|(host, port, _)| {
+            Check::ok("coordinator", format!("{host}:{port} is reached over UDP alone: not tried"))
+        }));
+    }
     // The loopback address in a token is its issuer's: here somebody else is behind it.
     let is_far = |host: &str| !host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
     let any_far = places.iter().any(|(host, ..)| is_far(host));
