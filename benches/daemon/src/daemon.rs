@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use dfget::client::{Client, parse_endpoint};
 use dfget::model::ReadyFile;
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::{Place, Running};
 
 /// Between two looks at a process daemon.
 const LOOK: Duration = Duration::from_millis(5);
@@ -29,20 +31,9 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// A process that ends with its owner.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// A daemon that serves; killed when dropped.
 pub struct Daemon {
-    process: Process,
+    process: Running,
     dir: TempDir,
     ready: ReadyFile,
 }
@@ -54,9 +45,85 @@ impl std::fmt::Debug for Daemon {
     }
 }
 
+/// What a daemon counts, in Prometheus' text format.
+#[derive(Clone, Debug)]
+pub struct Metrics(String);
+
+impl Metrics {
+    /// The metric of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn get(&self, name: &str) -> anyhow::Result<u64> {
+        let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.with_context(|| format!("no metric {name}"))?.trim().parse()?)
+    }
+}
+
 /// A directory of a daemon that has ended, for the next one.
 #[derive(Debug)]
 pub struct Home(TempDir);
+
+/// How a daemon is started.
+#[derive(Debug, Default)]
+pub struct Launch<'a> {
+    /// The directory of one that has ended, in place of a new one.
+    pub home: Option<Home>,
+    /// Its roles, separated by commas.
+    pub role: &'a str,
+    /// The network that it joins, in place of one of its own.
+    pub token: Option<&'a str>,
+    /// More options.
+    pub options: &'a [String],
+    /// Where it is, in place of the loopback of this machine.
+    pub place: Option<&'a Place>,
+    /// Where its directory is made, in place of the system's place for temporary files.
+    pub within: Option<&'a Path>,
+}
+
+impl Launch<'_> {
+    /// Starts it; comes back when every engine serves.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start(self) -> anyhow::Result<Daemon> {
+        let dir = match (self.home, self.within) {
+            (Some(home), _) => home.0,
+            (None, Some(within)) => tempfile::tempdir_in(within)?,
+            (None, None) => tempfile::tempdir()?,
+        };
+        let program = program("dfdaemon")?;
+        let mut command = self.place.map_or_else(|| Command::new(&program), |place| place.command(&program));
+        command.args(["--role", self.role, "--data-dir", "data"]);
+        command.args(["--ready-file", "ready.json", "--allow-loopback-origins", "--api"]);
+        command.arg(format!("unix:{}", dir.path().join("api.sock").display())).args(self.options);
+        if !self.options.iter().any(|option| option == "--listen") {
+            let address = self.place.map_or(Ipv4Addr::LOCALHOST, Place::address);
+            command.args(["--listen", &format!("/ip4/{address}/tcp/0")]);
+        }
+        if self.place.is_some() {
+            // Many hosts on one machine: each is as if it had one processor.
+            command.env("TOKIO_WORKER_THREADS", "1");
+        }
+        command.current_dir(dir.path()).env("HOME", dir.path()).env_remove("DRAGONFLY_JOIN");
+        if let Some(token) = self.token {
+            command.env("DRAGONFLY_JOIN", token);
+        }
+        let log = fs::File::options().create(true).append(true).open(dir.path().join("log"))?;
+        let mut process = Running::start(command.stderr(log))?;
+        let path = dir.path().join("ready.json");
+        let ready = loop {
+            if let Ok(ready) = fs::read(&path) {
+                break serde_json::from_slice(&ready)?;
+            }
+            if let Some(status) = process.ended()? {
+                bail!("the daemon ended: {status}\n{}", fs::read_to_string(dir.path().join("log"))?);
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        Ok(Daemon { process, dir, ready })
+    }
+}
 
 impl Daemon {
     /// Starts a daemon on ports that the system chooses, with a directory of its own; with `join` as a member of
@@ -65,44 +132,7 @@ impl Daemon {
     /// # Errors
     /// It does not start.
     pub async fn start(role: &str, join: Option<&Daemon>) -> anyhow::Result<Self> {
-        Self::start_in(None, role, join.map(Self::token), &[]).await
-    }
-
-    /// The same in the directory of one that has ended, or in a new one, with a token and more options.
-    ///
-    /// # Errors
-    /// It does not start.
-    pub async fn start_in(
-        home: Option<Home>,
-        role: &str,
-        token: Option<&str>,
-        options: &[String],
-    ) -> anyhow::Result<Self> {
-        let dir = home.map_or_else(tempfile::tempdir, |home| Ok(home.0))?;
-        let mut command = Command::new(program("dfdaemon")?);
-        command.args(["--role", role, "--data-dir", "data"]);
-        command.args(["--ready-file", "ready.json", "--allow-loopback-origins", "--api"]);
-        command.arg(format!("unix:{}", dir.path().join("api.sock").display())).args(options);
-        if !options.iter().any(|option| option == "--listen") {
-            command.args(["--listen", "/ip4/127.0.0.1/tcp/0"]);
-        }
-        command.current_dir(dir.path()).env("HOME", dir.path()).env_remove("DRAGONFLY_JOIN");
-        if let Some(token) = token {
-            command.env("DRAGONFLY_JOIN", token);
-        }
-        let log = fs::File::options().create(true).append(true).open(dir.path().join("log"))?;
-        let mut process = Process(command.stdin(Stdio::null()).stderr(log).spawn()?);
-        let path = dir.path().join("ready.json");
-        let ready = loop {
-            if let Ok(ready) = fs::read(&path) {
-                break serde_json::from_slice(&ready)?;
-            }
-            if let Some(status) = process.0.try_wait()? {
-                bail!("the daemon ended: {status}\n{}", fs::read_to_string(dir.path().join("log"))?);
-            }
-            tokio::time::sleep(LOOK).await;
-        };
-        Ok(Self { process, dir, ready })
+        Launch { role, token: join.map(Self::token), ..Launch::default() }.start().await
     }
 
     /// Kills it without a word; its directory stays.
@@ -110,8 +140,7 @@ impl Daemon {
     /// # Errors
     /// The system refuses.
     pub fn kill(mut self) -> anyhow::Result<Home> {
-        self.process.0.kill()?;
-        self.process.0.wait()?;
+        self.process.kill()?;
         self.leave()
     }
 
@@ -120,9 +149,9 @@ impl Daemon {
     /// # Errors
     /// The system refuses.
     pub async fn stop(mut self) -> anyhow::Result<(ExitStatus, Home)> {
-        kill_process(Pid::from_child(&self.process.0), Signal::TERM)?;
+        self.process.terminate()?;
         let status = loop {
-            if let Some(status) = self.process.0.try_wait()? {
+            if let Some(status) = self.process.ended()? {
                 break status;
             }
             tokio::time::sleep(LOOK).await;
@@ -213,7 +242,7 @@ impl Daemon {
     /// # Errors
     /// The system does not tell.
     pub fn descriptors(&self) -> anyhow::Result<u64> {
-        Ok(fs::read_dir(format!("/proc/{}/fd", self.process.0.id()))?.count() as u64)
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.process.id()))?.count() as u64)
     }
 
     /// How many of its descriptors are files of its data directory, and how many are anything else.
@@ -222,7 +251,7 @@ impl Daemon {
     /// The process is gone.
     pub fn descriptor_kinds(&self) -> anyhow::Result<(u64, u64)> {
         let (mut files, mut others) = (0, 0);
-        for entry in fs::read_dir(format!("/proc/{}/fd", self.process.0.id()))? {
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.process.id()))? {
             // One may be closed meanwhile.
             let Ok(target) = fs::read_link(entry?.path()) else { continue };
             if target.starts_with(self.dir.path()) {
@@ -234,6 +263,23 @@ impl Daemon {
         Ok((files, others))
     }
 
+    /// Processor time that it has used, in seconds.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn processor(&self) -> anyhow::Result<f64> {
+        self.process.processor()
+    }
+
+    /// Its metrics as they stand; over a connection of its own, as the daemon closes idle ones.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn metrics(&self) -> anyhow::Result<Metrics> {
+        let text = self.client().await?.bytes(http::Method::GET, "/metrics", None).await?;
+        Ok(Metrics(String::from_utf8(text.into())?))
+    }
+
     /// What its data directory takes on the disk, in bytes: blocks, not lengths, as its files are sparse.
     ///
     /// # Errors
@@ -243,7 +289,7 @@ impl Daemon {
     }
 
     fn memory(&self, field: &str) -> anyhow::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
     }

@@ -3,6 +3,10 @@
 
 mod daemon;
 mod figures;
+mod network;
+mod processor;
 
-pub use daemon::{Daemon, Home, program};
+pub use daemon::{Daemon, Home, Launch, Metrics, program};
 pub use figures::Times;
+pub use network::{Network, Place, payload};
+pub use processor::{Machine, Running};

@@ -109,6 +109,13 @@ impl Origin {
         lock(&self.shared.resources).insert(path.into(), Arc::new(Served::new(resource)));
     }
 
+    /// Lets answers of a resource that was [`held`](Resource::held) go.
+    pub fn release(&self, path: &str) {
+        if let Some(served) = lock(&self.shared.resources).get(path) {
+            served.gate.close();
+        }
+    }
+
     /// Takes a resource away.
     pub fn remove(&self, path: &str) {
         lock(&self.shared.resources).remove(path);
@@ -194,7 +201,15 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Ar
 async fn connection(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, shared: Arc<Shared>) {
     let service = service_fn(move |request| {
         let shared = shared.clone();
-        async move { respond(&request, &shared) }
+        async move {
+            let response = respond(&request, &shared);
+            let served = lock(&shared.resources).get(request.uri().path()).cloned();
+            if let Some(served) = served {
+                // No permit is ever given: what ends the wait is that the gate is closed.
+                let _ = served.gate.acquire().await;
+            }
+            response
+        }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.max_buf_size(BUFFER_MAX);

@@ -36,6 +36,7 @@ pub struct Resource {
     pub(crate) content_range: Option<String>,
     pub(crate) body_delta: i64,
     pub(crate) rate: Option<u64>,
+    pub(crate) held: bool,
     pub(crate) if_range_ignored: bool,
 }
 
@@ -125,6 +126,7 @@ impl Resource {
             content_range: None,
             body_delta: 0,
             rate: None,
+            held: false,
             if_range_ignored: false,
         }
     }
@@ -258,6 +260,13 @@ impl Resource {
         self
     }
 
+    /// Requests are logged and not answered until [`Origin::release`](crate::Origin::release).
+    #[must_use]
+    pub fn held(mut self) -> Self {
+        self.held = true;
+        self
+    }
+
     /// All bodies of the resource together get so many bytes a second.
     #[must_use]
     pub fn rate(mut self, bytes_per_s: u64) -> Self {
@@ -276,13 +285,19 @@ pub(crate) struct Served {
     pub(crate) resets: AtomicU64,
     pub(crate) stalls: AtomicU64,
     pub(crate) pacer: Option<std::sync::Arc<Pacer>>,
+    /// Open once it is closed: answers pass.
+    pub(crate) gate: tokio::sync::Semaphore,
 }
 
 impl Served {
     pub(crate) fn new(resource: Resource) -> Self {
         let pacer = resource.rate.map(|rate| std::sync::Arc::new(Pacer::new(rate)));
         let zero = AtomicU64::default;
-        Self { resource, seen: zero(), answered: zero(), resets: zero(), stalls: zero(), pacer }
+        let gate = tokio::sync::Semaphore::new(0);
+        if !resource.held {
+            gate.close();
+        }
+        Self { resource, seen: zero(), answered: zero(), resets: zero(), stalls: zero(), pacer, gate }
     }
 }
 

@@ -37,14 +37,20 @@ fn what_is_held_is_listed_pinned_and_removed() {
     for (command, pinned) in [("pin", true), ("unpin", false)] {
         let done = daemon.dfget([command, url.as_str()]);
         assert!(done.is_code(0) && done.text().contains("pinned"), "{done:?}");
+        let told = json(&daemon.dfget([command, url.as_str(), "--json"]));
+        assert_eq!(told, [serde_json::json!({"pinned": pinned, "what": url})]);
         assert_eq!(json(&daemon.dfget(["stat", &task, "--json"]))[0]["pinned"], pinned);
     }
     // One that is not there does not keep the other from being removed.
     let removed = daemon.dfget(["rm", "http://127.0.0.1:9/none", "not-a-task", url.as_str()]);
     assert!(removed.text().contains("1.0 MiB freed") && removed.stderr.contains("not-a-task"), "{removed:?}");
     assert!(removed.is_code(2), "{removed:?}");
-    assert_eq!(json(&daemon.dfget(["ls", "--json"])).len(), 1);
+    let left = json(&daemon.dfget(["ls", "--json"]));
+    assert_eq!(left.len(), 1);
     assert!(daemon.dfget(["ls"]).text().contains("1.0 MiB"));
+    let task = left[0]["task"].as_str().unwrap();
+    let told = json(&daemon.dfget(["rm", "--json", task]));
+    assert_eq!(told, [serde_json::json!({"bytes_freed": LENGTH, "what": task})]);
 }
 
 #[test]

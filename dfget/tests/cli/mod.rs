@@ -129,6 +129,7 @@ fn a_daemon_that_breaks_off_leaves_no_output() {
         ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nabcd".into(), "no length"),
         ("HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\nno".into(), "500"),
         (head.into(), "lost the connection"),
+        (head.replace("dragonfly-length", "dragonfly-passing: pieces\r\ndragonfly-length"), "without its descriptor"),
         (format!("{head}2\r\nab\r\n"), "lost the connection"),
         (format!("{head}4\r\nabcd\r\n0\r\n\r\n"), "without a receipt"),
         (format!("{head}2\r\nab\r\n0\r\ndragonfly-error: {error}\r\n\r\n"), "it failed"),
@@ -143,6 +144,20 @@ fn a_daemon_that_breaks_off_leaves_no_output() {
         daemon.join().unwrap();
         assert!(done.is_code(1) && done.stderr.contains(why), "{answer:?}: {done:?}");
         assert_only(dir.path(), &["s"]);
+    }
+}
+
+/// What is asked of the daemon is what was said: 4 unless another was.
+#[test]
+fn a_priority_reaches_the_daemon() {
+    for (args, priority) in [(&[][..], 4), (&["-p", "0"], 0), (&["--priority", "7"], 7)] {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = UnixListener::bind(dir.path().join("s")).unwrap();
+        let daemon = answer_once(socket, b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n".to_vec());
+        assert!(fetch(dir.path(), &[&[URL, "-e", "unix:s"], args].concat()).is_code(1));
+        let request = daemon.join().unwrap();
+        let body: serde_json::Value = serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
+        assert_eq!(body["priority"], priority, "{args:?}: {body}");
     }
 }
 

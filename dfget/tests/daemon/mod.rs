@@ -1,8 +1,6 @@
 //! The daemon's life: start, doors, token, stop.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -10,18 +8,10 @@ use dfget::model::{StatusBody, TasksBody, TokenBody, TokenRequest};
 use dragonfly_core::ErrorKind;
 use http::Method;
 
-use crate::harness::{Daemon, dfdaemon, run};
+use crate::harness::{Daemon, dfdaemon, get, run};
 
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
-}
-
-fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 #[test]
@@ -59,6 +49,7 @@ async fn the_api_answers_and_refuses() {
         (Method::POST, "/v1/fetch", Some("nonsense"), ErrorKind::InvalidInput),
         (Method::POST, "/v1/fetch", Some("{\"url\":\"http://h/\",\"output\":\"/x\"}"), ErrorKind::InvalidInput),
         (Method::POST, "/v1/token", Some("{\"roles\":\"boss\"}"), ErrorKind::InvalidInput),
+        (Method::POST, "/v1/fetch", Some("{\"url\":\"file:///etc/hostname\"}"), ErrorKind::InvalidInput),
     ];
     for (method, path, body, kind) in cases {
         let error = client.bytes(method, path, body.map(|b| b.as_bytes().to_vec())).await.unwrap_err();

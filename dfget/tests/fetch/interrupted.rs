@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use dragonfly_testkit::{Resource, content};
 use rustix::process::Signal;
 
-use crate::harness::{Daemon, TestOrigin, dfget, names, run, signal, wait_for};
+use crate::harness::{Daemon, Done, TestOrigin, dfget, names, run, signal, wait_for};
 
 /// Pieces of 64 KiB: many of them.
 const LENGTH: u64 = 16 << 20;
@@ -90,4 +90,19 @@ fn the_daemon_keeps_what_a_client_left() {
     assert!(done.is_code(0), "{done:?}");
     let last: serde_json::Value = serde_json::from_str(done.text().lines().last().unwrap()).unwrap();
     assert!(last["bytes_held"].as_u64() > Some(LENGTH / 4), "{last}");
+}
+
+/// A daemon that is stopped holds its connections, and says nothing.
+#[test]
+fn a_daemon_that_is_frozen_is_not_waited_for_for_ever() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(1, LENGTH).stall_after(LENGTH / 2, u64::MAX));
+    let daemon = Daemon::with_role("peer").start();
+    let client = daemon.dfget_command([url.as_str(), "-O", "out"]).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for("the download to be under way", || (origin.origin.body_bytes("/file") > 0).then_some(()));
+    signal(daemon.child(), Signal::STOP);
+    let done = Done::of(client.wait_with_output().unwrap());
+    assert!(done.is_code(1) && done.stderr.contains("the daemon answers nothing any more"), "{done:?}");
+    assert!(done.stderr.contains("hint: ") && !daemon.dir().join("out").exists(), "{done:?}");
+    signal(daemon.child(), Signal::CONT);
 }

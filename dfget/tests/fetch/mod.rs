@@ -5,11 +5,14 @@ mod options;
 mod outputs;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
 
 use dragonfly_testkit::{Resource, content};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::Value;
 
 use crate::harness::{Daemon, TestOrigin, dfget, names, run, wait_for};
@@ -142,6 +145,60 @@ fn what_is_held_is_passed_as_a_descriptor() {
     assert!(wrong.is_code(1) && !daemon.dir().join("sixth").exists(), "{wrong:?}");
 }
 
+/// The descriptor is of the daemon's own file, so that nothing is sent, and can only be read.
+#[test]
+fn the_descriptor_is_read_only() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(8, LENGTH));
+    let daemon = Daemon::with_role("peer").start();
+    assert!(daemon.dfget([url.as_str(), "-O", "first"]).is_code(0));
+    let body = serde_json::json!({ "url": url }).to_string();
+    let stream = UnixStream::connect(daemon.socket()).unwrap();
+    let head = "POST /v1/fetch HTTP/1.1\r\nhost: d\r\ncontent-type: application/json\r\ndragonfly-passing: descriptor";
+    let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    (&stream).write_all(request.as_bytes()).unwrap();
+    let mut answer = [0; 16 << 10];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = recvmsg(&stream, &mut [IoSliceMut::new(&mut answer)], &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
+    let text = String::from_utf8_lossy(&answer[..got.bytes]);
+    assert!(text.starts_with("HTTP/1.1 200 ") && text.contains("dragonfly-passing: descriptor"), "{text}");
+    let passed = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    let mut file = fs::File::from(passed.expect("a descriptor"));
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).unwrap();
+    assert!(bytes == whole(8));
+    let refused = (&file).write(b"x").unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()), "{refused}");
+}
+
+/// What comes is copied as it comes: half of it is in the output's place while the other half is not there yet.
+#[test]
+fn the_output_is_made_while_pieces_come() {
+    use std::os::unix::fs::MetadataExt;
+    let origin = TestOrigin::start();
+    // The second half waits for good.
+    let half = LENGTH / 2;
+    let url = origin.set("/file", Resource::seeded(8, LENGTH).stall_after(half, u64::MAX));
+    let daemon = Daemon::with_role("peer").start();
+    // Another file system, so that blocks are not shared at the end.
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut command = daemon.dfget_command([url.as_str(), "-q", "-O", "out", "--timeout", "120s"]);
+    let mut client = command.current_dir(memory.path()).spawn().unwrap();
+    let copied = wait_for("half of the output", || {
+        let name = names(memory.path()).into_iter().find(|name| name.starts_with(".out.dfget-"))?;
+        let copied = fs::metadata(memory.path().join(name)).ok()?.blocks() * 512;
+        (copied > half - (1 << 20)).then_some(copied)
+    });
+    assert!(copied < LENGTH, "what is not there is not copied");
+    crate::harness::signal(&client, rustix::process::Signal::INT);
+    assert_eq!(client.wait().unwrap().code(), Some(130));
+    assert!(names(memory.path()).is_empty());
+}
+
 /// It shares a file with other small content, so that there is no descriptor to pass: it is sent instead.
 #[test]
 fn small_content_that_is_held_is_sent() {
@@ -168,6 +225,27 @@ fn the_daemon_tells_where_bytes_come_from() {
     assert!(lines.iter().any(|line| progress(&line)), "{done:?}");
 }
 
+/// What helps is told the same whether the daemon or this process could not reach it.
+#[test]
+fn an_origin_that_cannot_be_reached_has_its_hint() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let private = TestOrigin::start_tls();
+    let unknown = private.set("/file", Resource::seeded(1, 1000));
+    let origin = TestOrigin::start();
+    let broken = origin.set("/file", Resource::seeded(1, LENGTH).hang_up_first(u64::MAX));
+    both(|_, dfget| {
+        for (url, hint) in [
+            (format!("http://{nobody}/file"), "hint: check the URL and that its server runs"),
+            ("http://no.such.host.invalid/file".to_owned(), "hint: check the name in the URL"),
+            (unknown.clone(), "hint: name the authority that signed the origin's certificate with --ca-cert"),
+            (broken.clone(), "hint: try again"),
+        ] {
+            let done = run(dfget().args([&url, "-O", "none"]));
+            assert!(done.is_code(1) && done.stderr.contains(hint), "{url}: {done:?}");
+        }
+    });
+}
+
 /// As cron starts programs: no HOME, no terminal, next to no environment.
 #[test]
 fn in_cron() {
@@ -182,6 +260,11 @@ fn in_cron() {
     let done = cron(&["-q", &url]);
     assert!(done.is_code(0) && done.stdout.is_empty() && done.stderr.is_empty(), "{done:?}");
     assert_eq!(names(dir.path()), ["file"]);
+    let daemon = Daemon::with_role("peer").start();
+    let endpoint = format!("unix:{}", daemon.socket().display());
+    let through = cron(&["-q", &url, "-e", &endpoint, "-O", "through"]);
+    assert!(through.is_code(0) && through.stdout.is_empty() && through.stderr.is_empty(), "{through:?}");
+    assert_eq!(names(dir.path()), ["file", "through"]);
     let again = cron(&["-q", &url]);
     assert!(again.is_code(2) && again.stderr.contains("--overwrite"), "{again:?}");
     let told = cron(&[&url, "--overwrite"]);
@@ -205,6 +288,14 @@ fn in_a_pipe() {
     });
 }
 
+/// What was said is one line with this text and a hint with that one; what is kept may follow.
+fn in_one_line(said: &str, text: &str, hint: &str) {
+    let lines: Vec<&str> = said.lines().collect();
+    let [error, next, ..] = lines[..] else { panic!("{said}") };
+    assert!(error.starts_with("dfget: ") && error.contains(text), "{said}");
+    assert!(next.starts_with("hint: ") && next.contains(hint), "{said}");
+}
+
 #[test]
 fn onto_a_full_device() {
     let origin = TestOrigin::start();
@@ -214,7 +305,7 @@ fn onto_a_full_device() {
         let done = dfget().args([&url, "-O", "-"]).stdout(full).stderr(Stdio::piped()).output().unwrap();
         let text = String::from_utf8_lossy(&done.stderr);
         assert_eq!(done.status.code(), Some(1), "{text}");
-        assert!(text.contains("No space left") && text.contains("hint: free some space"), "{text}");
+        in_one_line(&text, "No space left", "free some space");
     });
 }
 
@@ -234,7 +325,7 @@ fn onto_a_full_disk() {
         command.args([&url, "-O", "disk/file"]).current_dir(dir).env("HOME", dir).env("XDG_RUNTIME_DIR", dir);
         let done = run(&mut command);
         assert!(done.is_code(1), "{done:?}");
-        assert!(done.stderr.contains("hint: free some space"), "{done:?}");
+        in_one_line(&done.stderr, "No space left", "free some space");
         let left = fs::read_to_string(dir.join("left")).unwrap();
         assert!(!left.lines().any(|name| name == "file"), "{left}");
     });

@@ -6,16 +6,12 @@ use std::process::Stdio;
 
 use dragonfly_testkit::Resource;
 
-use super::{LENGTH, both, whole};
+use super::{LENGTH, both, in_one_line, whole};
 use crate::harness::{Done, TestOrigin, run};
 
-/// It failed by one line with this text and a hint.
 fn refused(done: &Done, text: &str) {
     assert!(done.is_code(2), "{done:?}");
-    let lines: Vec<&str> = done.stderr.lines().collect();
-    let [error, hint] = lines[..] else { panic!("{done:?}") };
-    assert!(error.starts_with("dfget: ") && error.contains(text), "{done:?}");
-    assert!(hint.starts_with("hint: "), "{done:?}");
+    in_one_line(&done.stderr, text, "");
 }
 
 #[test]
@@ -51,7 +47,7 @@ fn two_onto_one_output() {
             let done = ends.iter().filter(|end| end.status.success()).count();
             assert_eq!(done, if overwrite { 2 } else { 1 }, "{ends:?}");
             for end in ends.iter().filter(|end| !end.status.success()) {
-                assert!(String::from_utf8_lossy(&end.stderr).contains("out exists"), "{ends:?}");
+                in_one_line(&String::from_utf8_lossy(&end.stderr), "out exists", "--overwrite");
             }
             assert_eq!(fs::read(dir.join("out")).unwrap(), whole(8));
         }

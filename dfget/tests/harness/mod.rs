@@ -15,6 +15,8 @@ pub(crate) mod link;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -262,14 +264,28 @@ impl Daemon {
         run(&mut self.dfget_command(args))
     }
 
-    /// Kills it without warning and starts it again with the same options and directory.
-    pub(crate) fn kill_and_restart(mut self) -> Self {
+    /// Kills it without warning; its directory stays.
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Kills it without warning and starts it again with the same options and directory.
+    pub(crate) fn kill_and_restart(mut self) -> Self {
+        self.kill();
         fs::remove_file(self.dir().join("ready.json")).unwrap();
         self.child = spawn(&mut self.command, self.dir.path());
         self.wait_until_ready();
         self
+    }
+
+    /// The same, listening where it listened: whoever knew its address finds it again.
+    pub(crate) fn kill_and_restart_in_place(mut self) -> Self {
+        for listener in self.ready().listen.clone() {
+            let address = listener.split("/p2p/").next().unwrap();
+            self.command.args(["--listen", address]);
+        }
+        self.kill_and_restart()
     }
 
     fn wait_until_ready(&mut self) {
@@ -335,6 +351,15 @@ impl TestOrigin {
         self.origin.set(path, resource);
         self.origin.url(path)
     }
+}
+
+/// What an address answers to `GET`: head and body.
+pub(crate) fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// Everything in a directory, sorted.

@@ -8,7 +8,7 @@ use dragonfly_testkit::Resource;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Daemon, TestOrigin, dfdaemon, names, run, signal, wait_for};
+use crate::harness::{Daemon, TestOrigin, dfdaemon, get, names, run, signal, wait_for};
 
 #[test]
 fn settings_come_from_flag_environment_and_file_in_this_order() {
@@ -90,6 +90,13 @@ fn sighup_applies_what_it_can_and_names_what_it_cannot() {
     assert_eq!(levels(), "info,peer=debug");
     hangup("log-level = 'info'\nupload-slots = 3\ndownload-limit = '10MiB'\n", "restart makes it so: upload-slots");
     assert!(daemon.log().contains("changed: download-limit, log-level"), "{}", daemon.log());
+    // A limit that was changed is the one that is kept to. It can take longer, and never less.
+    hangup("log-level = 'info'\nupload-slots = 3\ndownload-limit = '2MiB'\n", "changed: download-limit\n");
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(1, 4 << 20));
+    let done = daemon.dfget([url.as_str(), "-O", "limited", "--json"]);
+    let last: Value = serde_json::from_str(done.text().lines().last().unwrap()).unwrap();
+    assert!(last["elapsed_ms"].as_u64() >= Some(1000), "{last}");
     hangup("nonsense = 1\n", "unknown key `nonsense`");
     assert_eq!(levels(), "info");
     let (status, log) = daemon.stop();
@@ -109,6 +116,53 @@ fn levels_change_at_run_time() {
         let refused = client.json::<Value>(put, "/v1/log", set("swam=debug").as_ref()).await.unwrap_err();
         assert!(refused.to_string().contains("meant \"swarm\""), "{refused}");
     });
+}
+
+/// Not only the setting: what is written changes, and of the room that is named alone.
+#[test]
+fn a_level_changes_what_is_logged() {
+    let origin = TestOrigin::start();
+    let daemon = Daemon::with_role("peer").args(["--log-format", "json"]).start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let logged = |levels: &str, path: &str| -> Vec<Value> {
+        let set = dfget::model::LogBody { levels: levels.to_owned() };
+        runtime.block_on(async {
+            let mut client = daemon.client().await;
+            client.json::<Value>(http::Method::PUT, "/v1/log", Some(&set)).await.unwrap()
+        });
+        let before = daemon.log().len();
+        let url = origin.set(path, Resource::seeded(1, 3 << 20));
+        assert!(daemon.dfget([url.as_str(), "-q"]).is_code(0));
+        daemon.log()[before..].lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let of = |lines: &[Value], level: &str, room: &str| {
+        let target = format!("dragonfly_core::{room}");
+        lines.iter().any(|l| l["level"] == level && l["target"].as_str().is_some_and(|t| t.starts_with(&target)))
+    };
+    let quiet = logged("info", "/a");
+    assert!(!of(&quiet, "TRACE", "") && !of(&quiet, "DEBUG", ""), "{quiet:?}");
+    let peer = logged("info,peer=trace", "/b");
+    assert!(of(&peer, "TRACE", "peer") && !of(&peer, "TRACE", "store") && !of(&peer, "TRACE", "net"), "{peer:?}");
+    assert!(logged("off", "/c").is_empty());
+}
+
+/// It says what it is, where it is, and how to join: what an operator asks of a log first.
+#[test]
+fn the_first_lines_tell_what_it_is() {
+    let daemon = Daemon::with_role("scheduler,peer").start();
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains("serves as")).unwrap();
+    let data = daemon.dir().join("data");
+    for wanted in [
+        "dfdaemon 0.1.0 serves as peer,scheduler",
+        &format!("peer {}", daemon.ready().peer_id),
+        &format!("listening at {}", daemon.ready().listen[0]),
+        &format!("API at {}", daemon.ready().api.as_deref().unwrap()),
+        &format!("metrics at {}", daemon.ready().metrics.as_deref().unwrap()),
+        &format!("--join \"$(dfdaemon token --data-dir '{}')\"", data.display()),
+    ] {
+        assert!(line.contains(wanted), "{wanted}: {line}");
+    }
 }
 
 #[test]
@@ -162,6 +216,11 @@ fn what_is_under_way_is_finished_before_the_daemon_ends() {
     wait_for("the download to be under way", || (origin.origin.body_bytes("/file") > LENGTH / 8).then_some(()));
     // The directory of the daemon goes with it: the output is looked at before.
     signal(daemon.child(), Signal::TERM);
+    // Whoever sends it work learns that it takes none, while its metrics can still be read.
+    let metrics = daemon.ready().metrics.clone().unwrap();
+    wait_for("not to be ready", || get(&metrics, "/readyz").starts_with("HTTP/1.1 503").then_some(()));
+    assert!(get(&metrics, "/metrics").contains("dragonfly_ready 0"));
+    assert!(get(&metrics, "/healthz").starts_with("HTTP/1.1 200"));
     let done = client.wait_with_output().unwrap();
     assert_eq!(done.status.code(), Some(0), "{}\n{}", String::from_utf8_lossy(&done.stderr), daemon.log());
     assert_eq!(fs::metadata(daemon.dir().join("out")).unwrap().len(), LENGTH);
@@ -273,6 +332,49 @@ fn the_doctor_says_what_is_amiss_and_what_to_do() {
     assert!(text.contains("FAIL coordinator") && text.contains("hint:"), "{text}");
 }
 
+/// Whom the configuration names is tried like whom a token names.
+#[test]
+fn the_doctor_tries_whom_the_configuration_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Daemon::with_role("scheduler,seed").start();
+    let place = running.ready().listen[0].clone();
+    for (key, state) in [("scheduler", "ok"), ("bootstrap", "ok"), ("bootstrap", "fail")] {
+        // The last of them is where nobody is: a port that was free a moment ago.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let at = match state {
+            "ok" => place.clone(),
+            _ => format!("/ip4/127.0.0.1/tcp/{free}/p2p/{}", running.ready().peer_id),
+        };
+        fs::write(dir.path().join("c.toml"), format!("{key} = '{at}'\nlisten = '/ip4/127.0.0.1/tcp/{free}'")).unwrap();
+        let done = run(dfdaemon(dir.path()).args(["doctor", "--data-dir", "none", "--config", "c.toml", "--json"]));
+        let checks: Vec<Value> = serde_json::from_slice(&done.stdout).unwrap();
+        let tried: Vec<_> = checks.iter().filter(|check| check["name"] == "coordinator").collect();
+        assert!(tried.len() == 1 && tried[0]["state"] == state, "{key}: {done:?}");
+        assert!(done.is_code(i32::from(state == "fail")), "{done:?}");
+    }
+}
+
+/// A neighbour that was met and is gone is a warning, and names the port.
+#[test]
+fn the_doctor_names_a_neighbour_that_is_gone() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(1, 3 << 20));
+    let seed = Daemon::with_role("scheduler,seed,peer").start();
+    let peer = Daemon::with_role("peer").join(&seed).start();
+    let other = Daemon::with_role("peer").join(&seed).start();
+    assert!(other.dfget([url.as_str(), "-q", "-O", "a"]).is_code(0));
+    assert!(peer.dfget([url.as_str(), "-q", "-O", "a"]).is_code(0));
+    let gone = seed.ready().peer_id.clone();
+    drop(seed);
+    let doctor = || run(dfdaemon(peer.dir()).args(["doctor", "--data-dir", "data", "--json"]));
+    let found = wait_for("the warning", || {
+        let checks: Vec<Value> = serde_json::from_slice(&doctor().stdout).unwrap();
+        let told = |check: &&Value| check["name"] == "neighbour" && check["found"].as_str().unwrap().contains(&gone);
+        checks.iter().find(told).cloned()
+    });
+    assert!(found["state"] == "warn" && found["hint"].as_str().unwrap().contains("open its port"), "{found}");
+}
+
 #[test]
 fn metrics_tell_of_requests_and_fetches() {
     let origin = TestOrigin::start();
@@ -280,6 +382,9 @@ fn metrics_tell_of_requests_and_fetches() {
     let daemon = Daemon::with_role("peer").args(["--quota", "1GiB"]).start();
     assert!(daemon.dfget([url.as_str(), "-q"]).is_code(0));
     assert!(daemon.dfget([origin.origin.url("/none").as_str(), "-q"]).is_code(1));
+    // It is known, and nothing of it comes.
+    let stalled = origin.set("/stalled", Resource::seeded(2, 3 << 20).stall_after(0, u64::MAX));
+    assert!(daemon.dfget([stalled.as_str(), "-q", "--timeout", "1s"]).is_code(1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let text =
         runtime.block_on(async { daemon.client().await.bytes(http::Method::GET, "/metrics", None).await.unwrap() });
@@ -289,6 +394,7 @@ fn metrics_tell_of_requests_and_fetches() {
         "dragonfly_ready 1",
         "dragonfly_fetches_total{result=\"done\"} 1",
         "dragonfly_fetches_total{result=\"not_found\"} 1",
+        "dragonfly_fetches_total{result=\"timeout\"} 1",
         "dragonfly_fetches_active 0",
         "dragonfly_fetched_bytes_total 100000",
         "dragonfly_store_quota_bytes 1073741824",

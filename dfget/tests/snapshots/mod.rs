@@ -35,6 +35,18 @@ fn assert_done(name: &str, done: &Done, dir: &Path) {
     settings.add_filter(r"(task|generation)  (\s*)[a-z0-9]{40,}", "$1  ${2}ID");
     settings.add_filter(r"(?m)^(\s+\S+ [KMGT]?i?B\s+\S+ [KMGT]?i?B \S+\s+)[a-z0-9]{40,}", "${1}ID");
     settings.add_filter(r"(?m)^(\s+all\s+\S+ [KMGT]?i?B \S+\s+)[a-z0-9]{40,}", "${1}ID");
+    settings.add_filter(r"network(\s+)[0-9a-f]{16}", "network${1}NETWORK");
+    settings.add_filter(r"df1:[A-Za-z0-9_-]{40,}", "TOKEN");
+    settings.add_filter(r"pid \d+", "pid PID");
+    settings.add_filter(r" +\d+(\.\d+)? ([KMG]i?)?B/s", " RATE");
+    settings.add_filter(r" +\d+(\.\d+)? ([KMG]|B)/s", " RATE");
+    settings.add_filter(r"grep \d+", "grep PORT");
+    settings.add_filter(r"resolving DNS: .*", "resolving DNS: WHY");
+    settings.add_filter(r"(?m)^(ok  |WARN) (clock|descriptors|disk) .*\n(\s+hint: .*\n)?", "STATE $2\n");
+    // Whether a lane still has the task depends on when it is asked.
+    settings.add_filter(r"(?m)^lane +\d+ +\S+ +\S+  PEER$", "lane TASKS DOWN UP  PEER");
+    settings.add_filter(r"(?m)^lane +\S+ +\S+ +\d+ \w{12}$", "lane DOWN UP TASKS SHORT");
+    settings.add_filter(r"(?m)^(serve .*) \d+ ~", "$1 HOSTS ~");
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
@@ -83,6 +95,53 @@ fn successes() {
     assert_done("ok_preheat", &daemon.dfget(["preheat", &url]), dir);
 }
 
+/// Several at once, a list, a stream; and what another host makes of it.
+#[test]
+fn successes_of_several() {
+    let origin = TestOrigin::start();
+    let urls = [1, 2].map(|n| origin.set(&format!("/file{n}"), Resource::seeded(n, 100_000)));
+    let text = origin.set("/text", Resource::bytes("some text\n"));
+    let seed = Daemon::with_role("scheduler,seed,peer").start();
+    let daemon = Daemon::with_role("peer").join(&seed).start();
+    let dir = daemon.dir();
+    assert!(seed.dfget(["preheat", &urls[0], &urls[1], "-q"]).is_code(0));
+    // The end of either may come first.
+    let sorted = |done: Done| {
+        let mut lines: Vec<_> = done.stderr.lines().collect();
+        lines.sort_unstable();
+        Done { stderr: lines.join("\n") + "\n", ..done }
+    };
+    assert_done("ok_peers", &seed.dfget(["peers"]), dir);
+    assert_done("ok_one_from_peers", &daemon.dfget([urls[0].as_str(), "-q"]), dir);
+    assert_done("ok_peers_met", &daemon.dfget(["peers"]), dir);
+    assert_done("ok_top_met", &daemon.dfget(["top"]), dir);
+    assert_done("ok_several", &sorted(daemon.dfget([urls[0].as_str(), &urls[1], "--overwrite"])), dir);
+    std::fs::write(dir.join("list"), format!("# both\n{}\n{}\n", urls[0], urls[1])).unwrap();
+    assert_done("ok_list", &sorted(daemon.dfget(["-i", "list", "--overwrite"])), dir);
+    assert_done("ok_stdout", &daemon.dfget([text.as_str(), "-O", "-"]), dir);
+}
+
+#[test]
+fn daemon_successes() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = |name: &str, args: &[&str]| {
+        let done = run(dfdaemon(dir.path()).args(args));
+        assert_done(name, &done, dir.path());
+        done
+    };
+    daemon("ok_daemon_init", &["init", "--data-dir", "first"]);
+    let token = daemon("ok_daemon_token", &["token", "--data-dir", "first"]);
+    std::fs::write(dir.path().join("token"), token.stdout).unwrap();
+    daemon("ok_daemon_join", &["join", "@token", "--data-dir", "second"]);
+    daemon("ok_daemon_check_config", &["--data-dir", "first", "--check-config"]);
+    daemon("ok_daemon_print_config", &["--data-dir", "first", "--quota", "1GiB", "--print-config"]);
+    let running = Daemon::with_role("scheduler,peer").start();
+    for command in ["status", "doctor"] {
+        let done = run(dfdaemon(running.dir()).args([command, "--data-dir", "data"]));
+        assert_done(&format!("ok_daemon_{command}"), &done, running.dir());
+    }
+}
+
 /// One of each kind that a user can meet.
 #[test]
 fn error_classes() {
@@ -99,6 +158,11 @@ fn error_classes() {
     std::fs::write(dir.path().join("there"), "").unwrap();
     fails("error_exists", &[&url, "-O", "there"]);
     fails("error_not_found", &[&origin.origin.url("/none"), "-O", "a"]);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    fails("error_connect", &[&format!("http://{nobody}/file"), "-O", "a"]);
+    fails("error_name", &["http://no.such.host.invalid/file"]);
+    let private = TestOrigin::start_tls();
+    fails("error_tls", &[&private.set("/file", Resource::seeded(1, 1000))]);
     let forbidden = origin.set("/forbidden", Resource::seeded(1, 1000).fail_first(1000, 403, None));
     fails("error_forbidden", &[&forbidden]);
     let refused = origin.set("/refused", Resource::seeded(1, 1000).fail_first(1000, 400, None));
@@ -134,5 +198,9 @@ fn error_classes() {
     daemon("error_daemon_usage", &["--role", "boss"]);
     std::fs::write(dir.path().join("c.toml"), "lisen = 'x'\n").unwrap();
     daemon("error_daemon_config", &["--config", "c.toml"]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    std::fs::write(dir.path().join("taken.toml"), format!("listen = '/ip4/127.0.0.1/tcp/{port}'\n")).unwrap();
+    daemon("error_daemon_doctor", &["doctor", "--data-dir", "none", "--config", "taken.toml"]);
     daemon("error_daemon_status", &["status", "--data-dir", "none"]);
 }

@@ -9,8 +9,12 @@ const LENGTH: u64 = 24 << 20;
 const RATE: u64 = 12 << 20;
 const PEERS: usize = 8;
 
-/// Origin requests have at most this length, so that this much more may be in flight to one that dies.
-const REQUEST_MAX: u64 = 32 << 20;
+/// What may be in flight to one that dies, or under leases of a coordinator that dies: two leases and the next one, of 32
+/// pieces of 64 KiB each at most.
+const IN_FLIGHT: u64 = 6 << 20;
+
+/// A coordinator that dies may have had the content described: a request that takes the first pieces along.
+const DESCRIBING: u64 = 4 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victims {
@@ -19,22 +23,30 @@ enum Victims {
     HalfThePeers,
     /// There is neither scheduler nor seed, and whoever coordinates and fetches is among those that die.
     HalfOfEquals,
+    /// There is no seed, and the peer dies that has taken most from the origin: it holds a lease.
+    LeaseHolder,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Moment {
+    /// Nobody may have asked anybody yet.
+    AtOnce,
+    /// The origin was asked, and has not answered.
     BeforeTheFirstByte,
     AtTheFirstByte,
     InTheMiddle,
 }
 
-const MOMENTS: [Moment; 3] = [Moment::BeforeTheFirstByte, Moment::AtTheFirstByte, Moment::InTheMiddle];
+const MOMENTS: [Moment; 4] = [Moment::AtOnce, Moment::BeforeTheFirstByte, Moment::AtTheFirstByte, Moment::InTheMiddle];
 
 impl Moment {
     /// Waits for it.
     fn comes(self, origin: &Origin) {
         let sent = match self {
-            Self::BeforeTheFirstByte => return,
+            Self::AtOnce => return,
+            Self::BeforeTheFirstByte => {
+                return wait_for("the origin to be asked", || (!origin.log().is_empty()).then_some(()));
+            }
             Self::AtTheFirstByte => 1,
             Self::InTheMiddle => LENGTH / 2,
         };
@@ -61,6 +73,10 @@ fn cast(victims: Victims) -> Cast {
         return Cast { survivors, servers: Vec::new(), victims: peers };
     }
     let scheduler = Daemon::with_role("scheduler").start();
+    if victims == Victims::LeaseHolder {
+        let survivors = join(&scheduler);
+        return Cast { survivors, servers: vec![scheduler], victims: Vec::new() };
+    }
     let seed = Daemon::with_role("seed").join(&scheduler).start();
     let mut peers = join(&scheduler);
     match victims {
@@ -73,62 +89,96 @@ fn cast(victims: Victims) -> Cast {
     }
 }
 
-/// Kills them at this moment of a download by everyone; the survivors finish. How much the origin sent, and how
-/// much of it before they died.
-async fn kill(victims: Victims, moment: Moment) -> (u64, u64) {
-    let origin = Origin::start().await.unwrap();
-    origin.set("/file", Resource::seeded(SEED, LENGTH).rate(RATE));
-    let url = origin.url("/file");
-    let work = tokio::task::spawn_blocking(move || {
-        let Cast { survivors, servers, victims } = cast(victims);
-        let all: Vec<&Daemon> = survivors.iter().chain(&servers).chain(&victims).collect();
-        everyone_knows_everyone(&all);
-        let clients: Vec<_> = survivors.iter().map(|daemon| (daemon, fetch(daemon, &url))).collect();
-        let doomed: Vec<_> = victims.iter().map(|daemon| fetch(daemon, &url)).collect();
-        moment.comes(&origin);
-        drop(victims);
-        let before = origin.body_bytes("/file");
-        all_finish(clients, LENGTH);
-        for mut client in doomed {
-            // It may have finished before; else it says that its daemon is gone.
-            client.wait().unwrap();
-        }
-        drop(servers);
-        (origin.body_bytes("/file"), before)
-    });
-    let (sent, before) = work.await.unwrap();
-    println!("{victims:?} {moment:?}: {:.3} copies, {before} bytes before", sent as f64 / LENGTH as f64);
-    (sent, before)
+/// What the origin sent.
+struct Sent {
+    total: u64,
+    /// To those who live on.
+    living: u64,
+    /// In all, when the last of the victims was dead.
+    at_death: u64,
 }
 
-/// What the dead had taken, and what was under way to them, may have to be fetched again; nothing else. `spared`:
-/// so much, where those who fetch are not among them.
-async fn matrix(victims: Victims, spared: Option<u64>) {
-    for moment in MOMENTS {
-        let (sent, before) = kill(victims, moment).await;
-        let lost = spared.unwrap_or(before + REQUEST_MAX.min(RATE));
-        assert!(sent <= LENGTH + lost, "{victims:?} {moment:?}: {sent} of {LENGTH}, {before} before");
+/// What of the origin's came to these.
+fn taken(daemons: &[Daemon]) -> u64 {
+    daemons.iter().map(|daemon| daemon.metric("dragonfly_origin_bytes_total")).sum()
+}
+
+/// Kills them at this moment of a download by everyone; the survivors finish.
+async fn kill(victims: Victims, moment: Moment) -> Sent {
+    let origin = Origin::start().await.unwrap();
+    let file = Resource::seeded(SEED, LENGTH).rate(RATE);
+    origin.set("/file", if matches!(moment, Moment::BeforeTheFirstByte) { file.held() } else { file });
+    let url = origin.url("/file");
+    let work = tokio::task::spawn_blocking(move || {
+        let who = victims;
+        let Cast { mut survivors, servers, mut victims } = cast(victims);
+        let all: Vec<&Daemon> = survivors.iter().chain(&servers).chain(&victims).collect();
+        everyone_knows_everyone(&all);
+        let mut clients: Vec<_> = survivors.iter().map(|daemon| fetch(daemon, &url)).collect();
+        let mut doomed: Vec<_> = victims.iter().filter(|daemon| daemon.is_peer()).map(|v| fetch(v, &url)).collect();
+        moment.comes(&origin);
+        if who == Victims::LeaseHolder {
+            let holder = (0..survivors.len()).max_by_key(|at| taken(&survivors[*at..=*at])).unwrap();
+            victims.push(survivors.remove(holder));
+            doomed.push(clients.remove(holder));
+        }
+        // Their clients, some of which may only be starting, work in their directories.
+        victims.iter_mut().for_each(Daemon::kill);
+        let at_death = origin.body_bytes("/file");
+        origin.release("/file");
+        all_finish(survivors.iter().zip(clients).collect(), LENGTH);
+        for client in doomed {
+            // It may have finished before; else it says that its daemon is gone.
+            let done = client.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&done.stderr);
+            // Whether it had reached it (1) or not (2).
+            let failed = matches!(done.status.code(), Some(1 | 2));
+            let gone = failed && said.contains(" daemon ") && said.contains("hint: ");
+            assert!(done.status.success() || gone, "{who:?} {moment:?}: {}: {said}", done.status);
+        }
+        Sent { total: origin.body_bytes("/file"), living: taken(&survivors) + taken(&servers), at_death }
+    });
+    let sent = work.await.unwrap();
+    let copies = |bytes: u64| bytes as f64 / LENGTH as f64;
+    println!("{victims:?} {moment:?}: {:.3} copies, {:.3} to the living", copies(sent.total), copies(sent.living));
+    sent
+}
+
+/// The living take one copy, and `again`; what else the origin sent was in flight to the dead, or had come to them.
+async fn matrix(victims: Victims, again: u64) {
+    // Who holds a lease is known by what it has taken.
+    let known = |moment: &Moment| victims != Victims::LeaseHolder || *moment as u8 >= Moment::AtTheFirstByte as u8;
+    for moment in MOMENTS.into_iter().filter(known) {
+        let Sent { total, living, at_death } = kill(victims, moment).await;
+        assert!(living <= LENGTH + again, "{victims:?} {moment:?}: {living} of {LENGTH} to the living");
+        let lost = total - living;
+        let most = if victims == Victims::HalfThePeers { 0 } else { at_death + IN_FLIGHT };
+        assert!(lost <= most, "{victims:?} {moment:?}: {lost} lost of {total}, {at_death} when they were dead");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_scheduler() {
-    // The next coordinator asks the origin what is current again, with a request that takes the first 4 MiB along,
-    // and the leases that were under way, a MiB each, are granted anew in the worst case.
-    matrix(Victims::Scheduler, Some(8 << 20)).await;
+    // The leases that were under way are granted anew in the worst case.
+    matrix(Victims::Scheduler, DESCRIBING + IN_FLIGHT).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_seed() {
-    matrix(Victims::Seed, None).await;
+    matrix(Victims::Seed, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_of_the_peers() {
-    matrix(Victims::HalfThePeers, Some(0)).await;
+    matrix(Victims::HalfThePeers, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_of_equals_with_those_who_fetch() {
-    matrix(Victims::HalfOfEquals, None).await;
+    matrix(Victims::HalfOfEquals, DESCRIBING + IN_FLIGHT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_a_lease() {
+    matrix(Victims::LeaseHolder, 0).await;
 }

@@ -1,10 +1,12 @@
 //! What happens when processes die, with real ones: everyone else finishes with the right bytes, and the origin pays
 //! for one copy and what was in flight to the dead.
 
+mod back;
 mod kills;
 mod links;
 mod no_server;
 mod origin;
+mod several;
 mod twice;
 
 use std::fs;

@@ -105,25 +105,33 @@ fn a_peers_token_makes_no_seed() {
     assert!(!refused.is_code(0) && refused.stdout.is_empty(), "{refused:?}");
 }
 
-/// A scheduler and a member that are named go before those of the token: the seed that the scheduler knows fetches.
+/// A scheduler and a member that are named are turned to, by a daemon and by a `dfget` that is a member for as long as it
+/// runs: the token names nobody who is there, so that without them the origin is asked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_named_scheduler_or_member_is_turned_to() {
     let origin = Origin::start().await.unwrap();
-    for path in ["/--scheduler", "/--bootstrap"] {
-        origin.set(path, Resource::seeded(SEED, LENGTH));
-    }
-    let urls = ["--scheduler", "--bootstrap"].map(|option| (option, origin.url(&format!("/{option}"))));
+    origin.set("/file", Resource::seeded(SEED, LENGTH));
+    let url = origin.url("/file");
     let work = tokio::task::spawn_blocking(move || {
         let first = Daemon::with_role("scheduler,seed").start();
-        let other = Daemon::with_role("peer").join(&first).start();
-        for (option, url) in urls {
-            // The token names the other peer alone.
-            let daemon = Daemon::with_role("peer").join(&other).args([option, &first.ready().listen[0]]).start();
-            let done = daemon.dfget([url.as_str(), "-O", "output", "--json"]);
-            assert!(done.is_code(0), "{done:?}\n{}", daemon.log());
-            let text = done.text();
-            let receipt: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-            assert_eq!(receipt["bytes_from_peers"], LENGTH, "{option}: {receipt}");
+        assert!(first.dfget(["preheat", &url, "-q"]).is_code(0));
+        let gone = Daemon::with_role("peer").join(&first).start();
+        let token = gone.token("peer");
+        drop(gone);
+        let from_peers = |done: &crate::harness::Done| {
+            assert!(done.is_code(0), "{done:?}");
+            let receipt: serde_json::Value = serde_json::from_str(done.text().lines().last().unwrap()).unwrap();
+            receipt["bytes_from_peers"].as_u64().unwrap()
+        };
+        let place = first.ready().listen[0].clone();
+        for (option, wanted) in [(None, 0), (Some("--scheduler"), LENGTH), (Some("--bootstrap"), LENGTH)] {
+            let options: Vec<&str> = option.into_iter().flat_map(|option| [option, &place]).collect();
+            let daemon = Daemon::with_role("peer").token(&token).args(&options).start();
+            let through = daemon.dfget([url.as_str(), "-O", "output", "--json"]);
+            assert_eq!(from_peers(&through), wanted, "{option:?}: {through:?}\n{}", daemon.log());
+            let mut alone = dfget(daemon.dir());
+            let alone = run(alone.args(&options).args(["--join", &token, &url, "-O", "alone", "--json"]));
+            assert_eq!(from_peers(&alone), wanted, "{option:?}: {alone:?}");
         }
     });
     work.await.unwrap();

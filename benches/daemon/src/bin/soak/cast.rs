@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use dfget::client::parse_endpoint;
-use dragonfly_bench::Daemon;
+use dragonfly_bench::{Daemon, Home, Launch};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -86,12 +86,12 @@ impl Cast {
     /// Starts everyone; `quota` is what each may keep.
     pub(crate) async fn start(quota: &str) -> anyhow::Result<Self> {
         let options = ["--quota", quota].map(str::to_owned).to_vec();
-        let scheduler = Daemon::start_in(None, "scheduler", None, &options).await?;
+        let scheduler = start(None, "scheduler", None, &options).await?;
         let token = scheduler.token_for("scheduler,seed,peer")?;
         let mut cast = Self { lasting: Vec::new(), doors: Vec::new(), passing: Vec::new(), token, options };
         cast.lasting.push(Lasting { name: "scheduler", daemon: scheduler });
         for (name, role) in [("seed", "seed"), ("peer 1", "peer"), ("peer 2", "peer")] {
-            let daemon = Daemon::start_in(None, role, Some(&cast.token), &cast.options).await?;
+            let daemon = start(None, role, Some(&cast.token), &cast.options).await?;
             if role == "peer" {
                 cast.doors.push(Door::new(name, &daemon, false)?);
             }
@@ -101,7 +101,7 @@ impl Cast {
             .into_iter()
             .chain([("passing peer 2", "peer")])
         {
-            let daemon = Daemon::start_in(None, role, Some(&cast.token), &cast.options).await?;
+            let daemon = start(None, role, Some(&cast.token), &cast.options).await?;
             let door = Door::new(name, &daemon, true)?;
             if role == "peer" {
                 cast.doors.push(door.clone());
@@ -159,12 +159,16 @@ impl Comings {
                 None
             };
             let token = Some(self.token.as_str());
-            let daemon = Daemon::start_in(home, role, token, &options).await.context(door.name.clone())?;
+            let daemon = start(home, role, token, &options).await.context(door.name.clone())?;
             door.open(&daemon)?;
             self.passing.push(Passing { role, daemon, door });
         }
         Ok(churn)
     }
+}
+
+async fn start(home: Option<Home>, role: &str, token: Option<&str>, options: &[String]) -> anyhow::Result<Daemon> {
+    Launch { home, role, token, options, ..Launch::default() }.start().await
 }
 
 /// Lines of a daemon's log that speak of a fault of its own.
