@@ -1,4 +1,4 @@
-//! What README.md shows is what compiles.
+//! What README.md and docs/embedding.md show is what compiles.
 
 #![allow(clippy::unwrap_used, dead_code)]
 
@@ -14,12 +14,29 @@ println!("{} bytes, {}", receipt.length, receipt.blake3);
 Ok(())
 }
 
+/// The program of docs/embedding.md.
+#[rustfmt::skip]
+mod embedding {
+use dragonfly_core::{Node, Peer, Request};
+
+#[tokio::main]
+async fn main() -> dragonfly_core::Result<()> {
+    let node = Node::builder().start().await?;
+    let peer = Peer::builder(&node).start().await?;
+    let receipt = peer.fetch(Request::new("https://example.org/model.bin").output("model.bin")).await?;
+    println!("{} bytes, {}", receipt.length, receipt.blake3);
+    Ok(())
+}
+}
+
 #[test]
-fn the_rust_of_the_readme_is_compiled_here() {
-    let readme = include_str!("../../README.md");
-    let blocks: Vec<&str> = readme.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert!(!blocks.is_empty());
-    for block in blocks {
-        assert!(include_str!("readme.rs").contains(block), "not compiled here:\n{block}");
+fn the_rust_of_the_documents_is_compiled_here() {
+    for document in [include_str!("../../README.md"), include_str!("../../docs/embedding.md")] {
+        let blocks = document.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        let blocks: Vec<&str> = blocks.collect();
+        assert!(!blocks.is_empty());
+        for block in blocks {
+            assert!(include_str!("readme.rs").contains(block), "not compiled here:\n{block}");
+        }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::io::{SeekFrom, Write as _};
 
-use dragonfly_core::{Node, Peer, Request};
+use dragonfly_core::{Node, Peer, Preset, Request};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [url, offset, length] = &args[..] else { anyhow::bail!("usage: lazy URL OFFSET LENGTH") };
-    let node = Node::builder().start().await?;
+    let node = Node::builder().preset(Preset::Guest).start().await?;
     let peer = Peer::builder(&node).start().await?;
     let mut reader = peer.open(Request::new(url)).await?;
     reader.seek(SeekFrom::Start(offset.parse()?)).await?;
