@@ -1386,7 +1386,8 @@ void dragonfly_node_free(struct dragonfly_node *node);
 
  Any thread; blocks, for at most `timeout_ms` (negative: for as long as it takes) and until `cancel` (or NULL) is
  fired, and at most 4 seconds more for the node and its threads to end. Both withdraw from the download; one that is
- done all the same by then is a success. A data directory that another has is waited for, at most 2 seconds.
+ done all the same by then is a success. Disk work that has not ended by then ends by itself, and holds the data
+ directory until it has: a directory that is held is waited for, at most 2 seconds.
  */
 dragonfly_status dragonfly_peer_fetch_once(const struct dragonfly_node_options *options,
                                            const struct dragonfly_request *request,
