@@ -299,6 +299,10 @@ impl Actor {
         if task.activating == Some(generation) {
             return;
         }
+        if task.wants.is_empty() {
+            // What is held here is of no use to anyone any more, and nobody here wants what came in its place.
+            return self.drop_task(id);
+        }
         task.activating = Some(generation);
         self.activate(id);
     }

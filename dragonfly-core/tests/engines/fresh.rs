@@ -30,6 +30,24 @@ async fn the_origin_is_asked_once_per_window() {
     network.stop().await;
 }
 
+/// A version that became current while nobody on a host wanted it is fetched there once somebody does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changed_while_nobody_wanted_it_is_fetched_when_somebody_does() {
+    let network = Network::start(2, false).await;
+    let url = network.serve("/file", Resource::seeded(SEED + 1, LENGTH));
+    for member in &network.peers {
+        member.peer.fetch(Request::new(&url)).await.unwrap();
+    }
+    network.serve("/file", Resource::seeded(SEED, LENGTH));
+    let now = Request::new(&url).age_max(Duration::ZERO);
+    let first = network.peers[0].peer.fetch(now).await.unwrap();
+    // The other host has heard of it by now, or hears of it with its own answer.
+    let second = network.peers[1].peer.fetch(Request::new(&url)).await.unwrap();
+    assert_eq!(second.generation, first.generation);
+    assert_eq!(network.origin.body_bytes("/file"), 2 * LENGTH, "one copy of each version");
+    network.stop().await;
+}
+
 /// Content that is held but may be old is an error while its origin cannot be asked, unless the caller takes it so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stale_content_is_for_those_who_take_it() {
