@@ -13,8 +13,8 @@ use tokio::sync::Semaphore;
 use super::admission::Members;
 use super::preset::{Preset, Settings};
 use super::{
-    BUDGET_UNIT, CONTROL_PROTOCOL, Directory, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, ORIGIN_REQUESTS_MAX, Policy,
-    RateLimits, Rules, Throttles, WRITE_BUDGET_BYTES, WeakNode, descriptors,
+    BUDGET_UNIT, CONTROL_PROTOCOL, Directory, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, ORIGIN_REQUESTS_MAX,
+    Permits, Policy, RateLimits, Rules, Throttles, WRITE_BUDGET_BYTES, WeakNode, descriptors,
 };
 use crate::net::{Host, HostConfig, LaneConfig};
 #[cfg(feature = "storage")]
@@ -382,6 +382,7 @@ impl NodeBuilder {
             origin_slots: Arc::new(Semaphore::new(ORIGIN_REQUESTS_MAX)),
             rates: self.rates,
             throttles: Throttles::of_node(&self.rates),
+            permits: Permits::default(),
             connections_max: limits.connections,
             seed: AtomicBool::new(false),
             schedules: AtomicBool::new(false),

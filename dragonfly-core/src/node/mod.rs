@@ -13,6 +13,7 @@ mod directory;
 mod framed;
 mod io;
 mod metrics;
+mod permits;
 mod policy;
 mod preset;
 mod rate;
@@ -42,6 +43,7 @@ pub(crate) use io::IoPool;
 use metrics::Bounds;
 pub(crate) use metrics::Metrics;
 pub use metrics::{Metric, MetricKind};
+pub(crate) use permits::{Permits, is_public};
 pub(crate) use policy::Rules;
 pub use policy::{PeerRequest, Policy};
 pub use preset::Preset;
@@ -108,6 +110,7 @@ struct Inner {
     origin_slots: Arc<Semaphore>,
     rates: RateLimits,
     throttles: Throttles,
+    permits: Permits,
     connections_max: usize,
     seed: AtomicBool,
     schedules: AtomicBool,
@@ -393,6 +396,11 @@ impl Node {
     /// The next lane that a member opens; `None` when the host has stopped.
     pub(crate) async fn next_lane(&self) -> Option<Incoming> {
         self.0.lanes.lock().await.recv().await
+    }
+
+    /// What origins let this host's callers read.
+    pub(crate) fn permits(&self) -> &Permits {
+        &self.0.permits
     }
 
     /// The throttles of the node as a whole.

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::actor::Actor;
 use super::content::Content;
-use super::event::{Event, Scope};
+use super::event::{Event, Scope, is_local};
 use super::tasks::{self, Task};
 use crate::Result;
 use crate::node::Node;
@@ -87,8 +87,9 @@ async fn held(node: &Node) -> Result<Vec<EntryKey>> {
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
             for entry in page {
-                let scope = Scope { class: entry.key.class, tenant: entry.key.tenant.clone() };
-                let ours = entry.key.network == network && entry.key.tenant == tenant && !scope.is_local();
+                // Whether a digest fixes it is seen once it is opened.
+                let shared = !is_local(entry.key.class, true);
+                let ours = entry.key.network == network && entry.key.tenant == tenant && shared;
                 if ours && entry.held == entry.length {
                     newest.push(Reverse((entry.used, entry.key)));
                     if newest.len() > ANNOUNCED_MAX {
@@ -111,7 +112,10 @@ fn open(node: &Node, number: TaskKey, key: &EntryKey) -> Result<Option<(HeldTask
     let described = entry.described().clone();
     let layout = described.layout;
     let proven = if entry.needs_proof() { layout.length() } else { 0 };
-    let scope = Scope { class: key.class, tenant: key.tenant.clone() };
+    let scope = Scope { class: key.class, tenant: key.tenant.clone(), fixed: described.fixed };
+    if scope.is_local() {
+        return Ok(None);
+    }
     let info = TaskInfo { task: key.task, spec: described.spec, fixed: described.fixed };
     let current = Current {
         task: key.task,

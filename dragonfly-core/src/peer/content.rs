@@ -88,7 +88,7 @@ pub(crate) struct Content {
 impl Content {
     /// Whether other hosts may be served from it.
     pub(super) fn is_shared(&self) -> bool {
-        !super::event::is_local(self.entry.key().class)
+        !super::event::is_local(self.entry.key().class, self.entry.described().fixed)
     }
 
     pub(crate) fn new(

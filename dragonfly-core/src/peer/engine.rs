@@ -12,11 +12,11 @@ use super::actor::Actor;
 use super::content::{Content, Counts, State};
 use super::event::{Command, Event, NewWant, Scope, WantId, WantStatus};
 use super::tasks::eighths;
-use super::{ActiveTask, LeasesOf, NeighbourInfo, Request, resolve};
+use super::{ActiveTask, LeasesOf, NeighbourInfo, Request, reauth, resolve};
 use crate::node::Node;
 use crate::scheduler::Coordinator;
 use crate::swarm::TaskKey;
-use crate::task::{PieceHash, PieceIndex, TaskId};
+use crate::task::{Class, PieceHash, PieceIndex, TaskId};
 use crate::wire::PeerId;
 use crate::wire::control::Held;
 use crate::{Error, ErrorKind, Result};
@@ -120,6 +120,9 @@ impl Engine {
         let resolved = resolve::resolve(self.node(), request)?;
         if request.insecure {
             tracing::warn!(url = resolved.label, "as asked, the certificate of this origin is not checked");
+        }
+        if resolved.scope.class == Class::Reauth {
+            reauth::check(self.node(), resolved.access.as_ref(), &resolved.label, request.stale_ok).await?;
         }
         self.want_resolved(resolved, request.age_max, request.stale_ok, request.priority, false).await
     }

@@ -59,20 +59,27 @@ pub(super) struct NewWant {
 pub(super) struct Scope {
     pub(super) class: crate::task::Class,
     pub(super) tenant: String,
+    /// Whether a digest fixes its content, so that who knows its name has seen what names it.
+    pub(super) fixed: bool,
 }
 
 impl Scope {
     /// Whether this host keeps it to itself: then it is its own coordinator, and nobody is told.
     pub(super) fn is_local(&self) -> bool {
-        is_local(self.class)
+        is_local(self.class, self.fixed)
     }
 }
 
-/// Whether a host keeps content of this class to itself.
-pub(super) fn is_local(class: crate::task::Class) -> bool {
+/// Whether a host keeps content of this class to itself; `fixed`: a digest fixes it.
+pub(super) fn is_local(class: crate::task::Class, fixed: bool) -> bool {
     use crate::task::Class;
-    // A reauthorised task may be shared once each host asks the origin for itself; until then it is not shared.
-    matches!(class, Class::HostLocal | Class::Reauth)
+    match class {
+        Class::HostLocal => true,
+        // Each host asks the origin for itself (`reauth`). One that does not must know the digest at least, which is no
+        // less a secret than what it names; the name of an object may be guessed.
+        Class::Reauth => !fixed,
+        Class::Public | Class::Keyed => false,
+    }
 }
 
 #[derive(Debug)]

@@ -24,6 +24,7 @@ mod leases;
 mod links;
 mod origin;
 mod reader;
+mod reauth;
 mod receipt;
 mod request;
 mod resolve;
@@ -104,6 +105,12 @@ impl Peer {
 
     pub(crate) fn of(engine: Engine) -> Self {
         Self { engine }
+    }
+
+    /// Where it runs.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn node(&self) -> &Node {
+        self.engine.node()
     }
 
     /// Fetches content: into the store and, if the request names one, to an output that appears under its name
@@ -287,6 +294,6 @@ fn info(entry: &EntryInfo) -> TaskInfo {
         complete: entry.held == entry.length,
         pinned: entry.pinned,
         neighbours: 0,
-        private: entry.key.class == Class::Keyed,
+        private: matches!(entry.key.class, Class::Keyed | Class::Reauth),
     }
 }

@@ -56,7 +56,7 @@ impl OriginAccess {
     }
 
     /// `shared`: other hosts may have what comes.
-    fn request(&self, range: Option<Range<u64>>, shared: bool) -> OpenRequest {
+    pub(super) fn request(&self, range: Option<Range<u64>>, shared: bool) -> OpenRequest {
         OpenRequest {
             headers: self.headers.clone(),
             trust: self.trust.clone(),

@@ -64,6 +64,12 @@ impl Reader {
         self.content.generation
     }
 
+    /// What tells this version from others at its origin.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn validator(&self) -> Option<crate::task::Validator> {
+        self.content.entry.described().validator.clone()
+    }
+
     /// Progress of the download behind it, as [`Download::events`] tells it.
     pub fn events(&self) -> super::Events {
         self.download.events()

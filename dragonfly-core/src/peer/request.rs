@@ -31,6 +31,7 @@ pub struct Request {
     pub(crate) age_max: Option<Duration>,
     pub(crate) stale_ok: bool,
     pub(crate) local: bool,
+    pub(crate) named_by_digest: Option<String>,
 }
 
 impl Request {
@@ -53,6 +54,7 @@ impl Request {
             age_max: None,
             stale_ok: false,
             local: true,
+            named_by_digest: None,
         }
     }
 
@@ -169,6 +171,17 @@ impl Request {
     #[must_use]
     pub fn local(mut self, local: bool) -> Self {
         self.local = local;
+        self
+    }
+
+    /// For content that its origin has under several URLs, or gives to several accounts: the [digest](Self::digest),
+    /// which must be a strong one, and `url` name the task, and neither the URL that it is fetched from nor any header
+    /// does. Every host asks the origin, as its own caller would, before a byte comes from its store or from others; a
+    /// yes counts for a minute. Who has `stale_ok` and sends no header but public ones need not wait for an origin that
+    /// cannot be reached.
+    #[must_use]
+    pub fn named_by_digest(mut self, url: impl Into<String>) -> Self {
+        self.named_by_digest = Some(url.into());
         self
     }
 }

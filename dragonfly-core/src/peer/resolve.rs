@@ -7,7 +7,7 @@ use super::event::Scope;
 use super::origin::OriginAccess;
 use crate::node::Node;
 use crate::source::{OriginTrust, Retries};
-use crate::task::{Algorithm, Class, SpecOptions, TaskSpec};
+use crate::task::{Algorithm, Class, Digest, SpecOptions, TaskSpec};
 use crate::wire::control::TaskInfo;
 use crate::{Error, ErrorKind, Result};
 
@@ -40,8 +40,12 @@ pub(super) fn resolve(node: &Node, request: &Request) -> Result<Resolved> {
         tls: fingerprint(&request.ca_pem),
         insecure: request.insecure,
         digest: request.digest.clone(),
+        reauth: request.named_by_digest.is_some(),
     };
-    let specified = TaskSpec::of_url(&request.url, &options)
+    if request.named_by_digest.is_some() && !request.digest.as_ref().is_some_and(fixes) {
+        return Err(Error::new(ErrorKind::InvalidInput, "only a strong digest can name content in place of its URL"));
+    }
+    let specified = TaskSpec::of_url(request.named_by_digest.as_ref().unwrap_or(&request.url), &options)
         .map_err(|e| Error::new(ErrorKind::InvalidInput, "the request is malformed").caused_by(e))?;
     let url = Url::parse(&request.url)
         .map_err(|e| Error::new(ErrorKind::InvalidInput, "the URL cannot be parsed").caused_by(e))?;
@@ -57,7 +61,10 @@ pub(super) fn resolve(node: &Node, request: &Request) -> Result<Resolved> {
         local: request.local,
         retries: Retries::default(),
     });
-    let plain = request.headers.is_empty() && request.ca_pem.is_empty() && !specified.filtered;
+    let plain = request.named_by_digest.is_none()
+        && request.headers.is_empty()
+        && request.ca_pem.is_empty()
+        && !specified.filtered;
     let mut resolved = of_spec(specified.spec, plain, access);
     if is_own {
         // Nobody else is told of what this host reads with credentials of its own, or is asked for it.
@@ -95,14 +102,15 @@ pub(crate) fn resolve_trigger(node: &Node, info: &TaskInfo) -> Result<Resolved> 
 /// `plain`: whoever has the canonical URL can fetch the content as the caller would.
 fn of_spec(spec: TaskSpec, plain: bool, access: Option<OriginAccess>) -> Resolved {
     let seedable = plain && spec.class == Class::Public;
-    let scope = Scope { class: spec.class, tenant: spec.tenant.clone() };
-    // Digests that only guard against accidents do not fix content.
-    let fixed = spec
-        .digest
-        .as_ref()
-        .is_some_and(|digest| matches!(digest.algorithm(), Algorithm::Blake3 | Algorithm::Sha256 | Algorithm::Sha512));
+    let fixed = spec.digest.as_ref().is_some_and(fixes);
+    let scope = Scope { class: spec.class, tenant: spec.tenant.clone(), fixed };
     let (label, task) = (spec.label(), spec.id());
     Resolved { info: TaskInfo { task, spec: seedable.then_some(spec), fixed }, label, scope, access }
+}
+
+/// Whether a digest fixes content: others only guard against accidents.
+fn fixes(digest: &Digest) -> bool {
+    matches!(digest.algorithm(), Algorithm::Blake3 | Algorithm::Sha256 | Algorithm::Sha512)
 }
 
 /// The fingerprint of authorities beyond the system's, in whatever order they were given.

@@ -75,7 +75,7 @@ impl Actor {
                 bytes_from_peers: counts.from_peers,
                 neighbours: task.current.map_or(0, |key| self.swarm.neighbours(key).count() as u32),
                 callers: task.wants.len() as u32,
-                private: task.scope.class == Class::Keyed,
+                private: matches!(task.scope.class, Class::Keyed | Class::Reauth),
             }
         };
         self.tasks.iter().map(view).collect()

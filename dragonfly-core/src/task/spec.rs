@@ -4,14 +4,16 @@
 //! [`TaskSpec::of_url`] decides, in this order (`docs/design/trust.md`, Private content):
 //! 1. The origin's certificate is not checked: [`Class::HostLocal`], because nobody else may be told what such an
 //!    origin said. So is private content on a host that has no tenant key.
-//! 2. The URL carries a signature, whether filtered away or not: [`Class::Reauth`]. The signature is no part of the
+//! 2. The caller says that its headers only tell who asks ([`SpecOptions::reauth`]): [`Class::Reauth`].
+//! 3. The URL carries a signature, whether filtered away or not: [`Class::Reauth`]. The signature is no part of the
 //!    id, so each host asks the origin with its own. A parameter of the caller's own filter list counts as a
 //!    signature if its name speaks of one (`token`, `sig`, `key`, ...); a mere cache-buster does not.
-//! 3. The caller sends headers outside [`PUBLIC_HEADERS`], or the URL holds user information or a query parameter
+//! 4. The caller sends headers outside [`PUBLIC_HEADERS`], or the URL holds user information or a query parameter
 //!    that is a credential by its name (`access_token`, `api_key`, ...): [`Class::Keyed`].
-//! 4. Everything else is [`Class::Public`] until the origin's answer says otherwise.
+//! 5. Everything else is [`Class::Public`] until the origin's answer says otherwise.
 //!
-//! Private headers are in [`TaskSpec::key`] under every class: two callers with different ones never share a task.
+//! Private headers are in [`TaskSpec::key`] under every class but by rule 2: two callers with different ones never share
+//! a task.
 
 use std::fmt;
 
@@ -126,6 +128,8 @@ pub struct SpecOptions<'a> {
     pub insecure: bool,
     /// The caller's digest.
     pub digest: Option<Digest>,
+    /// The headers say who asks, not what for: they are no part of the task, and each host asks the origin for itself.
+    pub reauth: bool,
 }
 
 /// A [`TaskSpec`] and what became of the URL's query.
@@ -184,11 +188,14 @@ impl TaskSpec {
         let url = Url::parse(url).map_err(|_| InvalidSpec::Url("it cannot be parsed"))?;
         let filtered = filter_of(options.filtered)?;
         let canonical = canonical(&url, &filtered)?;
-        let private = private_of(&url, &canonical.url, options.headers)?;
+        let mut private = private_of(&url, &canonical.url, options.headers)?;
+        if options.reauth {
+            private.clear();
+        }
         let class = match (options.insecure, private.is_empty(), canonical.presigned) {
             (true, ..) => Class::HostLocal,
             (_, false, _) if options.tenant_key.is_none() => Class::HostLocal,
-            (.., true) => Class::Reauth,
+            (.., presigned) if presigned || options.reauth => Class::Reauth,
             (_, false, _) => Class::Keyed,
             _ => Class::Public,
         };
