@@ -121,6 +121,8 @@ mod fetch;
 #[cfg(any(all(test, feature = "http"), feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 pub mod log;
 pub mod net;
 pub mod node;

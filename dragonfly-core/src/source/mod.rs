@@ -50,6 +50,11 @@ pub use error::{SourceError, SourceErrorKind};
 pub use guard::{Guard, OriginPattern};
 #[cfg(all(feature = "http", any(test, feature = "fuzzing")))]
 pub(crate) use header::read_headers;
+#[cfg(feature = "gateway")]
+pub(crate) use header::validator;
+#[cfg(feature = "http")]
+#[cfg(feature = "gateway")]
+pub(crate) use http::{Ask, Upstream};
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpSource, Proxy};
 pub use list::{Entry, WalkLimits, walk};

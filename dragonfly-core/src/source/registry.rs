@@ -24,6 +24,8 @@ use super::{StorageConfig, StorageSource};
 #[derive(Clone)]
 pub struct Registry {
     sources: Arc<BTreeMap<String, Arc<dyn Source>>>,
+    #[cfg(feature = "gateway")]
+    upstream: super::Upstream,
 }
 
 /// Puts a [`Registry`] together.
@@ -88,11 +90,19 @@ impl RegistryBuilder {
         #[cfg(feature = "storage")]
         add(None, Arc::new(StorageSource::new(self.guard.clone(), self.http.clone(), self.storage)));
         #[cfg(feature = "http")]
-        add(None, Arc::new(HttpSource::new(self.guard, self.http)));
+        let http = HttpSource::new(self.guard, self.http);
+        #[cfg(feature = "gateway")]
+        let upstream = http.upstream();
+        #[cfg(feature = "http")]
+        add(None, Arc::new(http));
         for (scheme, source) in self.sources {
             add(scheme, source);
         }
-        Registry { sources: Arc::new(sources) }
+        Registry {
+            sources: Arc::new(sources),
+            #[cfg(feature = "gateway")]
+            upstream,
+        }
     }
 }
 
@@ -144,6 +154,12 @@ impl Registry {
             Ok(source) => walk(source, request, limits),
             Err(error) => stream::once(async { Err(error) }.boxed()).boxed(),
         }
+    }
+
+    /// The way to HTTP servers for requests that are passed on.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn upstream(&self) -> &super::Upstream {
+        &self.upstream
     }
 
     /// Whether some source serves a scheme (in lower case).

@@ -6,6 +6,8 @@ mod broken;
 mod embedder;
 mod faulty;
 mod fresh;
+#[cfg(feature = "gateway")]
+mod gateway;
 mod harness;
 mod hostile;
 mod lanes;

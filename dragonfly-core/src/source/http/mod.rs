@@ -4,6 +4,8 @@ pub(super) mod answer;
 pub(super) mod client;
 mod index;
 mod tls;
+#[cfg(feature = "gateway")]
+mod upstream;
 
 use std::error::Error as StdError;
 use std::io;
@@ -24,6 +26,8 @@ use crate::task::Validator;
 use answer::{Asked, Head, Verdict, refuses_the_whole};
 use client::{Clients, Refused};
 use index::INDEX_MAX;
+#[cfg(feature = "gateway")]
+pub(crate) use upstream::{Ask, Upstream};
 
 /// Redirects after which a chain is given up: real ones have two or three, and each costs a round trip.
 const REDIRECTS_MAX: usize = 10;
@@ -112,6 +116,12 @@ impl HttpSource {
     pub fn new(guard: Guard, config: HttpConfig) -> Self {
         let clients = Clients::new(guard.clone(), config.clone());
         Self(Arc::new(Inner { guard, config, clients }))
+    }
+
+    /// The way to the same servers for requests that are passed on.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn upstream(&self) -> Upstream {
+        Upstream(Arc::clone(&self.0))
     }
 }
 

@@ -1,0 +1,219 @@
+//! Content of the swarm as an answer.
+
+use std::io;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
+use http::header::{self, HeaderMap};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty, StreamBody};
+use hyper::body::Frame;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+
+use super::range::{Part, part};
+use super::route::Body;
+use super::{Counts, Inner};
+use crate::peer::{Reader, Request};
+use crate::task::Validator;
+use crate::{Error, ErrorKind, Result};
+
+/// How much is read at a time: as a reader takes it from the store.
+const CHUNK: usize = 256 << 10;
+
+/// For the error of a download whose reader has failed already.
+const WHY_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Names the task that an answer is of.
+const TASK: HeaderName = HeaderName::from_static("x-dragonfly-task-id");
+
+/// What an answer is to be like.
+pub(super) struct Wanted<'a> {
+    pub(super) method: &'a Method,
+    /// The client's headers.
+    pub(super) headers: &'a HeaderMap,
+    /// The server's, of the object; those of framing are set here.
+    pub(super) object: HeaderMap,
+    /// What the server says the version is, where a digest does not.
+    pub(super) version: Option<Validator>,
+    /// Whether the rest of it is fetched where only a part was asked for.
+    pub(super) prefetch: bool,
+}
+
+impl Inner {
+    /// Answers with content of the swarm, once its first bytes are there. `None`: the swarm has another version than the
+    /// server.
+    ///
+    /// # Errors
+    /// The swarm has trouble, or needed too long: the server's own answer is the better one.
+    pub(super) async fn swarm(
+        self: &std::sync::Arc<Self>,
+        request: Request,
+        wanted: Wanted<'_>,
+    ) -> Result<Option<Response<Body>>> {
+        let patience = self.config.patience;
+        let begun = tokio::time::timeout(patience, self.begin(request, &wanted)).await;
+        let begun = begun.map_err(|_| {
+            Error::new(ErrorKind::Timeout, format!("nothing came through the swarm for {patience:?}")).temporary(true)
+        })??;
+        let Some((part, streaming, first)) = begun else { return Ok(None) };
+        Counts::add(&self.counts.swarm, 1);
+        let length = streaming.reader.length();
+        let mut response = Response::new(empty());
+        let headers = response.headers_mut();
+        *headers = wanted.object;
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        if let Ok(task) = HeaderValue::try_from(streaming.reader.task().to_string()) {
+            headers.insert(TASK, task);
+        }
+        let sent = match part {
+            Part::Whole => 0..length,
+            Part::Bytes(range) => {
+                let value = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+                headers.insert(header::CONTENT_RANGE, value.try_into().map_err(|_| internal())?);
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                range
+            }
+            Part::Outside => {
+                let value = format!("bytes */{length}");
+                response.headers_mut().insert(header::CONTENT_RANGE, value.try_into().map_err(|_| internal())?);
+                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+                *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+                return Ok(Some(response));
+            }
+        };
+        response.headers_mut().insert(header::CONTENT_LENGTH, (sent.end - sent.start).into());
+        if wanted.method != Method::HEAD {
+            *response.body_mut() = StreamBody::new(frames(streaming, first)).boxed_unsync();
+        }
+        Ok(Some(response))
+    }
+
+    async fn begin(
+        self: &std::sync::Arc<Self>,
+        request: Request,
+        wanted: &Wanted<'_>,
+    ) -> Result<Option<(Part, Streaming, Option<Bytes>)>> {
+        let mut reader = self.peer.open(request.clone()).await?;
+        let etag = wanted.object.get(header::ETAG).and_then(|etag| etag.to_str().ok());
+        if wanted.version.is_some() && reader.validator() != wanted.version {
+            return Ok(None);
+        }
+        let length = reader.length();
+        let part = part(wanted.headers, length, etag);
+        let range = match &part {
+            Part::Whole => 0..length,
+            Part::Bytes(range) => range.clone(),
+            Part::Outside => 0..0,
+        };
+        if wanted.prefetch && range != (0..length) {
+            // Detached: it runs whether or not the client stays.
+            drop(self.peer.fetch(request));
+        }
+        reader.seek(io::SeekFrom::Start(range.start)).await.map_err(Error::from_read)?;
+        let checked = range.end < length || matches!(part, Part::Outside);
+        let mut streaming = Streaming { gateway: std::sync::Arc::clone(self), reader, left: range, checked };
+        let first = streaming.next().await?;
+        Ok(Some((part, streaming, first)))
+    }
+}
+
+/// The answer to a HEAD.
+pub(super) fn head_only(mut headers: HeaderMap) -> Response<Body> {
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    let mut response = Response::new(empty());
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Whether the client has what is current (RFC 9110, 13.1.2 and 13.1.3).
+pub(super) fn is_unchanged(client: &HeaderMap, object: &HeaderMap) -> bool {
+    if let Some(known) = client.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok()) {
+        let weak = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+        let etag = object.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(weak);
+        return etag.is_some_and(|etag| known.split(',').any(|known| weak(known) == etag || known.trim() == "*"));
+    }
+    let date = |headers: &HeaderMap, name| {
+        headers.get(name).and_then(|value| value.to_str().ok()).and_then(|date| httpdate::parse_http_date(date).ok())
+    };
+    let since = date(client, header::IF_MODIFIED_SINCE);
+    since.zip(date(object, header::LAST_MODIFIED)).is_some_and(|(since, modified)| modified <= since)
+}
+
+/// Says so.
+pub(super) fn unchanged(object: &HeaderMap) -> Response<Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    *response.headers_mut() = object.clone();
+    response
+}
+
+fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+fn internal() -> Error {
+    Error::new(ErrorKind::Internal, "a number is no header's value")
+}
+
+struct Streaming {
+    gateway: std::sync::Arc<Inner>,
+    reader: Reader,
+    /// What is still to be read.
+    left: Range<u64>,
+    /// Whether the whole was checked, or need not be because not all of it is sent.
+    checked: bool,
+}
+
+impl Streaming {
+    /// The next bytes; `None` at the end. The last ones of content come only once the whole was checked.
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        if self.left.is_empty() && self.checked {
+            return Ok(None);
+        }
+        let room = CHUNK.min(usize::try_from(self.left.end - self.left.start).unwrap_or(CHUNK));
+        let mut chunk = BytesMut::with_capacity(room);
+        if room > 0 {
+            let read = (&mut self.reader).take(room as u64).read_buf(&mut chunk).await;
+            match read {
+                Ok(0) => return Err(Error::new(ErrorKind::Internal, "the content ends before its length")),
+                Ok(_) => {}
+                // Content that is found to be wrong is taken away while it is read: the whole's error says why.
+                Err(error) => return Err(self.why(Error::from_read(error)).await),
+            }
+        }
+        self.left.start += chunk.len() as u64;
+        if self.left.is_empty() && !self.checked {
+            self.reader.receipt().await?;
+            self.checked = true;
+        }
+        Counts::add(&self.gateway.counts.bytes, chunk.len() as u64);
+        Ok(Some(chunk.freeze()))
+    }
+
+    /// The error of the whole, if it has one by now, in place of a reader's.
+    async fn why(&mut self, error: Error) -> Error {
+        match tokio::time::timeout(WHY_MAX, self.reader.receipt()).await {
+            Ok(Err(why)) => why,
+            Ok(Ok(_)) | Err(_) => error,
+        }
+    }
+}
+
+/// A failure is an error of the body, on which the connection is cut: the client sees that it is not all.
+fn frames(streaming: Streaming, first: Option<Bytes>) -> impl Stream<Item = io::Result<Frame<Bytes>>> + Send {
+    futures::stream::unfold((Some(streaming), first), async |(streaming, first)| {
+        let mut streaming = streaming?;
+        let next = match first {
+            Some(first) => Ok(Some(first)),
+            None => streaming.next().await,
+        };
+        match next {
+            Ok(bytes) => bytes.map(|bytes| (Ok(Frame::data(bytes)), (Some(streaming), None))),
+            Err(error) => {
+                tracing::warn!(task = ?streaming.reader.task(), "an answer was cut short: {error:?}");
+                Some((Err(error.into()), (None, None)))
+            }
+        }
+    })
+}

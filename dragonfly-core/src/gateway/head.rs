@@ -1,0 +1,214 @@
+//! What servers say of objects when they are asked without a body: whether this client may have it, and what it is.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::header::{self, HeaderMap};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use url::Url;
+
+use super::pass::{end_to_end, outgoing};
+use super::{Client, Inner};
+use crate::source::{Ask, SourceError, validator};
+use crate::task::Validator;
+
+/// For so long what a server said of an object that cannot change is not asked again. As long as its yes counts.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// The most objects that are remembered.
+const HEADS_MAX: usize = 1024;
+
+/// What a registry says the digest is.
+pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// Headers of a client that say what it asks for or who it is; what else it sends says how, and is this gateway's
+/// business.
+const OF_CONTENT: [HeaderName; 5] =
+    [header::ACCEPT, header::ACCEPT_LANGUAGE, header::AUTHORIZATION, header::COOKIE, header::USER_AGENT];
+
+/// Whose differing answers a swarm may not mix: these are no part of what is asked of it.
+const VARYING: [&str; 4] = ["accept-encoding", "origin", "accept", "user-agent"];
+
+/// An object as its server describes it.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    /// End to end, without those of the body's framing.
+    pub(super) headers: HeaderMap,
+    /// The body's length, if it was told.
+    pub(super) length: Option<u64>,
+}
+
+impl Head {
+    /// What tells this version from others.
+    pub(super) fn validator(&self) -> Option<Validator> {
+        validator(&self.headers)
+    }
+
+    /// The digest that a registry names.
+    pub(super) fn digest(&self) -> Option<&str> {
+        self.headers.get(CONTENT_DIGEST)?.to_str().ok()
+    }
+
+    /// Whether the swarm can have it for this client: a plain answer that depends on nothing that the swarm is not told.
+    pub(super) fn is_shareable(&self) -> bool {
+        let vary = self.headers.get_all(header::VARY).iter().filter_map(|value| value.to_str().ok());
+        let known = |name: &str| VARYING.iter().any(|known| known.eq_ignore_ascii_case(name));
+        self.status == StatusCode::OK
+            && self.length.is_some()
+            && !self.headers.contains_key(header::CONTENT_ENCODING)
+            && vary.flat_map(|names| names.split(',')).all(|name| known(name.trim()))
+    }
+}
+
+/// What was told of late, by whom and to whom.
+#[derive(Default)]
+pub(super) struct Heads(Mutex<HashMap<[u8; 32], (Instant, Head)>>);
+
+impl Heads {
+    /// What was said of it at most so long ago.
+    fn get(&self, key: &[u8; 32], age_max: Duration, now: Instant) -> Option<Head> {
+        // Nothing that holds the lock can leave the map broken.
+        let heads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, head) = heads.get(key)?;
+        (now.saturating_duration_since(*at) < age_max).then(|| head.clone())
+    }
+
+    fn put(&self, key: [u8; 32], head: Head, now: Instant) {
+        let mut heads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if heads.len() >= HEADS_MAX && !heads.contains_key(&key) {
+            // The oldest goes; at this size a search costs nothing beside a question over the network.
+            let oldest = heads.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| *key);
+            oldest.and_then(|oldest| heads.remove(&oldest));
+        }
+        heads.insert(key, (now, head));
+    }
+}
+
+/// An object that a client asks for.
+pub(super) struct Object {
+    /// Where its server has it.
+    pub(super) url: Url,
+    /// The client's own headers that say what is asked for and by whom, in lower case.
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) client: Client,
+}
+
+impl Object {
+    pub(super) fn new(url: Url, headers: &HeaderMap, client: Client) -> Self {
+        let values = |name: &HeaderName| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
+        let own = OF_CONTENT.iter().flat_map(|name| values(name).into_iter().map(move |value| (name, value)));
+        let text =
+            |(name, value): (&HeaderName, HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
+        let mut headers: Vec<_> = own.filter_map(text).collect();
+        // As podman sends them to a mirror that it has no password for.
+        headers.retain(|(name, value)| name != "authorization" || value.trim() != "Basic Og==");
+        Self { url, headers, client }
+    }
+
+    /// Whether the client shows who it is.
+    pub(super) fn has_credentials(&self) -> bool {
+        self.headers.iter().any(|(name, _)| name == "authorization" || name == "cookie")
+    }
+
+    fn key(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for text in
+            std::iter::once(self.url.as_str()).chain(self.headers.iter().flat_map(|(name, value)| [&**name, value]))
+        {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+impl Inner {
+    /// What the server says of an object now; of one that is `fixed` what it said in the last minute, to the same client.
+    ///
+    /// # Errors
+    /// The server must not or cannot be asked.
+    pub(super) async fn head(&self, object: &Object, fixed: bool) -> Result<Head, SourceError> {
+        let key = object.key();
+        if fixed && let Some(head) = self.heads.get(&key, FRESH, Instant::now()) {
+            return Ok(head);
+        }
+        let mut headers = HeaderMap::new();
+        for (name, value) in &object.headers {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                headers.append(name, value);
+            }
+        }
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let ask = Ask {
+            method: Method::HEAD,
+            url: object.url.clone(),
+            headers: outgoing(&headers, &self.mark),
+            body: None,
+            local: object.client.local,
+            follow: true,
+        };
+        let response = self.upstream.ask(ask).await?;
+        // reqwest tells the length of the body that is there, which for HEAD is none.
+        let length = response.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        let mut headers = end_to_end(response.headers());
+        headers.remove(header::CONTENT_LENGTH);
+        let head = Head { status: response.status(), headers, length };
+        if head.status.is_success() {
+            self.note(object, head.clone());
+        }
+        Ok(head)
+    }
+
+    /// The server lets this client have this object, which is so.
+    pub(super) fn note(&self, object: &Object, head: Head) {
+        self.heads.put(object.key(), head, Instant::now());
+        self.peer.node().permits().grant(&object.url, &object.headers, Instant::now());
+    }
+
+    /// What was said of an object when its server could be asked, for a client that shows no credentials.
+    pub(super) fn remembered(&self, object: &Object) -> Option<Head> {
+        let open = self.config.offline && !object.has_credentials();
+        open.then(|| self.heads.get(&object.key(), Duration::MAX, Instant::now())).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn head(headers: &[(&'static str, &str)]) -> Head {
+        let headers =
+            headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect();
+        Head { status: StatusCode::OK, headers, length: Some(1) }
+    }
+
+    #[test]
+    fn what_may_be_shared() {
+        assert!(head(&[]).is_shareable());
+        assert!(head(&[("vary", "Accept-Encoding, Accept")]).is_shareable());
+        assert!(!head(&[("vary", "accept"), ("vary", "x-tenant")]).is_shareable());
+        assert!(!head(&[("vary", "*")]).is_shareable());
+        assert!(!head(&[("content-encoding", "gzip")]).is_shareable());
+        assert!(!Head { length: None, ..head(&[]) }.is_shareable());
+        assert!(!Head { status: StatusCode::NO_CONTENT, ..head(&[]) }.is_shareable());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_ages() {
+        let (heads, now) = (Heads::default(), Instant::now());
+        for i in 0..HEADS_MAX as u64 + 10 {
+            let key = *blake3::hash(&i.to_le_bytes()).as_bytes();
+            heads.put(key, head(&[]), now + Duration::from_millis(i));
+            assert!(heads.0.lock().unwrap().len() <= HEADS_MAX);
+        }
+        let first = *blake3::hash(&0_u64.to_le_bytes()).as_bytes();
+        let last = *blake3::hash(&(HEADS_MAX as u64).to_le_bytes()).as_bytes();
+        assert!(heads.get(&first, Duration::MAX, now).is_none(), "the oldest went");
+        assert!(heads.get(&last, FRESH, now).is_some());
+        assert!(heads.get(&last, FRESH, now + Duration::from_secs(120)).is_none());
+    }
+}

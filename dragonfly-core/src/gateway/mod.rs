@@ -1,0 +1,160 @@
+//! The Gateway engine: container runtimes and package managers use the swarm through it, unchanged.
+//!
+//! It listens for HTTP and is two things at one address. A **registry mirror** for requests below `/v2/`: blobs and
+//! manifests that are named by their digest are tasks, whatever repository or tag they are pulled by; tags are asked for
+//! at the registry each time, with the client's own authorization. A **forward proxy** for requests with an absolute URL:
+//! what a [`Rule`] says comes through the swarm, all else is passed on; `CONNECT` is tunnelled untouched.
+//!
+//! Whatever the client could not have from the server itself it does not get here: each host asks the server with its
+//! own client's credentials before a byte comes from the store or from others. A body is sent while it comes, but for
+//! its last bytes, which wait until the whole was checked. Where the swarm has trouble, the server's own answer is passed
+//! on.
+//!
+//! For front ends and embedders. It uses a [`Peer`] as any other caller does, and `source` for what it passes on; nobody
+//! calls it.
+
+mod config;
+mod content;
+mod fail;
+mod head;
+mod pass;
+mod proxy;
+mod range;
+mod registry;
+mod route;
+mod server;
+mod tunnel;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use config::{GatewayConfig, InvalidRule, Rule};
+
+use crate::peer::Peer;
+use crate::source::Upstream;
+use head::Heads;
+
+/// The Gateway engine. A cheap handle; it serves until [`Gateway::shutdown`].
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    peer: Peer,
+    config: GatewayConfig,
+    upstream: Upstream,
+    heads: Heads,
+    counts: Counts,
+    /// What its own requests are marked with, so that one that comes back is known.
+    mark: http::HeaderValue,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Default)]
+struct Counts {
+    requests: AtomicU64,
+    swarm: AtomicU64,
+    passed: AtomicU64,
+    fallbacks: AtomicU64,
+    tunnels: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Counts {
+    fn add(number: &AtomicU64, more: u64) {
+        // Orders nothing.
+        number.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+/// What a [`Gateway`] has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GatewayCounts {
+    /// Requests of clients.
+    pub requests: u64,
+    /// Requests that were answered with content of the swarm.
+    pub swarm: u64,
+    /// Requests that were passed on to their servers.
+    pub passed: u64,
+    /// Those of them that should have been answered from the swarm, which had trouble.
+    pub fallbacks: u64,
+    /// Tunnels that were opened.
+    pub tunnels: u64,
+    /// Bytes of content from the swarm that were sent to clients.
+    pub bytes: u64,
+}
+
+impl Gateway {
+    /// A gateway that fetches through `peer`.
+    pub fn new(peer: &Peer, config: GatewayConfig) -> Self {
+        let node = peer.node();
+        let mark = http::HeaderValue::try_from(node.peer_id().to_string());
+        Self(Arc::new(Inner {
+            upstream: node.sources().upstream().clone(),
+            mark: mark.unwrap_or_else(|_| http::HeaderValue::from_static("dragonfly")),
+            peer: peer.clone(),
+            config,
+            heads: Heads::default(),
+            counts: Counts::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// Serves clients that come to `listener`, until [`Gateway::shutdown`]. Those from a loopback address are local users:
+    /// what they ask for may be on loopback. It may be called for several listeners. Does not block.
+    pub fn serve(&self, listener: TcpListener) {
+        self.0.tasks.spawn_on(server::accept(Arc::clone(&self.0), listener), self.0.peer.node().runtime());
+    }
+
+    /// What it has done so far.
+    pub fn counts(&self) -> GatewayCounts {
+        let counts = &self.0.counts;
+        let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        GatewayCounts {
+            requests: get(&counts.requests),
+            swarm: get(&counts.swarm),
+            passed: get(&counts.passed),
+            fallbacks: get(&counts.fallbacks),
+            tunnels: get(&counts.tunnels),
+            bytes: get(&counts.bytes),
+        }
+    }
+
+    /// Accepts nobody any more and waits, at most so long, for the requests that are being answered; what has not ended
+    /// by then is cut off. Whether all had. Idempotent, cancel-safe.
+    pub async fn shutdown(&self, bound: Duration) -> bool {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        tokio::time::timeout(bound, self.0.tasks.wait()).await.is_ok()
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway")
+            .field("config", &self.0.config)
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+struct Client {
+    /// Whether from this machine, see [`Guard`](crate::source::Guard).
+    local: bool,
+}
+
+impl Client {
+    fn at(address: SocketAddr) -> Self {
+        Self { local: address.ip().to_canonical().is_loopback() }
+    }
+}

@@ -1,0 +1,157 @@
+//! Requests and answers that are passed on as they are.
+
+use std::io;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use http::header::{self, HeaderMap};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Body as _, Frame, Incoming};
+use url::Url;
+
+use super::fail::Refusal;
+use super::route::Body;
+use super::{Client, Counts, Inner};
+use crate::source::Ask;
+
+/// Marks requests of gateways with who sent them.
+pub(super) const MARK: HeaderName = HeaderName::from_static("dragonfly-gateway");
+
+/// The longest silence within a body, either way. As of content from origins.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// Headers between two neighbours alone (RFC 9110, 7.6.1), and what clients put there without its being so.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::HOST,
+];
+
+/// What goes further than the next neighbour.
+pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let listed: Vec<String> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .collect();
+    let mut out = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let hop = HOP_BY_HOP.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection");
+        if !hop && !listed.iter().any(|listed| listed == name.as_str()) {
+            out.append(name.clone(), value.clone());
+        }
+    }
+    out
+}
+
+/// What of a client's headers goes to the server, with a mark of this gateway's.
+pub(super) fn outgoing(headers: &HeaderMap, mark: &HeaderValue) -> HeaderMap {
+    let mut out = end_to_end(headers);
+    let ours: Vec<_> = out.keys().filter(|name| name.as_str().starts_with("x-dragonfly-")).cloned().collect();
+    for name in ours.iter().chain(&[header::EXPECT]) {
+        out.remove(name);
+    }
+    out.append(MARK, mark.clone());
+    out
+}
+
+impl Inner {
+    /// Passes a request on to `url`, and the answer back.
+    pub(super) async fn pass(
+        &self,
+        request: Request<Incoming>,
+        url: Url,
+        client: Client,
+    ) -> Result<Response<Body>, Refusal> {
+        Counts::add(&self.counts.passed, 1);
+        let (parts, body) = request.into_parts();
+        let empty = body.is_end_stream();
+        let stream = body.into_data_stream();
+        let ask = Ask {
+            headers: outgoing(&parts.headers, &self.mark),
+            body: (!empty).then(|| reqwest::Body::wrap_stream(stream)),
+            // Clients follow redirects themselves, and tell others by them.
+            follow: false,
+            method: parts.method,
+            url,
+            local: client.local,
+        };
+        self.answer_of(ask).await
+    }
+
+    /// The server's own answer to a client that asks for an object: `method` is GET or HEAD.
+    pub(super) async fn own_answer(
+        &self,
+        (method, headers): (Method, &HeaderMap),
+        url: Url,
+        (client, follow): (Client, bool),
+    ) -> Result<Response<Body>, Refusal> {
+        Counts::add(&self.counts.passed, 1);
+        let headers = outgoing(headers, &self.mark);
+        self.answer_of(Ask { method, url, headers, body: None, local: client.local, follow }).await
+    }
+
+    async fn answer_of(&self, ask: Ask) -> Result<Response<Body>, Refusal> {
+        let response = self.upstream.ask(ask).await?;
+        let (status, headers) = (response.status(), end_to_end(response.headers()));
+        let body = paced(response.bytes_stream()).map(|chunk| chunk.map(Frame::data));
+        let mut answer = Response::new(StreamBody::new(body).boxed_unsync());
+        *answer.status_mut() = status;
+        *answer.headers_mut() = headers;
+        Ok(answer)
+    }
+}
+
+/// Ends a body that says nothing for too long.
+fn paced(
+    body: impl Stream<Item = reqwest::Result<bytes::Bytes>> + Send + 'static,
+) -> impl Stream<Item = io::Result<bytes::Bytes>> + Send {
+    futures::stream::unfold(Some(body.boxed()), |body| async move {
+        let mut body = body?;
+        match tokio::time::timeout(SILENCE_MAX, body.next()).await {
+            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(body))),
+            Ok(Some(Err(error))) => Some((Err(io::Error::other(error.without_url())), None)),
+            Ok(None) => None,
+            Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_between_neighbours_stays_there() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("accept", "a"),
+            ("accept", "b"),
+            ("connection", "close, X-Mine"),
+            ("x-mine", "1"),
+            ("keep-alive", "5"),
+            ("proxy-authorization", "Basic secret"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("host", "h"),
+            ("x-dragonfly-tag", "t"),
+            ("authorization", "Bearer t"),
+        ] {
+            headers.append(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        let out = outgoing(&headers, &HeaderValue::from_static("me"));
+        let mut names: Vec<_> = out.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
+        names.sort();
+        assert_eq!(names, ["accept=a", "accept=b", "authorization=Bearer t", "dragonfly-gateway=me"]);
+    }
+}

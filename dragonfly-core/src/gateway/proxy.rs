@@ -1,0 +1,158 @@
+//! Requests with an absolute URL, as clients send them to a proxy.
+
+use std::sync::Arc;
+
+use http::header::HeaderMap;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use url::Url;
+
+use super::content::Wanted;
+use super::fail::Refusal;
+use super::head::Object;
+use super::route::Body;
+use super::{Client, Counts, Inner};
+use crate::peer;
+use crate::source::redact;
+
+/// What a client says of how its request is to be treated, in the original's words.
+struct Said {
+    swarm: Option<bool>,
+    prefetch: Option<bool>,
+    tag: String,
+    application: String,
+    priority: Option<u8>,
+    filtered: Option<Vec<String>>,
+}
+
+impl Said {
+    fn by(headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        let yes = |name: &str| text(name).and_then(|value| value.to_ascii_lowercase().parse::<bool>().ok());
+        let names = text("x-dragonfly-filtered-query-params");
+        Self {
+            swarm: yes("x-dragonfly-use-p2p"),
+            prefetch: yes("x-dragonfly-prefetch"),
+            tag: text("x-dragonfly-tag").unwrap_or_default().to_owned(),
+            application: text("x-dragonfly-application").unwrap_or_default().to_owned(),
+            priority: text("x-dragonfly-priority").and_then(|value| value.parse().ok()),
+            filtered: names.map(|names| names.split(',').map(|name| name.trim().to_owned()).collect()),
+        }
+    }
+}
+
+pub(super) async fn answer(
+    gateway: &Arc<Inner>,
+    client: Client,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refusal> {
+    let written = request.uri().to_string();
+    let mut url = Url::parse(&written).map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the URL is malformed"))?;
+    let rule = gateway.config.rule(&written);
+    if let Some(rule) = rule {
+        rule.lead(&mut url);
+    }
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, format!("{}: URLs are not proxied", url.scheme())));
+    }
+    gateway.refuse_own(&url)?;
+    let said = Said::by(request.headers());
+    let swarm = said.swarm.unwrap_or_else(|| rule.is_some_and(|rule| rule.swarm));
+    if !swarm || !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return gateway.pass(request, url, client).await;
+    }
+    let object = Object::new(url.clone(), request.headers(), client);
+    // Whether the client may have it, and which version is current, only the server can say.
+    let head = match gateway.head(&object, false).await {
+        Ok(head) => head,
+        Err(error) => {
+            tracing::debug!(url = redact(&url), %error, "the server of what is wanted through the swarm says nothing");
+            return gateway.remembered_content(&object, request.headers(), &said).await.ok_or_else(|| error.into());
+        }
+    };
+    let version = head.validator().filter(|_| head.is_shareable());
+    let Some(version) = version else { return gateway.pass(request, url, client).await };
+    if request.method() == Method::HEAD {
+        let mut headers = head.headers;
+        headers.insert(http::header::CONTENT_LENGTH, head.length.unwrap_or_default().into());
+        return Ok(super::content::head_only(headers));
+    }
+    if super::content::is_unchanged(request.headers(), &head.headers) {
+        return Ok(super::content::unchanged(&head.headers));
+    }
+    let asked = said.request(&object);
+    let wanted = || Wanted {
+        method: request.method(),
+        headers: request.headers(),
+        object: head.headers.clone(),
+        version: Some(version.clone()),
+        prefetch: said.prefetch.unwrap_or(gateway.config.prefetch),
+    };
+    // What the swarm took for current may be of seconds ago: then it asks once more.
+    for asked in [asked.clone(), asked.age_max(std::time::Duration::ZERO)] {
+        match gateway.swarm(asked, wanted()).await {
+            Ok(Some(response)) => return Ok(response),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::info!(url = redact(&url), "the swarm has trouble, the server is asked: {error:?}");
+                break;
+            }
+        }
+    }
+    Counts::add(&gateway.counts.fallbacks, 1);
+    gateway.pass(request, url, client).await
+}
+
+impl Said {
+    fn request(&self, object: &Object) -> peer::Request {
+        let mut request = peer::Request::new(object.url.as_str())
+            .tag(&self.tag)
+            .application(&self.application)
+            .local(object.client.local);
+        for (name, value) in &object.headers {
+            request = request.header(name, value);
+        }
+        if let Some(priority) = self.priority {
+            request = request.priority(priority);
+        }
+        if let Some(names) = &self.filtered {
+            request = request.filtered_query_params(names.iter().cloned());
+        }
+        request
+    }
+}
+
+impl Inner {
+    /// What was current when its server could be asked, if that is allowed.
+    async fn remembered_content(
+        self: &Arc<Self>,
+        object: &Object,
+        headers: &HeaderMap,
+        said: &Said,
+    ) -> Option<Response<Body>> {
+        let head = self.remembered(object)?;
+        let wanted = Wanted {
+            method: &Method::GET,
+            headers,
+            version: Some(head.validator()?),
+            object: head.headers,
+            prefetch: false,
+        };
+        self.swarm(said.request(object).stale_ok(true), wanted).await.ok()?
+    }
+
+    /// Refuses what would lead to this process itself.
+    pub(super) fn refuse_own(&self, url: &Url) -> Result<(), Refusal> {
+        let Some(port) = url.port_or_known_default() else { return Ok(()) };
+        let here = match url.host() {
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback() || self.config.own.contains(&(ip, port).into()),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback() || self.config.own.contains(&(ip, port).into()),
+            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            None => false,
+        };
+        if here && self.config.own.iter().any(|own| own.port() == port) {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "that is this daemon itself"));
+        }
+        Ok(())
+    }
+}

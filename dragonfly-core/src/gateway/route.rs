@@ -1,0 +1,46 @@
+//! Where a request goes.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+
+use super::fail::Refusal;
+use super::pass::MARK;
+use super::{Client, Counts, Inner, proxy, registry, tunnel};
+
+/// The body of an answer.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Asked by clients that want to know whether somebody is there before they use it (nydusd's `ping_url`).
+const PINGS: [&str; 3] = ["/healthz", "/ping", "/server/ping"];
+
+pub(super) async fn answer(gateway: Arc<Inner>, client: Client, request: Request<Incoming>) -> Response<Body> {
+    Counts::add(&gateway.counts.requests, 1);
+    let came_back = request.headers().get_all(MARK).iter().any(|mark| mark == gateway.mark);
+    let absolute = request.uri().scheme().is_some();
+    let path = request.uri().path();
+    if came_back {
+        let text = "a request of this gateway's came back to it: look where its registries and rules lead";
+        return Refusal::new(StatusCode::LOOP_DETECTED, text).plain();
+    }
+    if request.method() == Method::CONNECT {
+        return tunnel::open(&gateway, client, request).await.unwrap_or_else(Refusal::plain);
+    }
+    if absolute {
+        return proxy::answer(&gateway, client, request).await.unwrap_or_else(Refusal::plain);
+    }
+    if path == "/v2" || path.starts_with("/v2/") {
+        return registry::answer(&gateway, client, request).await.unwrap_or_else(Refusal::oci);
+    }
+    if PINGS.contains(&path) {
+        return Response::new(Full::new(Bytes::from_static(b"ok\n")).map_err(|never| match never {}).boxed_unsync());
+    }
+    let text = "this is a registry mirror (paths below /v2/) and a proxy (requests with an absolute URL); see the guide \
+                on the gateway";
+    Refusal::new(StatusCode::NOT_FOUND, text).plain()
+}

@@ -1,0 +1,127 @@
+//! The forward proxy.
+
+use bytes::Bytes;
+use dragonfly_core::gateway::GatewayConfig;
+use dragonfly_testkit::{Resource, content};
+use http::Request;
+use http_body_util::Full;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::{Gateways, open};
+use crate::harness::{Network, SEED};
+
+const LENGTH: u64 = (2 << 20) + 77;
+
+fn rules(_: &Network) -> GatewayConfig {
+    let mut config = GatewayConfig::default();
+    config.rules = vec!["swarm:\\.deb$".parse().unwrap()];
+    config
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packages_leave_their_server_once_and_are_never_old() {
+    let gateways = Gateways::start(rules).await;
+    let origin = &gateways.network.origin;
+    for version in 0..2 {
+        let url = gateways.network.serve("/pool/a.deb", Resource::seeded(SEED + version, LENGTH).header("x-kept", "1"));
+        let before = origin.counters().body_bytes_total();
+        for host in 0..2 {
+            let answer = gateways.get(host, &url, &[("cache-control", "max-age=0")]).await;
+            assert_eq!(answer.header("x-kept"), Some("1"), "the server's own headers");
+            assert!(answer.header("x-dragonfly-task-id").is_some(), "{answer:?}");
+            let (status, body) = answer.whole();
+            let right = body == content::bytes(SEED + version, 0, LENGTH as usize);
+            assert_eq!((status, right), (200, true), "{version} {host}");
+        }
+        assert_eq!(origin.counters().body_bytes_total() - before, LENGTH, "one copy of version {version}");
+    }
+    // As apt resumes.
+    let url = origin.url("/pool/a.deb");
+    let etag = gateways.get(0, &url, &[]).await.header("etag").unwrap().to_owned();
+    let answer = gateways.get(1, &url, &[("range", "bytes=1000-"), ("if-range", &etag)]).await;
+    let (status, body) = answer.whole();
+    assert_eq!((status, body == content::bytes(SEED + 1, 1000, LENGTH as usize - 1000)), (206, true));
+    let answer = gateways.get(1, &url, &[("range", "bytes=1000-"), ("if-range", "\"older\"")]).await;
+    assert_eq!(answer.whole().0, 200);
+    gateways.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_rule_names_is_passed_on_as_it_is() {
+    let gateways = Gateways::start(rules).await;
+    let url = gateways.network.serve("/index", Resource::seeded(SEED, 1000));
+    for _ in 0..2 {
+        let answer = gateways.get(0, &url, &[("x-mine", "1"), ("proxy-authorization", "Basic x")]).await;
+        assert_eq!(answer.whole(), (200, content::bytes(SEED, 0, 1000)));
+    }
+    let logged = gateways.network.requests("/index");
+    assert_eq!(logged.len(), 2);
+    assert_eq!((logged[0].header("x-mine"), logged[0].header("proxy-authorization")), (Some("1"), None));
+    // A client may say that it wants the swarm, or not.
+    let asked = gateways.get(0, &url, &[("x-dragonfly-use-p2p", "true")]).await;
+    assert!(asked.header("x-dragonfly-task-id").is_some());
+    let url = gateways.network.serve("/b.deb", Resource::seeded(SEED, 1000));
+    let asked = gateways.get(0, &url, &[("x-dragonfly-use-p2p", "false")]).await;
+    assert!(asked.header("x-dragonfly-task-id").is_none());
+    // Whatever is no GET.
+    let post = Request::post(&url).body(Full::from("a body")).unwrap();
+    assert_eq!(gateways.ask(0, post).await.whole().0, 405, "the server's own answer");
+    gateways.stop().await;
+}
+
+/// What a swarm cannot tell apart goes straight: no validator, an answer that depends on who asks, a coding.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_swarm_cannot_tell_apart_is_passed_on() {
+    let gateways = Gateways::start(rules).await;
+    let plain = || Resource::seeded(SEED, 1000);
+    for (path, resource) in [
+        ("/none.deb", plain().no_etag().no_last_modified()),
+        ("/vary.deb", plain().header("vary", "x-tenant")),
+        ("/coded.deb", plain().header("content-encoding", "gzip")),
+        ("/chunked.deb", plain().chunked()),
+    ] {
+        let url = gateways.network.serve(path, resource);
+        let answer = gateways.get(0, &url, &[]).await;
+        assert!(answer.header("x-dragonfly-task-id").is_none(), "{path}");
+        assert_eq!(answer.whole(), (200, content::bytes(SEED, 0, 1000)), "{path}");
+    }
+    gateways.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tunnels_carry_bytes_untouched() {
+    let gateways = Gateways::start(rules).await;
+    gateways.network.serve("/file", Resource::seeded(SEED, 100));
+    let server = gateways.network.origin.url("/").replace("http://", "");
+    let server = server.trim_end_matches('/').to_owned();
+    let connect = Request::connect(&server).body(Full::<Bytes>::default()).unwrap();
+    let mut response = open(gateways.gateways[0].1, connect).await;
+    assert_eq!(response.status().as_u16(), 200);
+    let upgraded = hyper::upgrade::on(&mut response).await.unwrap();
+    let mut tunnel = hyper_util::rt::TokioIo::new(upgraded);
+    tunnel.write_all(b"GET /file HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    tunnel.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.ends_with(&content::bytes(SEED, 0, 100)), "{}", String::from_utf8_lossy(&answer));
+    assert_eq!(gateways.gateways[0].0.counts().tunnels, 1);
+    let nowhere = Request::connect("169.254.169.254:80").body(Full::<Bytes>::default()).unwrap();
+    assert_eq!(open(gateways.gateways[0].1, nowhere).await.status().as_u16(), 403);
+    gateways.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_must_not_be_reached_is_refused_and_loops_end() {
+    let gateways = Gateways::start(rules).await;
+    let address = gateways.gateways[0].1;
+    for url in ["http://169.254.169.254/latest/meta-data/", "http://0.0.0.0:1/x.deb", "http://[fd00:ec2::254]/x"] {
+        assert_eq!(gateways.get(0, url, &[]).await.whole().0, 403, "{url}");
+    }
+    // A request for the gateway through the gateway comes back to it once.
+    assert_eq!(gateways.get(0, &format!("http://{address}/v2/"), &[]).await.whole().0, 508);
+    for url in ["ftp://a.example/x", "http://"] {
+        let request = Request::get("/").uri(url);
+        let Ok(request) = request.body(Full::default()) else { continue };
+        assert_eq!(gateways.ask(0, request).await.whole().0, 400, "{url}");
+    }
+    gateways.stop().await;
+}

@@ -1,0 +1,237 @@
+//! The registry mirror.
+
+use bytes::Bytes;
+use dragonfly_core::gateway::GatewayConfig;
+use dragonfly_testkit::{Resource, content};
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+
+use super::{Gateways, open, sha256};
+use crate::harness::{Network, SEED};
+
+/// Not a whole number of pieces.
+const LENGTH: u64 = (3 << 20) + 1000;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Mirrors for a registry that clients call `registry.test`, and by default.
+fn mirrors(network: &Network) -> GatewayConfig {
+    let mut config = GatewayConfig::default();
+    let url: url::Url = network.origin.url("/").parse().unwrap();
+    config.registries = vec![("registry.test".to_owned(), url.clone())];
+    config.registry_default = Some(url);
+    config
+}
+
+fn blob() -> (Bytes, String) {
+    let bytes = content::bytes(SEED, 0, LENGTH as usize);
+    let digest = sha256(&bytes);
+    (bytes, digest)
+}
+
+/// As registries serve blobs.
+fn serve_blob(gateways: &Gateways, repository: &str, digest: &str) -> String {
+    let resource = Resource::seeded(SEED, LENGTH).etag(format!("\"{digest}\"")).no_last_modified();
+    let path = format!("/v2/{repository}/blobs/{digest}");
+    gateways.network.origin.set(&path, resource.header("docker-content-digest", digest));
+    path
+}
+
+fn serve_manifest(gateways: &Gateways, name: &str, text: &str) -> String {
+    let digest = sha256(text.as_bytes());
+    for reference in [name, &digest] {
+        let resource = Resource::bytes(text.to_owned()).etag(format!("\"{digest}\"")).no_last_modified();
+        let resource = resource.header("docker-content-digest", &digest).header("content-type", MANIFEST);
+        gateways.network.origin.set(format!("/v2/lib/a/manifests/{reference}"), resource);
+    }
+    digest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_leaves_the_registry_once_whatever_repository_it_is_pulled_from() {
+    let gateways = Gateways::start(mirrors).await;
+    let (bytes, digest) = blob();
+    let paths = [serve_blob(&gateways, "lib/a", &digest), serve_blob(&gateways, "other/b", &digest)];
+    for (host, path) in paths.iter().enumerate() {
+        let answer = gateways.get(host, &format!("{path}?ns=registry.test"), &[]).await;
+        assert_eq!(answer.header("docker-content-digest"), Some(&*digest));
+        assert_eq!(answer.header("content-length"), Some(&*LENGTH.to_string()));
+        assert!(answer.header("x-dragonfly-task-id").is_some(), "{answer:?}");
+        let (status, body) = answer.whole();
+        assert_eq!((status, body == bytes), (200, true));
+    }
+    let counters = gateways.network.origin.counters();
+    assert_eq!(counters.body_bytes_total(), LENGTH, "one copy: {counters:?}");
+    assert_eq!(counters.requests.get("HEAD"), Some(&2), "each host asked whether it may");
+    // Again, within a minute: nobody asks anybody.
+    let before = gateways.network.origin.counters().requests_total();
+    assert_eq!(gateways.get(1, &format!("{}?ns=registry.test", paths[1]), &[]).await.whole().0, 200);
+    assert_eq!(gateways.network.origin.counters().requests_total(), before);
+    assert_eq!(gateways.gateways[1].0.counts().fallbacks, 0);
+    gateways.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_could_not_pull_from_the_registry_cannot_pull_here() {
+    let gateways = Gateways::start(mirrors).await;
+    let (bytes, digest) = blob();
+    let path = serve_blob(&gateways, "private/a", &digest);
+    let resource = Resource::seeded(SEED, LENGTH).etag(format!("\"{digest}\"")).basic_auth("alice", "secret123");
+    gateways.network.origin.set(&path, resource.no_last_modified());
+    let alice = [("authorization", "Basic YWxpY2U6c2VjcmV0MTIz")];
+    let (status, body) = gateways.get(0, &path, &alice).await.whole();
+    assert_eq!((status, body == bytes), (200, true));
+    // Her host has it by now, and so may have the other's. A stranger's password, none, and podman's empty one:
+    let mallory: [&[(&str, &str)]; 3] =
+        [&[("authorization", "Basic bWFsbG9yeTp4")], &[], &[("authorization", "Basic Og==")]];
+    for host in [1, 0] {
+        for headers in mallory {
+            let answer = gateways.get(host, &path, headers).await;
+            assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"testkit\""), "in the registry's words");
+            assert_eq!(answer.whole().0, 401);
+        }
+    }
+    assert_eq!(gateways.network.origin.counters().body_bytes_total(), LENGTH);
+    let (status, body) = gateways.get(1, &path, &alice).await.whole();
+    assert_eq!((status, body == bytes), (200, true));
+    assert_eq!(gateways.network.origin.counters().body_bytes_total(), LENGTH, "from the other host");
+    gateways.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tags_are_asked_for_each_time_and_manifests_are_exactly_the_registrys() {
+    let gateways = Gateways::start(mirrors).await;
+    let old = serve_manifest(&gateways, "v1", "{\"schemaVersion\": 2,  \"old\": true}");
+    let accept = [("accept", MANIFEST), ("accept", "application/vnd.oci.image.index.v1+json")];
+    let get = async |host: usize| {
+        let answer = gateways.get(host, "/v2/lib/a/manifests/v1", &accept).await;
+        assert_eq!(answer.header("content-type"), Some(MANIFEST));
+        let digest = answer.header("docker-content-digest").unwrap().to_owned();
+        let (status, body) = answer.whole();
+        assert_eq!((status, sha256(&body)), (200, digest.clone()));
+        digest
+    };
+    assert_eq!((get(0).await, get(1).await), (old.clone(), old.clone()));
+    let bodies = gateways.network.origin.counters().body_bytes_total();
+    assert_eq!(bodies, 34, "one copy");
+    let new = serve_manifest(&gateways, "v1", "{\"schemaVersion\": 2,  \"old\": false}");
+    assert_eq!((get(1).await, get(0).await), (new.clone(), new), "at once");
+    // By its digest, and as HEAD.
+    let by_digest = format!("/v2/lib/a/manifests/{old}");
+    assert_eq!(sha256(&gateways.get(1, &by_digest, &accept).await.whole().1), old);
+    let head = Request::head(&by_digest).header("accept", MANIFEST).body(Full::default()).unwrap();
+    let head = gateways.ask(0, head).await;
+    assert_eq!((head.header("content-length"), head.header("content-type")), (Some("34"), Some(MANIFEST)));
+    gateways.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_and_conditions() {
+    let gateways = Gateways::start(mirrors).await;
+    let (bytes, digest) = blob();
+    let path = serve_blob(&gateways, "lib/a", &digest);
+    for (range, from, to) in
+        [("bytes=1000000-", 1_000_000, LENGTH), ("bytes=10-19", 10, 20), ("bytes=-5", LENGTH - 5, LENGTH)]
+    {
+        let answer = gateways.get(0, &path, &[("range", range)]).await;
+        let wanted = format!("bytes {from}-{}/{LENGTH}", to - 1);
+        assert_eq!(answer.header("content-range"), Some(&*wanted));
+        let (status, body) = answer.whole();
+        assert_eq!((status, body == bytes[from as usize..to as usize]), (206, true), "{range}");
+    }
+    let outside = gateways.get(0, &path, &[("range", &format!("bytes={LENGTH}-"))]).await;
+    assert_eq!(outside.header("content-range"), Some(&*format!("bytes */{LENGTH}")));
+    assert_eq!(outside.whole().0, 416);
+    let known = gateways.get(0, &path, &[("if-none-match", &format!("\"{digest}\""))]).await;
+    assert_eq!(known.whole().0, 304);
+    gateways.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_registrys_own_errors_pass_through() {
+    let gateways = Gateways::start(mirrors).await;
+    let digest = blob().1;
+    let path = format!("/v2/lib/none/blobs/{digest}");
+    assert_eq!(gateways.get(0, &path, &[]).await.whole().0, 404);
+    gateways.network.origin.set(&path, Resource::bytes("x").fail_first(2, 503, Some(7)));
+    let busy = gateways.get(0, &path, &[]).await;
+    assert_eq!((busy.status.as_u16(), busy.header("retry-after")), (503, Some("7")));
+    for (path, wanted) in [("/v2/A/manifests/x", 400), ("/v2/a/manifests/v1?ns=a/b", 400), ("/nothing", 404)] {
+        assert_eq!(gateways.get(0, path, &[]).await.whole().0, wanted, "{path}");
+    }
+    let push = Request::post("/v2/a/blobs/uploads/").body(Full::from("x")).unwrap();
+    assert_eq!(gateways.ask(0, push).await.whole().0, 405);
+    gateways.stop().await;
+}
+
+/// A registry that gives other bytes than the digest says: nobody gets a whole answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_content_is_never_sent_to_its_end() {
+    let gateways = Gateways::start(mirrors).await;
+    let (_, digest) = blob();
+    for length in [LENGTH, 100] {
+        let path = format!("/v2/lib/a/blobs/{digest}");
+        let resource = Resource::seeded(SEED + 1, length).etag(format!("\"{digest}\"")).no_last_modified();
+        gateways.network.origin.set(&path, resource);
+        for host in 0..2 {
+            let answer = gateways.get(host, &path, &[]).await;
+            // What the registry itself says is passed on where nothing was sent before: then it is the registry's word.
+            let passed = answer.header("x-dragonfly-task-id").is_none();
+            assert!(answer.body.is_err() || passed, "{host}: {:?}", answer.headers);
+        }
+    }
+    gateways.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_come_before_the_end_is_there_and_stop_with_the_client() {
+    let gateways = Gateways::start(mirrors).await;
+    let (bytes, digest) = blob();
+    let path = serve_blob(&gateways, "lib/a", &digest);
+    let resource = Resource::seeded(SEED, LENGTH).etag(format!("\"{digest}\"")).no_last_modified();
+    gateways.network.origin.set(&path, resource.stall_after(1 << 20, u64::MAX));
+    let request = Request::get(&path).body(Full::<Bytes>::default()).unwrap();
+    let mut response = open(gateways.gateways[0].1, request).await;
+    assert_eq!(response.status().as_u16(), 200);
+    let first = response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(first, bytes[..first.len()]);
+    assert!(!first.is_empty());
+    drop(response);
+    let peer = &gateways.network.peers[0].peer;
+    crate::harness::eventually("nobody wants it any more", async || {
+        let active = peer.active().await.unwrap();
+        active.iter().all(|task| task.callers == 0).then_some(())
+    })
+    .await;
+    gateways.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_needs_no_credential_outlives_its_registry_if_that_is_allowed() {
+    let offline = |network: &Network| {
+        let mut config = mirrors(network);
+        config.offline = true;
+        config
+    };
+    let mut gateways = Gateways::start(offline).await;
+    let (bytes, digest) = blob();
+    let path = serve_blob(&gateways, "lib/a", &digest);
+    let manifest = serve_manifest(&gateways, "v1", "{\"schemaVersion\": 2}");
+    let by_tag = "/v2/lib/a/manifests/v1";
+    assert_eq!(gateways.get(0, &path, &[]).await.whole().0, 200);
+    assert_eq!(gateways.get(0, by_tag, &[("accept", MANIFEST)]).await.whole().0, 200);
+    gateways.network.origin = dragonfly_testkit::Origin::start().await.unwrap();
+    let (status, body) = gateways.get(1, &path, &[]).await.whole();
+    assert_eq!((status, body == bytes), (200, true), "a blob, to who has never had it");
+    let answer = gateways.get(0, by_tag, &[("accept", MANIFEST)]).await;
+    assert_eq!(answer.header("content-type"), Some(MANIFEST));
+    assert_eq!(sha256(&answer.whole().1), manifest, "a tag, where it was asked for before");
+    assert_eq!(gateways.get(1, by_tag, &[("accept", MANIFEST)]).await.whole().0, 502, "what it is nobody knows here");
+    let alice = [("authorization", "Basic YWxpY2U6c2VjcmV0MTIz")];
+    assert_eq!(
+        gateways.get(1, &path, &alice).await.whole().0,
+        502,
+        "who shows who he is must be known to the registry"
+    );
+    gateways.stop().await;
+}
