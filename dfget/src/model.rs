@@ -287,6 +287,9 @@ pub struct ReadyFile {
     /// Where the local API is over TCP, `IP:PORT`.
     #[serde(default)]
     pub api_tcp: Option<String>,
+    /// Where the gateway is, `IP:PORT`.
+    #[serde(default)]
+    pub gateway: Option<String>,
     /// The process.
     pub pid: u32,
 }

@@ -66,6 +66,8 @@ pub(crate) struct Context {
     pub(crate) seed: Option<Seed>,
     pub(crate) peer: Option<Peer>,
     /// `scheduler,seed,peer`.
+    /// Set once it serves, after the engines.
+    pub(crate) gateway: std::sync::OnceLock<dragonfly_core::gateway::Gateway>,
     pub(crate) roles: String,
     pub(crate) started: Instant,
     /// Every engine serves, and the daemon is not about to stop.
@@ -79,7 +81,7 @@ pub(crate) struct Context {
 
 impl Context {
     /// The engine that fetches: the peer, or the seed's.
-    fn peer(&self) -> Result<&Peer, Failure> {
+    pub(crate) fn peer(&self) -> Result<&Peer, Failure> {
         let peer = self.peer.as_ref().or(self.seed.as_ref().map(Seed::peer));
         peer.ok_or_else(|| Failure::new(ErrorKind::Config, "this daemon has neither the role peer nor seed"))
     }

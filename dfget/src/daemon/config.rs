@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use dragonfly_core::source::OriginPattern;
-use dragonfly_core::trust::{OriginTrust, Roles};
+use dragonfly_core::trust::OriginTrust;
 use dragonfly_core::wire::Address;
 
 pub(crate) use self::print::print;
@@ -19,6 +19,7 @@ pub(crate) use self::print::print;
 pub(crate) use self::resolve::resolve_text;
 pub(super) use self::resolve::{Refused, Settings, resolve};
 use super::commands::{Doctor, Init, Join, Status, Token};
+use super::gateway::{GatewayArgs, Role};
 use crate::error::Failure;
 use crate::places;
 use crate::units::{parse_duration, parse_size};
@@ -69,9 +70,9 @@ pub(crate) struct Serve {
     /// Check the settings and end
     #[arg(long, conflicts_with = "print_config")]
     pub(super) check_config: bool,
-    /// What it does: any of scheduler, seed and peer, separated by commas
+    /// What it does: any of scheduler, seed, peer and gateway, separated by commas
     #[arg(long, default_value = "peer", env = "DFDAEMON_ROLE")]
-    pub(super) role: Roles,
+    pub(super) role: Role,
     /// Where identity, membership and content are kept [default: $STATE_DIRECTORY, else /var/lib/dragonfly for root
     /// and $XDG_DATA_HOME/dragonfly for others]
     #[arg(long, value_name = "DIR", env = "DFDAEMON_DATA_DIR")]
@@ -152,6 +153,8 @@ pub(crate) struct Serve {
     #[cfg(feature = "storages")]
     #[arg(long, value_name = "SETTING", action = ArgAction::Append, env = "DFDAEMON_STORAGE", value_delimiter = ',')]
     pub(super) storage: Vec<String>,
+    #[command(flatten)]
+    pub(super) gateway: GatewayArgs,
     /// For what is under way when the daemon is asked to stop
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = parse_duration, env = "DFDAEMON_DRAIN_TIMEOUT")]
     pub(super) drain_timeout: Duration,

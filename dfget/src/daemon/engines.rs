@@ -67,6 +67,7 @@ pub(super) async fn start(args: &Serve, data_dir: &Path, log: LogControl) -> Res
         scheduler: None,
         seed: None,
         peer: None,
+        gateway: std::sync::OnceLock::new(),
         roles: args.role.to_string(),
         started: Instant::now(),
         ready: AtomicBool::new(false),
@@ -75,7 +76,7 @@ pub(super) async fn start(args: &Serve, data_dir: &Path, log: LogControl) -> Res
         events: Hub::default(),
         log,
     };
-    if let Err(e) = start_roles(&mut context, args.role).await {
+    if let Err(e) = start_roles(&mut context, args.role.roles).await {
         stop(&context).await;
         return Err(Failure::from(e).while_(format_args!("cannot start as {}", context.roles)));
     }

@@ -5,6 +5,7 @@ pub(crate) mod config;
 mod doctor;
 mod engines;
 mod files;
+mod gateway;
 mod init;
 mod notify;
 mod reload;
@@ -25,6 +26,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use dragonfly_core::ErrorKind;
+use dragonfly_core::gateway::Gateway;
 use dragonfly_core::node::TokenOptions;
 use dragonfly_core::peer::LeasesOf;
 use sd_notify::NotifyState;
@@ -118,6 +120,7 @@ fn check(serve: &Serve) -> Result<(), Failure> {
     serve.data_dir()?;
     serve.listen()?;
     serve.otlp_endpoint.as_deref().map(traces::check).transpose()?;
+    serve.check_gateway()?;
     if let Some(group) = &serve.api_group {
         socket::group_id(group)?;
     }
@@ -185,6 +188,7 @@ struct Doors {
     api: Option<String>,
     api_tcp: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
+    gateway: Option<SocketAddr>,
 }
 
 impl Running {
@@ -200,6 +204,8 @@ impl Running {
         let socket = api.as_deref().map(bind).transpose()?;
         let metrics = bind_tcp("--metrics", serve.metrics).await?;
         let api_tcp = bind_tcp("--api-tcp", serve.api_tcp).await?;
+        let gateway = bind_tcp("--gateway", serve.gateway_address()).await?;
+        let own = [&metrics, &api_tcp, &gateway].into_iter().flatten().map(|(_, address)| *address).collect();
         let token = serve.api_tcp.map(|_| secret::read_or_create(&serve.api_token_file()?)).transpose()?;
         let context = Arc::new(engines::start(serve, &data_dir, log).await?);
         let (stop, tasks) = (context.stopping.clone(), TaskTracker::new());
@@ -224,11 +230,20 @@ impl Running {
         if let Some(path) = &api {
             running::note_api(&data_dir, path)?;
         }
+        let gateway = match gateway {
+            None => None,
+            Some((listener, address)) => {
+                let gateway = Gateway::new(context.peer()?, serve.gateway_config(own));
+                gateway.serve(listener);
+                let _ = context.gateway.set(gateway);
+                Some(address)
+            }
+        };
         context.ready.store(true, Ordering::Release);
         tasks.spawn(notify::watchdog(Arc::clone(&context), stop.clone()));
         let running = Self { started: settings.clone(), settings, context, tasks, socket, key, closed };
         let api = api.map(|path| format!("unix:{}", path.display()));
-        running.announce(&data_dir, &Doors { api, api_tcp, metrics })?;
+        running.announce(&data_dir, &Doors { api, api_tcp, metrics, gateway })?;
         Ok(running)
     }
 
@@ -245,13 +260,15 @@ impl Running {
                 api: doors.api.clone(),
                 metrics: text(doors.metrics),
                 api_tcp: text(doors.api_tcp),
+                gateway: text(doors.gateway),
                 pid: std::process::id(),
             };
             files::write_json(path, &ready)?;
         }
         let tcp = text(doors.api_tcp).map_or(String::new(), |address| format!(" and at http://{address}"));
+        let gateway = text(doors.gateway).map_or(String::new(), |address| format!(", gateway at http://{address}"));
         tracing::info!(
-            "dfdaemon {} serves as {}: peer {}, listening at {}, API at {}{tcp}, metrics at {}; others join with \
+            "dfdaemon {} serves as {}: peer {}, listening at {}, API at {}{tcp}, metrics at {}{gateway}; others join with \
              --join \"$(dfdaemon token --data-dir '{}')\"",
             env!("CARGO_PKG_VERSION"),
             self.context.roles,
@@ -282,8 +299,18 @@ impl Running {
         self.context.hand_over(LeasesOf::Others).await;
         self.tasks.close();
         let clients = bound * 3 / 4;
-        if tokio::time::timeout(clients, self.tasks.wait()).await.is_err() {
+        let gateway = async {
+            match self.context.gateway.get() {
+                Some(gateway) => gateway.shutdown(clients).await,
+                None => true,
+            }
+        };
+        let (api, gateway) = tokio::join!(tokio::time::timeout(clients, self.tasks.wait()), gateway);
+        if api.is_err() {
             tracing::warn!("{} connections were not done within {clients:?}", self.tasks.len());
+        }
+        if !gateway {
+            tracing::warn!("clients of the gateway were not done within {clients:?}");
         }
         self.context.hand_over(LeasesOf::All).await;
         loop {

@@ -1,5 +1,6 @@
 //! Requests with an absolute URL, as clients send them to a proxy.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::HeaderMap;
@@ -14,6 +15,9 @@ use super::route::Body;
 use super::{Client, Counts, Inner};
 use crate::peer;
 use crate::source::redact;
+
+/// What `localhost` is.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What a client says of how its request is to be treated, in the original's words.
 struct Said {
@@ -144,14 +148,22 @@ impl Inner {
     /// Refuses what would lead to this process itself.
     pub(super) fn refuse_own(&self, url: &Url) -> Result<(), Refusal> {
         let Some(port) = url.port_or_known_default() else { return Ok(()) };
-        let here = match url.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback() || self.config.own.contains(&(ip, port).into()),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback() || self.config.own.contains(&(ip, port).into()),
-            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            None => false,
+        let ip = match url.host() {
+            Some(url::Host::Ipv4(ip)) => IpAddr::V4(ip),
+            Some(url::Host::Ipv6(ip)) => IpAddr::V6(ip),
+            Some(url::Host::Domain(name)) if name == "localhost" || name.ends_with(".localhost") => LOOPBACK,
+            Some(url::Host::Domain(_)) | None => return Ok(()),
         };
-        if here && self.config.own.iter().any(|own| own.port() == port) {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "that is this daemon itself"));
+        self.refuse_own_address((ip, port).into())
+    }
+
+    /// As [`Inner::refuse_own`], for an address.
+    pub(super) fn refuse_own_address(&self, address: SocketAddr) -> Result<(), Refusal> {
+        let ip = address.ip().to_canonical();
+        let here =
+            |own: &SocketAddr| own.port() == address.port() && (ip.is_loopback() || ip == own.ip().to_canonical());
+        if self.config.own.iter().any(here) {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, format!("{address} is this daemon itself")));
         }
         Ok(())
     }

@@ -35,9 +35,7 @@ pub(super) async fn open(
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "CONNECT wants HOST:PORT"));
     };
     let addresses = gateway.upstream.addresses(&host, port, client.local).await?;
-    if addresses.iter().any(|address| gateway.config.own.contains(address)) {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, format!("{host}:{port} is this daemon itself")));
-    }
+    addresses.iter().try_for_each(|address| gateway.refuse_own_address(*address))?;
     let server = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(&addresses[..])).await;
     let server = server
         .map_err(|_| Refusal::new(StatusCode::GATEWAY_TIMEOUT, format!("{host}:{port} does not answer")))?
