@@ -74,6 +74,7 @@ complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "init" -d 'Found a
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "token" -d 'Print a token with which others join this network'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "join" -d 'Join a network, for the daemon\'s next start'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "status" -d 'Show what the running daemon is and does'
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "setup" -d 'Have a client of this machine use the gateway, or show how'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "doctor" -d 'Check ports, clock, disk, limits, membership and who can be reached, and say what to do'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand init" -l data-dir -d 'The data directory of the daemon' -r -F
@@ -95,14 +96,21 @@ complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand status" -l data-dir -d
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand status" -l api -d 'The daemon\'s socket [default: the one noted in the data directory]' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand status" -l json -d 'Print JSON'
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand status" -s h -l help -d 'Print help'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -l gateway -d 'Where the gateway is' -r
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -l registry -d 'A registry to mirror, as the client calls it (repeatable) [default: for containerd all; podman and CRI-O need names]' -r
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -l root -d 'Another directory in place of /, such as the root of an image that is being built' -r -F
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -l undo -d 'Take back what was set up'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -l dry-run -d 'Show what would be written, and write nothing'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -s h -l help -d 'Print help'
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -l data-dir -d 'The data directory of the daemon' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -l api -d 'The daemon\'s socket [default: the one noted in the data directory]' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -l config -d 'Also check that this configuration file is understood' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -l json -d 'Print JSON'
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status doctor help" -f -a "init" -d 'Found a network here, or show which one this is'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status doctor help" -f -a "token" -d 'Print a token with which others join this network'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status doctor help" -f -a "join" -d 'Join a network, for the daemon\'s next start'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status doctor help" -f -a "status" -d 'Show what the running daemon is and does'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status doctor help" -f -a "doctor" -d 'Check ports, clock, disk, limits, membership and who can be reached, and say what to do'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "init" -d 'Found a network here, or show which one this is'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "token" -d 'Print a token with which others join this network'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "join" -d 'Join a network, for the daemon\'s next start'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "status" -d 'Show what the running daemon is and does'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "setup" -d 'Have a client of this machine use the gateway, or show how'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "doctor" -d 'Check ports, clock, disk, limits, membership and who can be reached, and say what to do'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
