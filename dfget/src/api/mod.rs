@@ -65,9 +65,9 @@ pub(crate) struct Context {
     pub(crate) scheduler: Option<Scheduler>,
     pub(crate) seed: Option<Seed>,
     pub(crate) peer: Option<Peer>,
-    /// `scheduler,seed,peer`.
     /// Set once it serves, after the engines.
     pub(crate) gateway: std::sync::OnceLock<dragonfly_core::gateway::Gateway>,
+    /// `scheduler,seed,peer,gateway`.
     pub(crate) roles: String,
     pub(crate) started: Instant,
     /// Every engine serves, and the daemon is not about to stop.

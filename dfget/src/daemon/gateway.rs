@@ -79,7 +79,11 @@ pub(crate) struct GatewayArgs {
 
 fn parse_http(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|e| format!("{text:?}: {e}"))?;
-    let plain = matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.query().is_none();
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
     if plain { Ok(url) } else { Err(format!("{text:?}: expected http://HOST[:PORT] or https://HOST[:PORT]")) }
 }
 

@@ -15,7 +15,7 @@ use super::range::{Part, part};
 use super::route::Body;
 use super::{Counts, Inner};
 use crate::peer::{Reader, Request};
-use crate::task::Validator;
+use crate::task::{Class, Validator};
 use crate::{Error, ErrorKind, Result};
 
 /// How much is read at a time: as a reader takes it from the store.
@@ -23,6 +23,9 @@ const CHUNK: usize = 256 << 10;
 
 /// For the error of a download whose reader has failed already.
 const WHY_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Parts up to here are sent although the whole was not checked.
+const SMALL_PART: u64 = 4 << 20;
 
 /// Names the task that an answer is of.
 const TASK: HeaderName = HeaderName::from_static("x-dragonfly-task-id");
@@ -36,6 +39,8 @@ pub(super) struct Wanted<'a> {
     pub(super) object: HeaderMap,
     /// What the server says the version is, where a digest does not.
     pub(super) version: Option<Validator>,
+    /// How long the server says it is. Where it answers somebody with a page that asks for a password, it is as long as that.
+    pub(super) length: Option<u64>,
     /// Whether the rest of it is fetched where only a part was asked for.
     pub(super) prefetch: bool,
 }
@@ -63,7 +68,11 @@ impl Inner {
         let headers = response.headers_mut();
         *headers = wanted.object;
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        if let Ok(task) = HeaderValue::try_from(streaming.reader.task().to_string()) {
+        // Of a task whose id is a secret clients are told nothing.
+        let task = HeaderValue::try_from(streaming.reader.task().to_string());
+        if let Ok(task) = task
+            && streaming.reader.class() != Class::Keyed
+        {
             headers.insert(TASK, task);
         }
         let sent = match part {
@@ -96,11 +105,14 @@ impl Inner {
     ) -> Result<Option<(Part, Streaming, Option<Bytes>)>> {
         let mut reader = self.peer.open(request.clone()).await?;
         let etag = wanted.object.get(header::ETAG).and_then(|etag| etag.to_str().ok());
-        if wanted.version.is_some() && reader.validator() != wanted.version {
+        let length = reader.length();
+        let other = wanted.version.is_some() && reader.validator() != wanted.version;
+        if other || wanted.length.is_some_and(|told| told != length) {
             return Ok(None);
         }
-        let length = reader.length();
-        let part = part(wanted.headers, length, etag);
+        // What HEAD is answered with has no parts (RFC 9110, 14.2).
+        let is_get = *wanted.method == Method::GET;
+        let part = if is_get { part(wanted.headers, length, etag) } else { Part::Whole };
         let range = match &part {
             Part::Whole => 0..length,
             Part::Bytes(range) => range.clone(),
@@ -111,7 +123,8 @@ impl Inner {
             drop(self.peer.fetch(request));
         }
         reader.seek(io::SeekFrom::Start(range.start)).await.map_err(Error::from_read)?;
-        let checked = range.end < length || matches!(part, Part::Outside);
+        // Indexes at the end of archives are read before anything else of them: who asks for a part checks it himself.
+        let checked = range.end < length || (part != Part::Whole && range.end - range.start <= SMALL_PART);
         let mut streaming = Streaming { gateway: std::sync::Arc::clone(self), reader, left: range, checked };
         let first = streaming.next().await?;
         Ok(Some((part, streaming, first)))

@@ -1,7 +1,7 @@
 //! What servers say of objects when they are asked without a body: whether this client may have it, and what it is.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap};
@@ -10,6 +10,7 @@ use url::Url;
 
 use super::pass::{end_to_end, outgoing};
 use super::{Client, Inner};
+use crate::node::Asker;
 use crate::source::{Ask, SourceError, validator};
 use crate::task::Validator;
 
@@ -27,8 +28,29 @@ pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-co
 const OF_CONTENT: [HeaderName; 5] =
     [header::ACCEPT, header::ACCEPT_LANGUAGE, header::AUTHORIZATION, header::COOKIE, header::USER_AGENT];
 
-/// Whose differing answers a swarm may not mix: these are no part of what is asked of it.
-const VARYING: [&str; 4] = ["accept-encoding", "origin", "accept", "user-agent"];
+/// By what answers may differ that an entity tag tells apart.
+const VARYING: [&str; 3] = ["accept", "origin", "user-agent"];
+
+/// What else clients send that says how they ask, and nothing of what for.
+const HOW: [&str; 14] = [
+    "accept-encoding",
+    "cache-control",
+    "connection",
+    "dragonfly-gateway",
+    "host",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "keep-alive",
+    "pragma",
+    "range",
+    "te",
+    "via",
+    "x-forwarded-for",
+];
+
+/// The same, of whole programs: npm's, proxies', browsers' and this gateway's own.
+const HOW_BEGINNING: [&str; 6] = ["npm-", "pacote-", "proxy-", "sec-fetch-", "x-dragonfly-", "x-forwarded-"];
 
 /// An object as its server describes it.
 #[derive(Clone, Debug)]
@@ -54,7 +76,12 @@ impl Head {
     /// Whether the swarm can have it for this client: a plain answer that depends on nothing that the swarm is not told.
     pub(super) fn is_shareable(&self) -> bool {
         let vary = self.headers.get_all(header::VARY).iter().filter_map(|value| value.to_str().ok());
-        let known = |name: &str| VARYING.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let tagged = matches!(self.validator(), Some(Validator::Etag(_)));
+        let known = |name: &str| {
+            // Nobody is asked for another coding than none.
+            name.eq_ignore_ascii_case("accept-encoding")
+                || tagged && VARYING.iter().any(|known| known.eq_ignore_ascii_case(name))
+        };
         self.status == StatusCode::OK
             && self.length.is_some()
             && !self.headers.contains_key(header::CONTENT_ENCODING)
@@ -96,24 +123,31 @@ pub(super) struct Object {
 }
 
 impl Object {
-    pub(super) fn new(url: Url, headers: &HeaderMap, client: Client) -> Self {
+    /// `None`: what the client says of itself is not text.
+    pub(super) fn new(url: Url, headers: &HeaderMap, client: Client) -> Option<Self> {
         let values = |name: &HeaderName| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
         let own = OF_CONTENT.iter().flat_map(|name| values(name).into_iter().map(move |value| (name, value)));
         let text =
             |(name, value): (&HeaderName, HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
-        let mut headers: Vec<_> = own.filter_map(text).collect();
+        let mut headers = own.map(text).collect::<Option<Vec<_>>>()?;
         // As podman sends them to a mirror that it has no password for.
         headers.retain(|(name, value)| name != "authorization" || value.trim() != "Basic Og==");
-        Self { url, headers, client }
+        Some(Self { url, headers, client })
     }
 
-    /// Whether the client shows who it is.
+    /// Whether the client shows who it is, or may: a query can be a signature.
     pub(super) fn has_credentials(&self) -> bool {
-        self.headers.iter().any(|(name, _)| name == "authorization" || name == "cookie")
+        let in_url = self.url.query().is_some() || !self.url.username().is_empty();
+        in_url || self.headers.iter().any(|(name, _)| name == "authorization" || name == "cookie")
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        Asker { url: &self.url, headers: &self.headers, local: self.client.local }
     }
 
     fn key(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
+        hasher.update(&[u8::from(self.client.local)]);
         for text in
             std::iter::once(self.url.as_str()).chain(self.headers.iter().flat_map(|(name, value)| [&**name, value]))
         {
@@ -124,12 +158,21 @@ impl Object {
     }
 }
 
+/// Whether a request has headers that may change what it is answered with, and that the swarm is not told.
+pub(super) fn asks_for_more(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| {
+        let how = HOW.contains(&name.as_str()) || HOW_BEGINNING.iter().any(|start| name.as_str().starts_with(start));
+        !how && !OF_CONTENT.contains(name)
+    })
+}
+
 impl Inner {
     /// What the server says of an object now; of one that is `fixed` what it said in the last minute, to the same client.
+    /// Where `follow` says so redirects are followed: else they are what it says.
     ///
     /// # Errors
     /// The server must not or cannot be asked.
-    pub(super) async fn head(&self, object: &Object, fixed: bool) -> Result<Head, SourceError> {
+    pub(super) async fn head(&self, object: &Object, fixed: bool, follow: bool) -> Result<Head, SourceError> {
         let key = object.key();
         if fixed && let Some(head) = self.heads.get(&key, FRESH, Instant::now()) {
             return Ok(head);
@@ -147,14 +190,18 @@ impl Inner {
             headers: outgoing(&headers, &self.mark),
             body: None,
             local: object.client.local,
-            follow: true,
+            follow,
+            own: Arc::clone(&self.own),
         };
         let response = self.upstream.ask(ask).await?;
         // reqwest tells the length of the body that is there, which for HEAD is none.
         let length = response.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
         let mut headers = end_to_end(response.headers());
-        headers.remove(header::CONTENT_LENGTH);
+        // Of this answer alone, or for this client alone.
+        for name in [header::CONTENT_LENGTH, header::DATE, header::AGE, header::SET_COOKIE] {
+            headers.remove(name);
+        }
         let head = Head { status: response.status(), headers, length };
         if head.status.is_success() {
             self.note(object, head.clone());
@@ -164,8 +211,10 @@ impl Inner {
 
     /// The server lets this client have this object, which is so.
     pub(super) fn note(&self, object: &Object, head: Head) {
+        if let Some(length) = head.length {
+            self.peer.node().permits().grant(object.asker(), length, Instant::now());
+        }
         self.heads.put(object.key(), head, Instant::now());
-        self.peer.node().permits().grant(&object.url, &object.headers, Instant::now());
     }
 
     /// What was said of an object when its server could be asked, for a client that shows no credentials.
@@ -189,7 +238,8 @@ mod tests {
     #[test]
     fn what_may_be_shared() {
         assert!(head(&[]).is_shareable());
-        assert!(head(&[("vary", "Accept-Encoding, Accept")]).is_shareable());
+        assert!(head(&[("vary", "Accept-Encoding, Accept"), ("etag", "\"a\"")]).is_shareable());
+        assert!(!head(&[("vary", "Accept-Encoding, Accept")]).is_shareable(), "nothing tells them apart");
         assert!(!head(&[("vary", "accept"), ("vary", "x-tenant")]).is_shareable());
         assert!(!head(&[("vary", "*")]).is_shareable());
         assert!(!head(&[("content-encoding", "gzip")]).is_shareable());

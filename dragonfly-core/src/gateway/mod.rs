@@ -52,7 +52,12 @@ struct Inner {
     counts: Counts,
     /// What its own requests are marked with, so that one that comes back is known.
     mark: http::HeaderValue,
+    /// Where this process listens.
+    own: Arc<[SocketAddr]>,
+    /// Nobody is accepted any more.
     stop: CancellationToken,
+    /// Nothing is waited for any more.
+    cut: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -95,15 +100,20 @@ impl Gateway {
     /// A gateway that fetches through `peer`.
     pub fn new(peer: &Peer, config: GatewayConfig) -> Self {
         let node = peer.node();
-        let mark = http::HeaderValue::try_from(node.peer_id().to_string());
+        // Servers learn nothing from it, whoever could not make one included.
+        let mut mark = [0; 16];
+        let _ = getrandom::fill(&mut mark);
+        let mark = http::HeaderValue::try_from(data_encoding::HEXLOWER.encode(&mark));
         Self(Arc::new(Inner {
             upstream: node.sources().upstream().clone(),
             mark: mark.unwrap_or_else(|_| http::HeaderValue::from_static("dragonfly")),
             peer: peer.clone(),
+            own: config.own.clone().into(),
             config,
             heads: Heads::default(),
             counts: Counts::default(),
             stop: CancellationToken::new(),
+            cut: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }))
     }
@@ -133,7 +143,9 @@ impl Gateway {
     pub async fn shutdown(&self, bound: Duration) -> bool {
         self.0.stop.cancel();
         self.0.tasks.close();
-        tokio::time::timeout(bound, self.0.tasks.wait()).await.is_ok()
+        let ended = tokio::time::timeout(bound, self.0.tasks.wait()).await.is_ok();
+        self.0.cut.cancel();
+        ended
     }
 }
 

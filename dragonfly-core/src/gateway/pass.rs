@@ -1,6 +1,7 @@
 //! Requests and answers that are passed on as they are.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -56,11 +57,39 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
 pub(super) fn outgoing(headers: &HeaderMap, mark: &HeaderValue) -> HeaderMap {
     let mut out = end_to_end(headers);
     let ours: Vec<_> = out.keys().filter(|name| name.as_str().starts_with("x-dragonfly-")).cloned().collect();
-    for name in ours.iter().chain(&[header::EXPECT]) {
+    // How long a body is, is said again where there is one: a length without a body would have the next request on the
+    // connection, which may be another client's, taken for it.
+    for name in ours.iter().chain(&[header::EXPECT, header::CONTENT_LENGTH]) {
         out.remove(name);
     }
     out.append(MARK, mark.clone());
     out
+}
+
+/// Whether somebody shows who he is by a scheme that binds to a connection: those to servers are shared here, and who came
+/// next would be taken for him.
+pub(super) fn binds_to_connection(headers: &HeaderMap) -> bool {
+    headers.get_all(header::AUTHORIZATION).iter().any(is_bound)
+}
+
+/// Such schemes are not offered to clients.
+fn without_bound_schemes(headers: &mut HeaderMap) {
+    let kept: Vec<_> =
+        headers.get_all(header::WWW_AUTHENTICATE).iter().filter(|value| !is_bound(value)).cloned().collect();
+    headers.remove(header::WWW_AUTHENTICATE);
+    for value in kept {
+        headers.append(header::WWW_AUTHENTICATE, value);
+    }
+}
+
+fn is_bound(value: &HeaderValue) -> bool {
+    let scheme = value.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+}
+
+/// Whether a request depends on the version in a way that only its server should judge (RFC 9110, 13.1.1 and 13.1.4).
+pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_UNMODIFIED_SINCE)
 }
 
 impl Inner {
@@ -73,16 +102,22 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal> {
         Counts::add(&self.counts.passed, 1);
         let (parts, body) = request.into_parts();
-        let empty = body.is_end_stream();
-        let stream = body.into_data_stream();
+        let mut headers = outgoing(&parts.headers, &self.mark);
+        let body = (!body.is_end_stream()).then(|| {
+            if let Some(length) = body.size_hint().exact() {
+                headers.insert(header::CONTENT_LENGTH, length.into());
+            }
+            paced(body.into_data_stream(), io::Error::other).boxed()
+        });
         let ask = Ask {
-            headers: outgoing(&parts.headers, &self.mark),
-            body: (!empty).then(|| reqwest::Body::wrap_stream(stream)),
+            headers,
+            body,
             // Clients follow redirects themselves, and tell others by them.
             follow: false,
             method: parts.method,
             url,
             local: client.local,
+            own: Arc::clone(&self.own),
         };
         self.answer_of(ask).await
     }
@@ -96,13 +131,16 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal> {
         Counts::add(&self.counts.passed, 1);
         let headers = outgoing(headers, &self.mark);
-        self.answer_of(Ask { method, url, headers, body: None, local: client.local, follow }).await
+        let own = Arc::clone(&self.own);
+        self.answer_of(Ask { method, url, headers, body: None, local: client.local, follow, own }).await
     }
 
     async fn answer_of(&self, ask: Ask) -> Result<Response<Body>, Refusal> {
         let response = self.upstream.ask(ask).await?;
-        let (status, headers) = (response.status(), end_to_end(response.headers()));
-        let body = paced(response.bytes_stream()).map(|chunk| chunk.map(Frame::data));
+        let (status, mut headers) = (response.status(), end_to_end(response.headers()));
+        without_bound_schemes(&mut headers);
+        let broken = |error: reqwest::Error| io::Error::other(error.without_url());
+        let body = paced(response.bytes_stream(), broken).map(|chunk| chunk.map(Frame::data));
         let mut answer = Response::new(StreamBody::new(body).boxed_unsync());
         *answer.status_mut() = status;
         *answer.headers_mut() = headers;
@@ -111,14 +149,15 @@ impl Inner {
 }
 
 /// Ends a body that says nothing for too long.
-fn paced(
-    body: impl Stream<Item = reqwest::Result<bytes::Bytes>> + Send + 'static,
+fn paced<E: Send + 'static>(
+    body: impl Stream<Item = Result<bytes::Bytes, E>> + Send + 'static,
+    broken: fn(E) -> io::Error,
 ) -> impl Stream<Item = io::Result<bytes::Bytes>> + Send {
-    futures::stream::unfold(Some(body.boxed()), |body| async move {
+    futures::stream::unfold(Some(body.boxed()), move |body| async move {
         let mut body = body?;
         match tokio::time::timeout(SILENCE_MAX, body.next()).await {
             Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(body))),
-            Ok(Some(Err(error))) => Some((Err(io::Error::other(error.without_url())), None)),
+            Ok(Some(Err(error))) => Some((Err(broken(error)), None)),
             Ok(None) => None,
             Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
         }
@@ -146,6 +185,7 @@ mod tests {
             ("host", "h"),
             ("x-dragonfly-tag", "t"),
             ("authorization", "Bearer t"),
+            ("content-length", "45"),
         ] {
             headers.append(HeaderName::from_static(name), value.parse().unwrap());
         }

@@ -1,6 +1,5 @@
 //! Requests with an absolute URL, as clients send them to a proxy.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::HeaderMap;
@@ -10,14 +9,12 @@ use url::Url;
 
 use super::content::Wanted;
 use super::fail::Refusal;
-use super::head::Object;
+use super::head::{Object, asks_for_more};
+use super::pass::is_conditional;
 use super::route::Body;
 use super::{Client, Counts, Inner};
 use crate::peer;
 use crate::source::redact;
-
-/// What `localhost` is.
-const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What a client says of how its request is to be treated, in the original's words.
 struct Said {
@@ -59,20 +56,21 @@ pub(super) async fn answer(
     if !matches!(url.scheme(), "http" | "https") {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, format!("{}: URLs are not proxied", url.scheme())));
     }
-    gateway.refuse_own(&url)?;
     let said = Said::by(request.headers());
     let swarm = said.swarm.unwrap_or_else(|| rule.is_some_and(|rule| rule.swarm));
-    if !swarm || !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return gateway.pass(request, url, client).await;
-    }
-    let object = Object::new(url.clone(), request.headers(), client);
+    let simple = matches!(*request.method(), Method::GET | Method::HEAD)
+        && !is_conditional(request.headers())
+        && !asks_for_more(request.headers());
+    let object = Object::new(url.clone(), request.headers(), client).filter(|_| swarm && simple);
+    let Some(object) = object else { return gateway.pass(request, url, client).await };
     // Whether the client may have it, and which version is current, only the server can say.
-    let head = match gateway.head(&object, false).await {
+    let head = match gateway.head(&object, false, false).await {
         Ok(head) => head,
-        Err(error) => {
+        Err(error) if error.is_unreached() => {
             tracing::debug!(url = redact(&url), %error, "the server of what is wanted through the swarm says nothing");
             return gateway.remembered_content(&object, request.headers(), &said).await.ok_or_else(|| error.into());
         }
+        Err(error) => return Err(error.into()),
     };
     let version = head.validator().filter(|_| head.is_shareable());
     let Some(version) = version else { return gateway.pass(request, url, client).await };
@@ -90,6 +88,7 @@ pub(super) async fn answer(
         headers: request.headers(),
         object: head.headers.clone(),
         version: Some(version.clone()),
+        length: head.length,
         prefetch: said.prefetch.unwrap_or(gateway.config.prefetch),
     };
     // What the swarm took for current may be of seconds ago: then it asks once more.
@@ -139,32 +138,10 @@ impl Inner {
             method: &Method::GET,
             headers,
             version: Some(head.validator()?),
+            length: head.length,
             object: head.headers,
             prefetch: false,
         };
         self.swarm(said.request(object).stale_ok(true), wanted).await.ok()?
-    }
-
-    /// Refuses what would lead to this process itself.
-    pub(super) fn refuse_own(&self, url: &Url) -> Result<(), Refusal> {
-        let Some(port) = url.port_or_known_default() else { return Ok(()) };
-        let ip = match url.host() {
-            Some(url::Host::Ipv4(ip)) => IpAddr::V4(ip),
-            Some(url::Host::Ipv6(ip)) => IpAddr::V6(ip),
-            Some(url::Host::Domain(name)) if name == "localhost" || name.ends_with(".localhost") => LOOPBACK,
-            Some(url::Host::Domain(_)) | None => return Ok(()),
-        };
-        self.refuse_own_address((ip, port).into())
-    }
-
-    /// As [`Inner::refuse_own`], for an address.
-    pub(super) fn refuse_own_address(&self, address: SocketAddr) -> Result<(), Refusal> {
-        let ip = address.ip().to_canonical();
-        let here =
-            |own: &SocketAddr| own.port() == address.port() && (ip.is_loopback() || ip == own.ip().to_canonical());
-        if self.config.own.iter().any(here) {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, format!("{address} is this daemon itself")));
-        }
-        Ok(())
     }
 }

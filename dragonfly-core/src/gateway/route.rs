@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 
 use super::fail::Refusal;
-use super::pass::MARK;
+use super::pass::{MARK, binds_to_connection};
 use super::{Client, Counts, Inner, proxy, registry, tunnel};
 
 /// The body of an answer.
@@ -27,6 +27,10 @@ pub(super) async fn answer(gateway: Arc<Inner>, client: Client, request: Request
     if came_back {
         let text = "a request of this gateway's came back to it: look where its registries and rules lead";
         return Refusal::new(StatusCode::LOOP_DETECTED, text).plain();
+    }
+    if binds_to_connection(request.headers()) {
+        let text = "NTLM and Negotiate bind to connections to the server, which all clients of this gateway share";
+        return Refusal::new(StatusCode::NOT_IMPLEMENTED, text).plain();
     }
     if request.method() == Method::CONNECT {
         return tunnel::open(&gateway, client, request).await.unwrap_or_else(Refusal::plain);

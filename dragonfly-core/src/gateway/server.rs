@@ -9,7 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 
 use super::{Client, Inner, route};
@@ -28,19 +28,18 @@ pub(super) async fn accept(gateway: Arc<Inner>, listener: TcpListener) {
     loop {
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
+            Some((place.ok()?, listener.accept().await))
         };
-        let (place, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             accepted = accepted => accepted,
             () = gateway.stop.cancelled() => return,
         };
+        // The semaphore is never closed.
+        let Some((place, accepted)) = accepted else { return };
         match accepted {
             Ok((stream, address)) => {
-                let serving = serve(Arc::clone(&gateway), stream, Client::at(address));
-                gateway.tasks.spawn(async move {
-                    serving.await;
-                    drop(place);
-                });
+                let place = Place { _permit: Arc::new(place) };
+                gateway.tasks.spawn(serve(Arc::clone(&gateway), stream, Client::at(address), place));
             }
             Err(error) => {
                 tracing::warn!(%error, "the gateway cannot accept a connection");
@@ -50,12 +49,19 @@ pub(super) async fn accept(gateway: Arc<Inner>, listener: TcpListener) {
     }
 }
 
-async fn serve(gateway: Arc<Inner>, stream: TcpStream, client: Client) {
+/// Held by a connection and by the tunnel that it may become.
+#[derive(Clone)]
+pub(super) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+async fn serve(gateway: Arc<Inner>, stream: TcpStream, client: Client, place: Place) {
     // Heads of small answers should not wait for more.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(gateway.config.client_timeout));
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request| {
+        request.extensions_mut().insert(place.clone());
         let answering = route::answer(Arc::clone(&gateway), client, request);
         async move { Ok::<_, Infallible>(answering.await) }
     });
@@ -66,7 +72,10 @@ async fn serve(gateway: Arc<Inner>, stream: TcpStream, client: Client) {
         ended = connection.as_mut() => ended,
         () = gateway.stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                () = gateway.cut.cancelled() => Ok(()),
+            }
         }
     };
     if let Err(error) = ended {

@@ -13,6 +13,7 @@ use tokio_io_timeout::TimeoutStream;
 
 use super::fail::Refusal;
 use super::route::Body;
+use super::server::Place;
 use super::{Client, Counts, Inner};
 
 /// For a connection to the server.
@@ -34,14 +35,15 @@ pub(super) async fn open(
     let Some((host, port)) = target else {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "CONNECT wants HOST:PORT"));
     };
-    let addresses = gateway.upstream.addresses(&host, port, client.local).await?;
-    addresses.iter().try_for_each(|address| gateway.refuse_own_address(*address))?;
+    let addresses = gateway.upstream.addresses((&host, port), client.local, &gateway.own).await?;
     let server = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(&addresses[..])).await;
     let server = server
         .map_err(|_| Refusal::new(StatusCode::GATEWAY_TIMEOUT, format!("{host}:{port} does not answer")))?
         .map_err(|e| Refusal::new(StatusCode::BAD_GATEWAY, format!("cannot connect to {host}:{port}: {e}")))?;
     Counts::add(&gateway.counts.tunnels, 1);
     let stop = gateway.stop.clone();
+    // A tunnel is a connection of a client's, still.
+    let place = request.extensions().get::<Place>().cloned();
     gateway.tasks.spawn(async move {
         let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
         let mut client = TokioIo::new(upgraded);
@@ -53,6 +55,7 @@ pub(super) async fn open(
             _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
             () = stop.cancelled() => {}
         }
+        drop(place);
     });
     Ok(Response::new(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync()))
 }

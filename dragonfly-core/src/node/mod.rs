@@ -43,7 +43,7 @@ pub(crate) use io::IoPool;
 use metrics::Bounds;
 pub(crate) use metrics::Metrics;
 pub use metrics::{Metric, MetricKind};
-pub(crate) use permits::{Permits, is_public};
+pub(crate) use permits::{Asker, Permits, is_public};
 pub(crate) use policy::Rules;
 pub use policy::{PeerRequest, Policy};
 pub use preset::Preset;

@@ -20,42 +20,55 @@ type Key = [u8; 32];
 
 /// What origins said yes to of late.
 #[derive(Debug, Default)]
-pub(crate) struct Permits(Mutex<HashMap<Key, Instant>>);
+pub(crate) struct Permits(Mutex<HashMap<Key, (Instant, u64)>>);
 
 impl Permits {
-    /// The origin lets this asker read this, now.
-    pub(crate) fn grant(&self, url: &Url, headers: &[(String, String)], now: Instant) {
+    /// The origin lets this asker read this, which has so many bytes, now.
+    pub(crate) fn grant(&self, asker: Asker<'_>, length: u64, now: Instant) {
         // Nothing that holds the lock can leave the map broken.
         let mut permits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if permits.len() >= PERMITS_MAX {
-            permits.retain(|_, at| now.saturating_duration_since(*at) < PERMIT_MAX);
+            permits.retain(|_, (at, _)| now.saturating_duration_since(*at) < PERMIT_MAX);
         }
         if permits.len() >= PERMITS_MAX {
             // Each costs its asker one more question.
             permits.clear();
         }
-        permits.insert(key(url, headers), now);
+        permits.insert(asker.key(), (now, length));
     }
 
-    /// Whether it did less than a minute ago.
-    pub(crate) fn has(&self, url: &Url, headers: &[(String, String)], now: Instant) -> bool {
+    /// How many bytes they are, if it did less than a minute ago.
+    pub(crate) fn get(&self, asker: Asker<'_>, now: Instant) -> Option<u64> {
         let permits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        permits.get(&key(url, headers)).is_some_and(|at| now.saturating_duration_since(*at) < PERMIT_MAX)
+        let (at, length) = permits.get(&asker.key())?;
+        (now.saturating_duration_since(*at) < PERMIT_MAX).then_some(*length)
     }
 }
 
-fn key(url: &Url, headers: &[(String, String)]) -> Key {
-    let mut hasher = blake3::Hasher::new();
-    let mut text = |text: &str| {
-        hasher.update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
-    };
-    text(url.as_str());
-    for (name, value) in headers.iter().filter(|(name, _)| !is_public(name)) {
-        text(&name.to_ascii_lowercase());
-        text(value);
+/// Who asks for what.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    pub(crate) url: &'a Url,
+    pub(crate) headers: &'a [(String, String)],
+    /// Whether a user of this host, see [`Guard`](crate::source::Guard): others may not reach all that these may.
+    pub(crate) local: bool,
+}
+
+impl Asker<'_> {
+    fn key(&self) -> Key {
+        let mut hasher = blake3::Hasher::new();
+        let mut text = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        text(if self.local { "local" } else { "" });
+        text(self.url.as_str());
+        for (name, value) in self.headers.iter().filter(|(name, _)| !is_public(name)) {
+            text(&name.to_ascii_lowercase());
+            text(value);
+        }
+        *hasher.finalize().as_bytes()
     }
-    *hasher.finalize().as_bytes()
 }
 
 /// Whether a header says nothing of who asks.
@@ -75,21 +88,29 @@ mod tests {
         let url: Url = "https://registry.example/v2/a/blobs/sha256:0".parse().unwrap();
         let other: Url = "https://registry.example/v2/b/blobs/sha256:0".parse().unwrap();
         let of = |value: &str| vec![("Authorization".to_owned(), value.to_owned())];
-        permits.grant(&url, &of("Bearer 1"), now);
-        assert!(permits.has(&url, &of("Bearer 1"), now + Duration::from_secs(59)));
-        assert!(!permits.has(&url, &of("Bearer 1"), now + PERMIT_MAX));
-        assert!(!permits.has(&url, &of("Bearer 2"), now), "another asker");
-        assert!(!permits.has(&url, &[], now), "nobody");
-        assert!(!permits.has(&other, &of("Bearer 1"), now), "another repository");
-        let with_agent = [of("Bearer 1"), vec![("User-Agent".to_owned(), "x/1".to_owned())]].concat();
-        assert!(permits.has(&url, &with_agent, now), "who asks is in no public header");
+        let (one, two) = (of("Bearer 1"), of("Bearer 2"));
+        let asker = Asker { url: &url, headers: &one, local: true };
+        permits.grant(asker, 7, now);
+        assert_eq!(permits.get(asker, now + Duration::from_secs(59)), Some(7));
+        assert_eq!(permits.get(asker, now + PERMIT_MAX), None);
+        assert_eq!(permits.get(Asker { headers: &two, ..asker }, now), None, "another asker");
+        assert_eq!(permits.get(Asker { headers: &[], ..asker }, now), None, "nobody");
+        assert_eq!(permits.get(Asker { url: &other, ..asker }, now), None, "another repository");
+        assert_eq!(permits.get(Asker { local: false, ..asker }, now), None, "from another machine");
+        let with_agent = [one.clone(), vec![("User-Agent".to_owned(), "x/1".to_owned())]].concat();
+        assert_eq!(
+            permits.get(Asker { headers: &with_agent, ..asker }, now),
+            Some(7),
+            "who asks is in no public header"
+        );
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let (permits, now) = (Permits::default(), Instant::now());
         for i in 0..PERMITS_MAX * 2 {
-            permits.grant(&format!("https://h/{i}").parse().unwrap(), &[], now);
+            let url = format!("https://h/{i}").parse().unwrap();
+            permits.grant(Asker { url: &url, headers: &[], local: true }, 0, now);
             assert!(permits.0.lock().unwrap().len() <= PERMITS_MAX);
         }
     }

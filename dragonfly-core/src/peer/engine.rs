@@ -121,10 +121,14 @@ impl Engine {
         if request.insecure {
             tracing::warn!(url = resolved.label, "as asked, the certificate of this origin is not checked");
         }
+        let mut permitted = None;
         if resolved.scope.class == Class::Reauth {
-            reauth::check(self.node(), resolved.access.as_ref(), &resolved.label, request.stale_ok).await?;
+            let access = resolved.access.as_ref();
+            permitted = reauth::check(self.node(), access, &resolved.label, request.stale_ok).await?;
         }
-        self.want_resolved(resolved, request.age_max, request.stale_ok, request.priority, false).await
+        let mut want = self.want_resolved(resolved, request.age_max, request.stale_ok, request.priority, false).await?;
+        want.permitted = permitted;
+        Ok(want)
     }
 
     pub(super) async fn want_resolved(
@@ -153,7 +157,7 @@ impl Engine {
             status,
         };
         self.command(Command::Want(want)).await?;
-        Ok(Want { engine: self.clone(), task, id, status: watch, seen: None })
+        Ok(Want { engine: self.clone(), task, id, status: watch, seen: None, permitted: None })
     }
 
     /// The newest generation that the store holds pieces of, from an earlier run or from before the task was let go
@@ -292,6 +296,8 @@ pub(super) struct Want {
     status: watch::Receiver<WantStatus>,
     /// The content that was told last. A generation may take part anew, with content of its own.
     seen: Option<TaskKey>,
+    /// How many bytes the origin gives this caller, where it was asked.
+    permitted: Option<u64>,
 }
 
 impl Want {
@@ -304,6 +310,10 @@ impl Want {
                 WantStatus::Content(content, before) if self.seen != Some(content.key) => {
                     let ended = matches!(*content.watch().borrow(), State::Superseded);
                     if !ended {
+                        if self.permitted.is_some_and(|length| length != content.layout.length()) {
+                            let context = "the origin gives this caller something else under the same URL";
+                            return Err(Error::new(ErrorKind::Forbidden, context));
+                        }
                         self.seen = Some(content.key);
                         return Ok((content, before));
                     }

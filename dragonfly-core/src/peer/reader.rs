@@ -64,6 +64,12 @@ impl Reader {
         self.content.generation
     }
 
+    /// Who may share it.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn class(&self) -> crate::task::Class {
+        self.content.entry.key().class
+    }
+
     /// What tells this version from others at its origin.
     #[cfg(feature = "gateway")]
     pub(crate) fn validator(&self) -> Option<crate::task::Validator> {

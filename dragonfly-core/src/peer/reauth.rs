@@ -4,33 +4,45 @@
 use std::time::Instant;
 
 use super::origin::OriginAccess;
-use crate::node::{Node, is_public};
-use crate::source::{OpenRequest, SourceErrorKind};
+use crate::node::{Asker, Node, is_public};
+use crate::source::{OpenRequest, Opened};
 use crate::{Error, ErrorKind, Result};
 
-/// Asks the origin for a single byte as its caller would, unless that was answered of late. Cancel-safe.
+/// Asks the origin for a single byte as its caller would, unless that was answered of late: how many bytes the origin
+/// gives this caller, which is what the content must have. A page that asks for a password is a plain answer, too.
+/// Cancel-safe.
 ///
 /// # Errors
-/// The origin refuses or cannot be asked. `stale_ok`: one that cannot be reached does not matter where no credential
-/// is at stake.
-pub(super) async fn check(node: &Node, access: Option<&OriginAccess>, label: &str, stale_ok: bool) -> Result<()> {
+/// The origin refuses, says no length, or cannot be asked. `None`: nobody is there, which does not matter with `stale_ok`
+/// where no credential is at stake.
+pub(super) async fn check(
+    node: &Node,
+    access: Option<&OriginAccess>,
+    label: &str,
+    stale_ok: bool,
+) -> Result<Option<u64>> {
+    let refused = |why: &str| Error::new(ErrorKind::Forbidden, format!("{label}: {why}"));
     let Some(access) = access else {
-        let context = format!("{label}: its origin says who may read it, and this host may not ask there");
-        return Err(Error::new(ErrorKind::Forbidden, context));
+        return Err(refused("its origin says who may read it, and this host may not ask there"));
     };
-    if node.permits().has(&access.url, &access.headers, Instant::now()) {
-        return Ok(());
+    let asker = Asker { url: &access.url, headers: &access.headers, local: access.local };
+    if let Some(length) = node.permits().get(asker, Instant::now()) {
+        return Ok(Some(length));
     }
     let request = OpenRequest { range: Some(0..1), ..access.request(None, false) };
     match node.sources().open(request).await {
-        Ok(_) => {
-            node.permits().grant(&access.url, &access.headers, Instant::now());
-            Ok(())
+        Ok(Opened::Content(content)) => {
+            let length = content.length.ok_or_else(|| refused("its origin does not say how long it is"))?;
+            node.permits().grant(asker, length, Instant::now());
+            Ok(Some(length))
         }
+        Ok(Opened::Unchanged { .. }) => Err(refused("its origin answered another question")),
         Err(error) => {
-            let away = matches!(error.kind(), SourceErrorKind::Network | SourceErrorKind::Stalled);
-            let open = access.headers.iter().all(|(name, _)| is_public(name)) && access.url.username().is_empty();
-            if stale_ok && away && open { Ok(()) } else { Err(error.into()) }
+            // A query may be a signature.
+            let url = &access.url;
+            let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+            let open = plain && access.headers.iter().all(|(name, _)| is_public(name));
+            if stale_ok && open && error.is_unreached() { Ok(None) } else { Err(error.into()) }
         }
     }
 }

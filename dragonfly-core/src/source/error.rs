@@ -42,6 +42,7 @@ pub enum SourceErrorKind {
 pub struct SourceError {
     kind: SourceErrorKind,
     temporary: bool,
+    unreached: bool,
     status: Option<u16>,
     retry_after: Option<Duration>,
     context: String,
@@ -52,7 +53,7 @@ impl SourceError {
     /// An error; `context` says what was being done, to what (URLs [redacted](super::redact)), and what failed.
     pub fn new(kind: SourceErrorKind, context: impl Into<String>) -> Self {
         let context = context.into();
-        Self { kind, temporary: false, status: None, retry_after: None, context, source: None }
+        Self { kind, temporary: false, unreached: false, status: None, retry_after: None, context, source: None }
     }
 
     /// Marks that the same call may succeed later.
@@ -60,6 +61,18 @@ impl SourceError {
     pub fn temporary(mut self, temporary: bool) -> Self {
         self.temporary = temporary;
         self
+    }
+
+    /// Marks that nobody was there: no name, or no connection.
+    #[must_use]
+    pub(crate) fn unreached(mut self, unreached: bool) -> Self {
+        self.unreached = unreached;
+        self
+    }
+
+    /// Whether nobody was there. A server that breaks off, or says nothing, is there.
+    pub(crate) const fn is_unreached(&self) -> bool {
+        self.unreached
     }
 
     /// The HTTP status.

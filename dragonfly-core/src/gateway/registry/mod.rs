@@ -2,21 +2,27 @@
 
 mod names;
 
+use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures::{TryStreamExt as _, stream};
 use http::header::{self, HeaderMap};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming};
 use url::Url;
 
 use self::names::{Asked, Kind, read};
 use super::content::{Wanted, head_only, is_unchanged, unchanged};
 use super::fail::Refusal;
 use super::head::{CONTENT_DIGEST, Head, Object};
+use super::pass::is_conditional;
 use super::route::Body;
 use super::{Client, Counts, Inner};
+use crate::ErrorKind;
 use crate::peer;
-use crate::task::Digest;
+use crate::task::{Digest, DigestHasher};
 
 /// Where clients name the registry behind a mirror: containerd in the query, Dragonfly's in a header.
 const REGISTRY: &str = "x-dragonfly-registry";
@@ -32,30 +38,35 @@ pub(super) async fn answer(
     }
     let base = gateway.base(&request)?;
     let asked = read(request.uri().path())?;
-    gateway.refuse_own(&base)?;
     let url = upstream_url(&base, request.uri());
     let (method, headers) = (request.method().clone(), request.headers());
-    let named = match asked {
-        Asked::Other => return gateway.own_answer((method, headers), url, (client, false)).await,
-        Asked::Object { kind, digest } => (kind, digest),
-        Asked::Tag => {
-            let object = Object::new(url.clone(), headers, client);
-            let head = match gateway.head(&object, false).await {
-                Ok(head) => head,
-                Err(error) => gateway.remembered(&object).ok_or(error)?,
+    let object = Object::new(url.clone(), headers, client).filter(|_| !is_conditional(headers));
+    let (kind, digest) = match (asked, object) {
+        (Asked::Object { kind, digest }, Some(_)) => (kind, digest),
+        (Asked::Tag, Some(object)) => {
+            let (head, told) = match gateway.head(&object, false, true).await {
+                Ok(head) => (head, true),
+                Err(error) if error.is_unreached() => (gateway.remembered(&object).ok_or(error)?, false),
+                Err(error) => return Err(error.into()),
             };
             let digest = head.digest().and_then(|digest| digest.parse::<Digest>().ok());
-            match digest.filter(|_| head.status.is_success() && method == Method::GET) {
-                Some(digest) => {
-                    // What was said of the tag was said of the digest that it stands for.
-                    gateway.note(&Object::new(named(&url, &digest), headers, client), head);
-                    (Kind::Manifest, digest)
-                }
-                None => return gateway.own_answer((method, headers), url, (client, false)).await,
+            let Some(digest) = digest.filter(|_| head.status.is_success()) else {
+                return gateway.own_answer((method, headers), url, (client, false)).await;
+            };
+            if let Some(by_digest) = Object::new(named(&url, &digest), headers, client).filter(|_| told) {
+                // What was said of the tag was said of the digest that it stands for.
+                gateway.note(&by_digest, head.clone());
             }
+            if let Some(length) = head.length.filter(|_| method == Method::HEAD) {
+                let mut headers = head.headers;
+                headers.insert(header::CONTENT_LENGTH, length.into());
+                return Ok(head_only(headers));
+            }
+            (Kind::Manifest, digest)
         }
+        _ => return gateway.own_answer((method, headers), url, (client, false)).await,
     };
-    gateway.object(named, (&base, url), request, client).await
+    gateway.object((kind, digest), (&base, url), request, client).await
 }
 
 impl Inner {
@@ -91,10 +102,13 @@ impl Inner {
         client: Client,
     ) -> Result<Response<Body>, Refusal> {
         let (method, headers) = (request.method(), request.headers());
-        let object = Object::new(named(&url, &digest), headers, client);
-        let (head, stale) = match self.head(&object, true).await {
+        let Some(object) = Object::new(named(&url, &digest), headers, client) else {
+            return self.own_answer((method.clone(), headers), url, (client, true)).await;
+        };
+        let (head, stale) = match self.head(&object, true, true).await {
             Ok(head) => (head, false),
-            Err(error) => (self.offline(&object, kind).ok_or(error)?, true),
+            Err(error) if error.is_unreached() => (self.offline(&object, kind).ok_or(error)?, true),
+            Err(error) => return Err(error.into()),
         };
         if !head.status.is_success() {
             // In the registry's own words.
@@ -110,23 +124,33 @@ impl Inner {
             described.insert(header::CONTENT_LENGTH, length.into());
             return Ok(head_only(described));
         }
+        // What was had without credentials may be given out without asking, if the registry is away: it has a name of its own.
+        let whose = if object.has_credentials() { "" } else { "open/" };
+        let base = base.as_str().trim_end_matches('/');
         let mut asked = peer::Request::new(object.url.as_str())
             .digest(digest.clone())
-            .named_by_digest(format!("{}/v2/{}/{digest}", base.as_str().trim_end_matches('/'), kind.name()))
+            .named_by_digest(format!("{base}/v2/{whose}{}/{digest}", kind.name()))
             .stale_ok(stale)
             .local(client.local);
         for (name, value) in &object.headers {
             asked = asked.header(name, value);
         }
         let prefetch = self.config.prefetch;
-        let wanted = Wanted { method, headers, object: described, version: None, prefetch };
+        let wanted = Wanted { method, headers, object: described, version: None, length: head.length, prefetch };
         match self.swarm(asked, wanted).await {
             Ok(Some(response)) => Ok(response),
-            Ok(None) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "content with a digest has no versions")),
-            Err(error) => {
-                tracing::info!(%digest, "the swarm has trouble, the registry is asked: {error:?}");
+            // A blob that is not what its digest says is of no use to anybody. Manifests of the old kind (schema 1) have
+            // digests of something else than their bytes.
+            Err(error) if error.kind() == ErrorKind::DigestMismatch && kind == Kind::Blob => {
+                let text = format!("the registry's content is not {digest}: {}", error.report());
+                Err(Refusal::new(StatusCode::BAD_GATEWAY, text))
+            }
+            outcome => {
+                tracing::info!(%digest, "the swarm has trouble, the registry is asked: {:?}", outcome.err());
                 Counts::add(&self.counts.fallbacks, 1);
-                self.own_answer((method.clone(), headers), object.url, (client, true)).await
+                let answer = self.own_answer((method.clone(), headers), object.url, (client, true)).await?;
+                let whole = kind == Kind::Blob && answer.status() == StatusCode::OK && method == Method::GET;
+                Ok(if whole { answer.map(|body| checked(body, digest)) } else { answer })
             }
         }
     }
@@ -153,17 +177,35 @@ fn named(url: &Url, digest: &Digest) -> Url {
     url
 }
 
+/// A body whose last bytes come only if the whole has its digest.
+fn checked(body: Body, digest: Digest) -> Body {
+    let state = (body.into_data_stream(), DigestHasher::new(digest.algorithm()), None::<Bytes>);
+    let frames = stream::try_unfold(Some(state), move |state| {
+        let digest = digest.clone();
+        async move {
+            let Some((mut body, mut hasher, mut held)) = state else { return Ok(None) };
+            while let Some(bytes) = body.try_next().await? {
+                hasher.update(&bytes);
+                if let Some(before) = held.replace(bytes) {
+                    return Ok(Some((Frame::data(before), Some((body, hasher, held)))));
+                }
+            }
+            if hasher.finish() != digest {
+                return Err(io::Error::other(format!("the registry's content is not {digest}")));
+            }
+            Ok(held.map(|last| (Frame::data(last), None)))
+        }
+    });
+    StreamBody::new(frames).boxed_unsync()
+}
+
 /// The same path at the registry, below its own path if it has one.
 fn upstream_url(base: &Url, uri: &http::Uri) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), uri.path()));
-    let query =
-        url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).filter(|(name, _)| name != "ns");
-    let query = query.fold(url::form_urlencoded::Serializer::new(String::new()), |mut query, (name, value)| {
-        query.append_pair(&name, &value);
-        query
-    });
-    let mut query = query;
+    let asked = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(asked.filter(|(name, _)| name != "ns"));
     let query = query.finish();
     url.set_query((!query.is_empty()).then_some(&query));
     url

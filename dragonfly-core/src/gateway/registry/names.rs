@@ -40,7 +40,11 @@ pub(super) enum Asked {
 pub(super) fn read(path: &str) -> Result<Asked, Refusal> {
     let bad = |text: String| Refusal::new(StatusCode::BAD_REQUEST, text);
     let rest = path.strip_prefix("/v2").unwrap_or_default().trim_start_matches('/');
-    if path.contains("//") && !rest.is_empty() || path.split('/').any(|part| part == "." || part == "..") {
+    // Nothing that a registry names needs an escape, and what one hides leads elsewhere.
+    if path.contains(['%', '\\'])
+        || path.contains("//") && !rest.is_empty()
+        || path.split('/').any(|part| part == "." || part == "..")
+    {
         return Err(bad(format!("{path:?} is no path of a registry")));
     }
     let mut parts = rest.rsplitn(3, '/');
@@ -114,6 +118,8 @@ mod tests {
             "/v2/a/manifests/.hidden",
             "/v2/a/manifests/v%31",
             "/v2/a/blobs/latest",
+            "/v2/%2e%2e/%2e%2e/admin",
+            "/v2/..\\..\\admin",
             "/v2/-a/manifests/v1",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");

@@ -153,9 +153,7 @@ impl Inner {
                 let asked = Asked { request, range, shown: redact(&url) };
                 return self.opened(&asked, response, caching);
             };
-            if (next.scheme(), next.host(), next.port_or_known_default())
-                != (url.scheme(), url.host(), url.port_or_known_default())
-            {
+            if !is_same_origin(&next, &url) {
                 callers.clear();
             }
             so_far = Some(Caching { private: false, ..caching });
@@ -349,6 +347,11 @@ pub(super) fn strip_user_info(url: &mut Url) {
     let _ = url.set_password(None);
 }
 
+/// Whether what is told to one may be told to the other.
+fn is_same_origin(a: &Url, b: &Url) -> bool {
+    (a.scheme(), a.host(), a.port_or_known_default()) == (b.scheme(), b.host(), b.port_or_known_default())
+}
+
 /// Where a response sends us, if it does.
 pub(super) fn redirect(url: &Url, response: &reqwest::Response) -> Result<Option<Url>, SourceError> {
     let status = response.status().as_u16();
@@ -398,7 +401,8 @@ pub(super) fn failure(url: &Url, error: reqwest::Error) -> SourceError {
         () => (SourceErrorKind::Network, "the connection broke"),
     };
     let temporary = kind == SourceErrorKind::Network;
-    SourceError::new(kind, format!("{shown}: {what}")).temporary(temporary).caused_by(error)
+    let unreached = error.is_dns() || error.is_connect();
+    SourceError::new(kind, format!("{shown}: {what}")).temporary(temporary).unreached(unreached).caused_by(error)
 }
 
 /// Finds a cause by its type, also inside I/O errors, whose wrapped error is not among their sources.

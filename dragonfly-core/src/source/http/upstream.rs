@@ -1,14 +1,23 @@
 //! Requests of others, passed on as they are: for the gateway, which answers for servers that it stands before.
 
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use ::http::header::HeaderMap;
-use ::http::{Method, StatusCode};
-use url::Url;
+use ::http::Method;
+use ::http::header::{self, HeaderMap, HeaderName};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use tokio::sync::oneshot;
+use url::{Host, Url};
 
 use super::super::body::stalled;
 use super::super::{OriginTrust, SourceError, SourceErrorKind, redact};
-use super::{Inner, REDIRECTS_MAX, failure, redirect, strip_user_info};
+use super::{Inner, REDIRECTS_MAX, failure, is_same_origin, redirect, strip_user_info};
+
+/// What goes along where a redirect leads to another server: nothing that says who asks.
+const TO_ANYBODY: [HeaderName; 4] = [header::ACCEPT, header::ACCEPT_ENCODING, header::IF_RANGE, header::RANGE];
 
 /// What an upstream is asked.
 pub(crate) struct Ask {
@@ -16,11 +25,13 @@ pub(crate) struct Ask {
     pub(crate) url: Url,
     /// As they go out; to the URL's own scheme, host and port only.
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Option<reqwest::Body>,
+    pub(crate) body: Option<BoxStream<'static, io::Result<Bytes>>>,
     /// Whether a user of this host asks, see [`Guard`](super::super::Guard).
     pub(crate) local: bool,
     /// Whether redirects are followed here. Requests with a body are never.
     pub(crate) follow: bool,
+    /// Where this process listens itself: nobody is led there.
+    pub(crate) own: Arc<[SocketAddr]>,
 }
 
 /// The way to HTTP servers under this node's rules, without those of content: no ranges are added, nothing is judged.
@@ -36,55 +47,77 @@ impl Upstream {
     /// # Cancel safety
     /// Dropping the future ends the request.
     pub(crate) async fn ask(&self, ask: Ask) -> Result<reqwest::Response, SourceError> {
-        let Ask { method, mut url, mut headers, mut body, local, follow } = ask;
+        let Ask { method, mut url, mut headers, mut body, local, follow, own } = ask;
         strip_user_info(&mut url);
         let follow = follow && body.is_none();
         for _ in 0..=REDIRECTS_MAX {
             self.0.guard.check_url(&url, local)?;
+            refuse_own(&url, &own).await?;
             self.0.clients.check_shared_name(&url, local).await?;
             let client = self.0.clients.client(&url, &OriginTrust::default(), local)?;
-            let mut request = client.request(method.clone(), url.clone()).headers(headers.clone());
-            if let Some(body) = body.take() {
-                request = request.body(body);
-            }
-            let limit = self.0.config.first_byte_timeout;
-            let response = match tokio::time::timeout(limit, request.send()).await {
-                Ok(Ok(response)) => response,
-                Ok(Err(error)) => return Err(failure(&url, error)),
-                Err(_) => return Err(stalled(&redact(&url), limit)),
-            };
+            let request = client.request(method.clone(), url.clone()).headers(headers.clone());
+            let response = self.send(&url, request, body.take()).await?;
             let next = if follow { redirect(&url, &response)? } else { None };
             let Some(next) = next else { return Ok(response) };
-            if (next.scheme(), next.host(), next.port_or_known_default())
-                != (url.scheme(), url.host(), url.port_or_known_default())
-            {
-                headers.remove(::http::header::AUTHORIZATION);
-                headers.remove(::http::header::COOKIE);
+            if !is_same_origin(&next, &url) {
+                let named = |name: &HeaderName| TO_ANYBODY.contains(name) || name.as_str() == "dragonfly-gateway";
+                headers = headers.iter().filter(|(name, _)| named(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
             }
             url = next;
         }
         let text = format!("{}: more than {REDIRECTS_MAX} redirects", redact(&url));
-        Err(SourceError::new(SourceErrorKind::Origin, text).with_status(StatusCode::LOOP_DETECTED.as_u16()))
+        Err(SourceError::new(SourceErrorKind::Origin, text))
+    }
+
+    /// The server has the time-out from when it has heard all of the request.
+    async fn send(
+        &self,
+        url: &Url,
+        mut request: reqwest::RequestBuilder,
+        body: Option<BoxStream<'static, io::Result<Bytes>>>,
+    ) -> Result<reqwest::Response, SourceError> {
+        let limit = self.0.config.first_byte_timeout;
+        let (ended, heard) = oneshot::channel::<()>();
+        match body {
+            Some(body) => {
+                // Dropped at its end, or with the request.
+                let mut ended = Some(ended);
+                let end = futures::stream::poll_fn(move |_| {
+                    drop(ended.take());
+                    std::task::Poll::Ready(None)
+                });
+                request = request.body(reqwest::Body::wrap_stream(body.chain(end)));
+            }
+            None => drop(ended),
+        }
+        let late = async {
+            let _ = heard.await;
+            tokio::time::sleep(limit).await;
+        };
+        tokio::select! {
+            response = request.send() => response.map_err(|error| failure(url, error)),
+            () = late => Err(stalled(&redact(url), limit)),
+        }
     }
 
     /// Refuses addresses that must not be reached, and gives those of a host that may be.
     pub(crate) async fn addresses(
         &self,
-        host: &str,
-        port: u16,
+        (host, port): (&str, u16),
         local: bool,
-    ) -> Result<Vec<std::net::SocketAddr>, SourceError> {
+        own: &[SocketAddr],
+    ) -> Result<Vec<SocketAddr>, SourceError> {
         let shown = format!("{host}:{port}");
         let error = |kind, why: String| SourceError::new(kind, format!("{shown}: {why}"));
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
         let url = Url::parse(&format!("https://{shown}/"))
             .map_err(|_| error(SourceErrorKind::InvalidInput, "no host and port".to_owned()))?;
         self.0.guard.check_url(&url, local)?;
-        let found = tokio::net::lookup_host((bare, port)).await;
+        let found = resolve(&url).await;
         let found = found.map_err(|e| error(SourceErrorKind::Network, format!("cannot be resolved: {e}")))?;
         let (mut good, mut refused) = (Vec::new(), None);
         for address in found {
             match self.0.guard.check_address(address.ip(), local) {
+                _ if is_own(address, own) => refused = Some(ITSELF),
                 Ok(()) => good.push(address),
                 Err(why) => refused = Some(why),
             }
@@ -94,4 +127,43 @@ impl Upstream {
             _ => Ok(good),
         }
     }
+}
+
+const ITSELF: &str = "it is this daemon itself";
+
+async fn resolve(url: &Url) -> io::Result<Vec<SocketAddr>> {
+    let port = url.port_or_known_default().unwrap_or_default();
+    Ok(match url.host() {
+        Some(Host::Ipv4(ip)) => vec![(ip, port).into()],
+        Some(Host::Ipv6(ip)) => vec![(ip, port).into()],
+        Some(Host::Domain(name)) => tokio::net::lookup_host((name, port)).await?.collect(),
+        None => Vec::new(),
+    })
+}
+
+/// Refuses what leads to this process.
+async fn refuse_own(url: &Url, own: &[SocketAddr]) -> Result<(), SourceError> {
+    if !own.iter().any(|own| Some(own.port()) == url.port_or_known_default()) {
+        return Ok(());
+    }
+    // Who cannot be resolved cannot be reached either.
+    let addresses = resolve(url).await.unwrap_or_default();
+    if addresses.into_iter().any(|address| is_own(address, own)) {
+        let text = format!("{} must not be reached: {ITSELF}", redact(url));
+        return Err(SourceError::new(SourceErrorKind::Guarded, text));
+    }
+    Ok(())
+}
+
+fn is_own(address: SocketAddr, own: &[SocketAddr]) -> bool {
+    let ip = address.ip().to_canonical();
+    own.iter().filter(|own| own.port() == address.port()).any(|own| {
+        let listens = own.ip().to_canonical();
+        listens == ip || ip.is_loopback() || listens.is_unspecified() && is_of_this_host(ip)
+    })
+}
+
+/// Only addresses of this host can be bound.
+fn is_of_this_host(ip: IpAddr) -> bool {
+    ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
 }

@@ -85,14 +85,25 @@ impl Answer {
 }
 
 async fn open(address: SocketAddr, request: Request<Full<Bytes>>) -> http::Response<Incoming> {
+    try_open(address, request).await.unwrap()
+}
+
+async fn try_open(
+    address: SocketAddr,
+    request: Request<Full<Bytes>>,
+) -> Result<http::Response<Incoming>, hyper::Error> {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection.with_upgrades());
-    sender.send_request(request).await.unwrap()
+    sender.send_request(request).await
 }
 
 async fn ask(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
-    let (parts, body) = open(address, request).await.into_parts();
+    let (parts, body) = match try_open(address, request).await {
+        Ok(response) => response.into_parts(),
+        // Cut before the head had left.
+        Err(error) => return Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Err(error) },
+    };
     let body = body.collect().await.map(|body| body.to_bytes());
     Answer { status: parts.status, headers: parts.headers, body }
 }

@@ -79,12 +79,30 @@ async fn what_the_swarm_cannot_tell_apart_is_passed_on() {
         ("/vary.deb", plain().header("vary", "x-tenant")),
         ("/coded.deb", plain().header("content-encoding", "gzip")),
         ("/chunked.deb", plain().chunked()),
+        ("/accept.deb", plain().header("vary", "accept").no_etag()),
     ] {
         let url = gateways.network.serve(path, resource);
         let answer = gateways.get(0, &url, &[]).await;
         assert!(answer.header("x-dragonfly-task-id").is_none(), "{path}");
         assert_eq!(answer.whole(), (200, content::bytes(SEED, 0, 1000)), "{path}");
     }
+    gateways.stop().await;
+}
+
+/// So is what a client asks for in a way that the swarm is not told of, or that only the server can judge.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_swarm_is_not_told_of_is_passed_on() {
+    let gateways = Gateways::start(rules).await;
+    let url = gateways.network.serve("/a.deb", Resource::seeded(SEED, 1000));
+    let answer = gateways.get(0, &url, &[("if-match", "\"older\""), ("range", "bytes=5-20")]).await;
+    assert_eq!(answer.whole().0, 412);
+    let answer = gateways.get(0, &url, &[("x-jfrog-art-api", "key")]).await;
+    assert!(answer.header("x-dragonfly-task-id").is_none(), "{answer:?}");
+    assert_eq!(answer.whole().0, 200);
+    let mut put = Request::put(&url).body(Full::from("0123456789")).unwrap();
+    put.headers_mut().insert("content-type", "text/plain".parse().unwrap());
+    assert_eq!(gateways.ask(0, put).await.whole().0, 405);
+    assert_eq!(gateways.network.requests("/a.deb").last().unwrap().header("content-length"), Some("10"));
     gateways.stop().await;
 }
 
@@ -116,6 +134,18 @@ async fn what_must_not_be_reached_is_refused_and_loops_end() {
     for url in ["http://169.254.169.254/latest/meta-data/", "http://0.0.0.0:1/x.deb", "http://[fd00:ec2::254]/x"] {
         assert_eq!(gateways.get(0, url, &[]).await.whole().0, 403, "{url}");
     }
+    // Nor what the process itself listens at, whatever it is called.
+    let own = |_: &Network| {
+        let mut config = GatewayConfig::default();
+        config.own = vec![([0, 0, 0, 0], address.port()).into()];
+        config
+    };
+    let with_own = Gateways::start(own).await;
+    for host in ["127.0.0.1", "localhost", "127.0.0.2"] {
+        let url = format!("http://{host}:{}/healthz", address.port());
+        assert_eq!(with_own.get(0, &url, &[]).await.whole().0, 403, "{url}");
+    }
+    with_own.stop().await;
     // A request for the gateway through the gateway comes back to it once.
     assert_eq!(gateways.get(0, &format!("http://{address}/v2/"), &[]).await.whole().0, 508);
     for url in ["ftp://a.example/x", "http://"] {

@@ -175,11 +175,77 @@ async fn wrong_content_is_never_sent_to_its_end() {
         gateways.network.origin.set(&path, resource);
         for host in 0..2 {
             let answer = gateways.get(host, &path, &[]).await;
-            // What the registry itself says is passed on where nothing was sent before: then it is the registry's word.
-            let passed = answer.header("x-dragonfly-task-id").is_none();
-            assert!(answer.body.is_err() || passed, "{host}: {:?}", answer.headers);
+            assert!(answer.body.is_err() || answer.status.as_u16() == 502, "{host}: {answer:?}");
         }
     }
+    gateways.stop().await;
+}
+
+/// Who is sent to a page that asks for a password has had a plain answer, and may read nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_asks_for_a_password_is_no_yes() {
+    let gateways = Gateways::start(mirrors).await;
+    let (bytes, digest) = blob();
+    let path = serve_blob(&gateways, "lib/a", &digest);
+    let alice = [("authorization", "Bearer alice")];
+    assert_eq!(gateways.get(0, &path, &alice).await.whole().1, bytes);
+    gateways.network.origin.set(&path, Resource::redirect(302, "/login"));
+    gateways.network.origin.set("/login", Resource::bytes("Who are you?"));
+    for host in 0..2 {
+        let answer = gateways.get(host, &path, &[("authorization", "Bearer mallory")]).await;
+        assert!(answer.body.is_err(), "neither the blob, nor a page in place of it: {answer:?}");
+    }
+    gateways.stop().await;
+}
+
+/// What a client says of a body that it does not send, or that is not passed on, says nothing to the registry.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_length_without_a_body_goes_no_further() {
+    let gateways = Gateways::start(mirrors).await;
+    let path = "/v2/lib/a/tags/list";
+    gateways.network.origin.set(path, Resource::bytes("{}"));
+    for _ in 0..3 {
+        let request = Request::get(path).header("content-length", "9").body(Full::from("GET /evil")).unwrap();
+        assert_eq!(gateways.ask(0, request).await.whole(), (200, Bytes::from("{}")));
+        assert_eq!(gateways.get(0, path, &[]).await.whole(), (200, Bytes::from("{}")));
+    }
+    let log = gateways.network.origin.log();
+    assert_eq!(log.len(), 6);
+    assert!(log.iter().all(|asked| asked.path == path && asked.header("content-length").is_none()), "{log:?}");
+    gateways.stop().await;
+}
+
+/// A header of the client's own is for the registry, and not for where that sends us.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redirects_lead_nobodys_secrets_away() {
+    let gateways = Gateways::start(mirrors).await;
+    let elsewhere = dragonfly_testkit::Origin::start().await.unwrap();
+    let (bytes, digest) = blob();
+    elsewhere.set("/there", Resource::seeded(SEED, LENGTH).etag(format!("\"{digest}\"")));
+    let path = format!("/v2/lib/a/blobs/{digest}");
+    gateways.network.origin.set(&path, Resource::redirect(307, elsewhere.url("/there")));
+    let headers = [("authorization", "Bearer alice"), ("x-registry-auth", "secret"), ("cookie", "a=b")];
+    assert_eq!(gateways.get(0, &path, &headers).await.whole(), (200, bytes.clone()));
+    // And where it is passed on as it is: with a condition that only the registry judges.
+    let matching = [("authorization", "Bearer alice"), ("x-registry-auth", "secret"), ("if-match", "\"x\"")];
+    assert_eq!(gateways.get(0, &path, &matching).await.whole().0, 307);
+    let log = elsewhere.log();
+    let told = |asked: &dragonfly_testkit::Logged| {
+        ["authorization", "x-registry-auth", "cookie"].iter().any(|name| asked.header(name).is_some())
+    };
+    assert!(!log.is_empty() && !log.iter().any(told), "{log:?}");
+    gateways.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schemes_that_bind_to_connections_are_neither_taken_nor_offered() {
+    let gateways = Gateways::start(mirrors).await;
+    let path = "/v2/lib/a/tags/list";
+    let resource = Resource::bytes("{}").header("www-authenticate", "Negotiate").header("www-authenticate", "Basic x");
+    gateways.network.origin.set(path, resource);
+    let answer = gateways.get(0, path, &[]).await;
+    assert_eq!(answer.header("www-authenticate"), Some("Basic x"));
+    assert_eq!(gateways.get(0, path, &[("authorization", "NTLM TlRMTVNTUAAB")]).await.whole().0, 501);
     gateways.stop().await;
 }
 
@@ -216,6 +282,10 @@ async fn what_needs_no_credential_outlives_its_registry_if_that_is_allowed() {
     let mut gateways = Gateways::start(offline).await;
     let (bytes, digest) = blob();
     let path = serve_blob(&gateways, "lib/a", &digest);
+    let secret = format!("/v2/lib/a/blobs/{}", sha256(b"secret"));
+    gateways.network.origin.set(&secret, Resource::bytes("secret").basic_auth("alice", "secret123"));
+    let alice = [("authorization", "Basic YWxpY2U6c2VjcmV0MTIz")];
+    assert_eq!(gateways.get(0, &secret, &alice).await.whole().0, 200);
     let manifest = serve_manifest(&gateways, "v1", "{\"schemaVersion\": 2}");
     let by_tag = "/v2/lib/a/manifests/v1";
     assert_eq!(gateways.get(0, &path, &[]).await.whole().0, 200);
@@ -226,6 +296,13 @@ async fn what_needs_no_credential_outlives_its_registry_if_that_is_allowed() {
     let answer = gateways.get(0, by_tag, &[("accept", MANIFEST)]).await;
     assert_eq!(answer.header("content-type"), Some(MANIFEST));
     assert_eq!(sha256(&answer.whole().1), manifest, "a tag, where it was asked for before");
+    let head = Request::head(by_tag).header("accept", MANIFEST).body(Full::default()).unwrap();
+    let head = gateways.ask(0, head).await;
+    assert_eq!(
+        (head.status.as_u16(), head.header("docker-content-digest")),
+        (200, Some(&*manifest)),
+        "as containerd asks"
+    );
     assert_eq!(gateways.get(1, by_tag, &[("accept", MANIFEST)]).await.whole().0, 502, "what it is nobody knows here");
     let alice = [("authorization", "Basic YWxpY2U6c2VjcmV0MTIz")];
     assert_eq!(
