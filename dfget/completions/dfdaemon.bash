@@ -28,6 +28,9 @@ _dfdaemon() {
             dfdaemon,join)
                 cmd="dfdaemon__subcmd__join"
                 ;;
+            dfdaemon,setup)
+                cmd="dfdaemon__subcmd__setup"
+                ;;
             dfdaemon,status)
                 cmd="dfdaemon__subcmd__status"
                 ;;
@@ -46,6 +49,9 @@ _dfdaemon() {
             dfdaemon__subcmd__help,join)
                 cmd="dfdaemon__subcmd__help__subcmd__join"
                 ;;
+            dfdaemon__subcmd__help,setup)
+                cmd="dfdaemon__subcmd__help__subcmd__setup"
+                ;;
             dfdaemon__subcmd__help,status)
                 cmd="dfdaemon__subcmd__help__subcmd__status"
                 ;;
@@ -59,7 +65,7 @@ _dfdaemon() {
 
     case "${cmd}" in
         dfdaemon)
-            opts="-v -h -V --config --print-config --check-config --role --data-dir --listen --lane-listen --lane-congestion --no-lanes --scheduler --bootstrap --mdns --join --origin-trust --api --api-mode --api-group --api-tcp --api-token-file --api-host --metrics --ready-file --quota --download-limit --upload-limit --upload-slots --allow-origin --allow-loopback-origins --storage --drain-timeout --client-timeout --log-level --log-format --otlp-endpoint --verbose --help --version init token join status doctor help"
+            opts="-v -h -V --config --print-config --check-config --role --data-dir --listen --lane-listen --lane-congestion --no-lanes --scheduler --bootstrap --mdns --join --origin-trust --api --api-mode --api-group --api-tcp --api-token-file --api-host --metrics --ready-file --quota --download-limit --upload-limit --upload-slots --allow-origin --allow-loopback-origins --storage --gateway --gateway-registry --gateway-registry-default --gateway-rule --gateway-prefetch --gateway-offline --gateway-no-tunnels --drain-timeout --client-timeout --log-level --log-format --otlp-endpoint --verbose --help --version init token join status setup doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -161,6 +167,22 @@ _dfdaemon() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --gateway)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gateway-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gateway-registry-default)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gateway-rule)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --drain-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -215,7 +237,7 @@ _dfdaemon() {
             return 0
             ;;
         dfdaemon__subcmd__help)
-            opts="init token join status doctor help"
+            opts="init token join status setup doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -271,6 +293,20 @@ _dfdaemon() {
             return 0
             ;;
         dfdaemon__subcmd__help__subcmd__join)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dfdaemon__subcmd__help__subcmd__setup)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -354,6 +390,32 @@ _dfdaemon() {
                     return 0
                     ;;
                 --api)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dfdaemon__subcmd__setup)
+            opts="-h --gateway --registry --undo --dry-run --root --help apt containerd crio dnf docker npm pip podman"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --gateway)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

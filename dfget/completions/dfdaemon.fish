@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_dfdaemon_global_optspecs
-    string join \n config= print-config check-config role= data-dir= listen= lane-listen= lane-congestion= no-lanes scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= allow-origin= allow-loopback-origins storage= drain-timeout= client-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
+    string join \n config= print-config check-config role= data-dir= listen= lane-listen= lane-congestion= no-lanes scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= allow-origin= allow-loopback-origins storage= gateway= gateway-registry= gateway-registry-default= gateway-rule= gateway-prefetch gateway-offline gateway-no-tunnels drain-timeout= client-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
 end
 
 function __fish_dfdaemon_needs_command
@@ -25,7 +25,7 @@ function __fish_dfdaemon_using_subcommand
 end
 
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l config -d 'Read settings from here (TOML, or YAML by its ending .yaml or .yml)' -r -F
-complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l role -d 'What it does: any of scheduler, seed and peer, separated by commas' -r
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l role -d 'What it does: any of scheduler, seed, peer and gateway, separated by commas' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l data-dir -d 'Where identity, membership and content are kept [default: $STATE_DIRECTORY, else /var/lib/dragonfly for root and $XDG_DATA_HOME/dragonfly for others]' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l listen -d 'Where it listens (repeatable) [default: /ip4/0.0.0.0/tcp/65001 and /ip4/0.0.0.0/udp/65001/quic-v1]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l lane-listen -d 'Where to accept lanes, the connections that carry pieces (repeatable) [default: beside each --listen, at the next port]' -r
@@ -49,6 +49,10 @@ complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l upload-limit -d 'The 
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l upload-slots -d 'How many neighbours are served at a time; 0 never uploads' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l allow-origin -d 'An origin that may be fetched from for other members, [scheme://]host[:port], the host perhaps with *. in front (repeatable) [default: any]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l storage -d 'How a storage is reached and as whom: WHERE.WHAT=VALUE, such as s3.endpoint=https://minio.example or webdav://host.secret-file=FILE (repeatable) [default: what each platform\'s environment and files say]' -r
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway -d 'Serve container runtimes and package managers here: a registry mirror below /v2/, and a proxy. Who reaches it may use it [default: none; with the role gateway 127.0.0.1:65010]' -r
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-registry -d 'Where the registry is that clients call so, such as registry.example:5000=http://10.0.0.1:5000 (repeatable) [default: at its own name, over HTTPS]' -r
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-registry-default -d 'The registry of clients that name none: podman, skopeo, docker' -r
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-rule -d 'What becomes of requests to the proxy, ACTION[+ACTION...]:REGEX, the actions of swarm, direct, tls and host=HOST[:PORT]; the first rule that fits counts (repeatable) [default: they are passed on]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l drain-timeout -d 'For what is under way when the daemon is asked to stop' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l client-timeout -d 'How long a client of the API may take nothing of what it asked for' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l log-level -d 'What is logged: a level, and levels of single rooms, such as info,swarm=debug' -r
@@ -60,6 +64,9 @@ complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l check-config -d 'Chec
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l no-lanes -d 'Carry pieces over streams of libp2p alone, at about twice the processor time'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l mdns -d 'Look by mDNS for members on the links of this host, and tell them of it: no address to meet at is needed'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l allow-loopback-origins -d 'Fetch from loopback addresses also for other members; for tests'
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-prefetch -d 'Where a client asks for a part, fetch the rest as well'
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-offline -d 'While its server cannot be reached, give out what was had from it without credentials'
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-no-tunnels -d 'Refuse CONNECT'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -s v -l verbose -d 'Say more (twice: much more): short for --log-level debug, trace'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -s V -l version -d 'Print version'
@@ -67,6 +74,7 @@ complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "init" -d 'Found a
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "token" -d 'Print a token with which others join this network'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "join" -d 'Join a network, for the daemon\'s next start'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "status" -d 'Show what the running daemon is and does'
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "setup" -d 'Have a client of this machine use the gateway, or show how'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "doctor" -d 'Check ports, clock, disk, limits, membership and who can be reached, and say what to do'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand init" -l data-dir -d 'The data directory of the daemon' -r -F
@@ -88,14 +96,21 @@ complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand status" -l data-dir -d
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand status" -l api -d 'The daemon\'s socket [default: the one noted in the data directory]' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand status" -l json -d 'Print JSON'
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand status" -s h -l help -d 'Print help'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -l gateway -d 'Where the gateway is' -r
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -l registry -d 'A registry to mirror, as the client calls it (repeatable) [default: for containerd all; podman and CRI-O need names]' -r
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -l root -d 'Another directory in place of /, such as the root of an image that is being built' -r -F
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -l undo -d 'Take back what was set up'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -l dry-run -d 'Show what would be written, and write nothing'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -s h -l help -d 'Print help'
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -l data-dir -d 'The data directory of the daemon' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -l api -d 'The daemon\'s socket [default: the one noted in the data directory]' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -l config -d 'Also check that this configuration file is understood' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -l json -d 'Print JSON'
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status doctor help" -f -a "init" -d 'Found a network here, or show which one this is'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status doctor help" -f -a "token" -d 'Print a token with which others join this network'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status doctor help" -f -a "join" -d 'Join a network, for the daemon\'s next start'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status doctor help" -f -a "status" -d 'Show what the running daemon is and does'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status doctor help" -f -a "doctor" -d 'Check ports, clock, disk, limits, membership and who can be reached, and say what to do'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "init" -d 'Found a network here, or show which one this is'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "token" -d 'Print a token with which others join this network'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "join" -d 'Join a network, for the daemon\'s next start'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "status" -d 'Show what the running daemon is and does'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "setup" -d 'Have a client of this machine use the gateway, or show how'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "doctor" -d 'Check ports, clock, disk, limits, membership and who can be reached, and say what to do'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

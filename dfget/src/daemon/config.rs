@@ -20,6 +20,7 @@ pub(crate) use self::resolve::resolve_text;
 pub(super) use self::resolve::{Refused, Settings, resolve};
 use super::commands::{Doctor, Init, Join, Status, Token};
 use super::gateway::{GatewayArgs, Role};
+use super::setup::Setup;
 use crate::error::Failure;
 use crate::places;
 use crate::units::{parse_duration, parse_size};
@@ -54,6 +55,8 @@ pub(super) enum Command {
     Join(Join),
     /// Show what the running daemon is and does
     Status(Status),
+    /// Have a client of this machine use the gateway, or show how
+    Setup(Setup),
     /// Check ports, clock, disk, limits, membership and who can be reached, and say what to do
     Doctor(Doctor),
 }

@@ -14,7 +14,7 @@ use super::config::Serve;
 use crate::error::Failure;
 
 /// Where the gateway listens if the role says that there is to be one, and nothing says where.
-const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 65010);
+pub(super) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 65010);
 
 /// What a daemon does: roles in its network, and whether it is a gateway, which is between it and its own clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

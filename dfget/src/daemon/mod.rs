@@ -12,6 +12,7 @@ mod reload;
 mod running;
 mod secret;
 mod serve;
+mod setup;
 mod socket;
 mod status;
 mod token;
@@ -81,6 +82,7 @@ fn obey(command: &Command) -> Result<ExitCode, Failure> {
         Command::Init(args) => (init::init(args)?, true),
         Command::Token(args) => (runtime.block_on(token::token(args))? + "\n", true),
         Command::Join(args) => (runtime.block_on(init::join(args))?, true),
+        Command::Setup(args) => (setup::setup(args)?, true),
         Command::Status(args) => (runtime.block_on(status::status(args))?, true),
         Command::Doctor(args) => runtime.block_on(doctor::doctor(args))?,
     };

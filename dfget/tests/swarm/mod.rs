@@ -1,6 +1,7 @@
 //! The main job with real processes: an origin that counts, a scheduler with a seed, peers, and their clients.
 
 mod drain;
+mod gateway;
 mod killed;
 mod large;
 mod options;

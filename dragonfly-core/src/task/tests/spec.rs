@@ -190,3 +190,19 @@ proptest! {
         let _ = TaskSpec::of_url(&format!("http://h/{url}?{query}"), &SpecOptions::default());
     }
 }
+
+/// Headers that only say who asks are no part of a task; what they would have made of it otherwise it is not.
+#[test]
+fn who_asks_is_no_part_of_content_that_a_digest_names() {
+    let of = |value: &str, reauth, insecure| {
+        let headers = [("Authorization".to_owned(), value.to_owned())];
+        let options =
+            SpecOptions { headers: &headers, tenant_key: Some(&[7; 32]), reauth, insecure, ..Default::default() };
+        TaskSpec::of_url("https://h/v2/blobs/x", &options).unwrap().spec
+    };
+    let spec = of("Bearer 1", true, false);
+    assert_eq!((spec.class, spec.key), (Class::Reauth, None));
+    assert_eq!(spec.id(), of("Bearer 2", true, false).id());
+    assert_ne!(spec.id(), of("Bearer 1", false, false).id());
+    assert_eq!(of("Bearer 1", true, true).class, Class::HostLocal, "what nobody vouches for stays here");
+}

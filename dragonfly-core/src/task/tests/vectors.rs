@@ -87,6 +87,7 @@ fn tasks_have_their_frozen_ids() {
                 tls: v.tls.as_deref().map(array),
                 insecure: v.insecure,
                 digest: v.digest.as_deref().map(|digest| digest.parse().unwrap()),
+                reauth: false,
             },
         );
         let Specified { spec, filtered } = made.unwrap();

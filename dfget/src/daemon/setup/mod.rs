@@ -1,0 +1,193 @@
+//! `dfdaemon setup`: has a client of this machine use the gateway, or shows how; `--undo` takes it back.
+//!
+//! Files of our own have a first line that says so, and no other file is ever replaced. Where a client reads one file
+//! alone, our lines stand between two marks in it, and taking them out gives the file back as it was.
+
+mod edit;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args, ValueEnum};
+use dragonfly_core::ErrorKind;
+
+use self::edit::{Change, undone};
+use super::files;
+use crate::error::Failure;
+
+/// The client to set up.
+#[derive(Debug, Args)]
+pub(super) struct Setup {
+    /// Which client
+    #[arg(value_enum)]
+    client: ClientKind,
+    /// Where the gateway is
+    #[arg(long, value_name = "IP:PORT", default_value_t = super::gateway::ADDRESS)]
+    gateway: SocketAddr,
+    /// A registry to mirror, as the client calls it (repeatable) [default: for containerd all; podman and CRI-O need names]
+    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    registry: Vec<String>,
+    /// Take back what was set up
+    #[arg(long)]
+    undo: bool,
+    /// Show what would be written, and write nothing
+    #[arg(long, conflicts_with = "undo")]
+    dry_run: bool,
+    /// Another directory in place of /, such as the root of an image that is being built
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+}
+
+/// What can be set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ClientKind {
+    Apt,
+    Containerd,
+    Crio,
+    Dnf,
+    Docker,
+    Npm,
+    Pip,
+    Podman,
+}
+
+/// A file that a client reads, below the root, and what of it is ours.
+struct Piece {
+    path: PathBuf,
+    change: Change,
+}
+
+pub(super) fn setup(args: &Setup) -> Result<String, Failure> {
+    let pieces = pieces(args)?;
+    let mut text = String::new();
+    for piece in &pieces {
+        let path = args.root.join(&piece.path);
+        let before = read(&path)?;
+        if args.undo {
+            match before.as_deref().map(|before| undone(before, &piece.change)) {
+                None => writeln!(text, "{}: not there", path.display()),
+                Some(None) => writeln!(text, "{}: nothing of ours in it", path.display()),
+                Some(Some(after)) => {
+                    put(&path, after.as_deref())?;
+                    writeln!(text, "{}: {}", path.display(), if after.is_some() { "as it was" } else { "removed" })
+                }
+            }
+            .unwrap_or_default();
+            continue;
+        }
+        let after = piece.change.apply(before.as_deref()).map_err(|why| {
+            Failure::new(ErrorKind::Config, format!("{}: {why}", path.display()))
+                .hint("dfdaemon setup --dry-run --root DIR shows what to add by hand, for a DIR that is empty")
+        })?;
+        if args.dry_run {
+            let _ = writeln!(text, "# {}\n{after}", path.display());
+        } else {
+            put(&path, Some(&after))?;
+            let _ = writeln!(text, "{}: written", path.display());
+        }
+    }
+    if !args.undo {
+        let _ = writeln!(text, "{}", args.client.next());
+    }
+    Ok(text)
+}
+
+fn pieces(args: &Setup) -> Result<Vec<Piece>, Failure> {
+    let proxy = format!("http://{}", args.gateway);
+    let piece = |path: &str, change| Piece { path: PathBuf::from(path), change };
+    for name in &args.registry {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+        if name.is_empty() || !name.bytes().all(plain) || name.starts_with('.') {
+            return Err(Failure::usage(format!("--registry {name:?}: expected HOST[:PORT]")));
+        }
+    }
+    Ok(match args.client {
+        ClientKind::Apt => {
+            let text = format!("Acquire::http::Proxy \"{proxy}\";\n");
+            vec![piece("etc/apt/apt.conf.d/95dragonfly", Change::own("//", text))]
+        }
+        ClientKind::Containerd => {
+            let host = format!("[host.\"{proxy}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
+            let of = |name: &str, server: String| {
+                let path = format!("etc/containerd/certs.d/{name}/hosts.toml");
+                piece(&path, Change::own("#", format!("{server}{host}")))
+            };
+            match args.registry.as_slice() {
+                [] => vec![of("_default", String::new())],
+                names => names.iter().map(|name| of(name, format!("server = \"https://{name}\"\n\n"))).collect(),
+            }
+        }
+        ClientKind::Crio | ClientKind::Podman => {
+            if args.registry.is_empty() {
+                return Err(Failure::usage("which registry is to be mirrored? This client wants it named")
+                    .hint("--registry registry.example"));
+            }
+            let text = args.registry.iter().fold(String::new(), |mut text, name| {
+                let _ = writeln!(text, "[[registry]]\nprefix = \"{name}\"\nlocation = \"{name}\"\n");
+                let _ = writeln!(text, "[[registry.mirror]]\nlocation = \"{}\"\ninsecure = true\n", args.gateway);
+                text
+            });
+            vec![piece("etc/containers/registries.conf.d/50-dragonfly.conf", Change::own("#", text))]
+        }
+        ClientKind::Dnf => vec![piece("etc/dnf/dnf.conf", Change::section("[main]", format!("proxy={proxy}\n")))],
+        ClientKind::Docker => vec![piece("etc/docker/daemon.json", Change::element("registry-mirrors", proxy))],
+        ClientKind::Npm => vec![piece("etc/npmrc", Change::lines(format!("proxy={proxy}\n")))],
+        ClientKind::Pip => vec![piece("etc/pip.conf", Change::section("[global]", format!("proxy = {proxy}\n")))],
+    })
+}
+
+impl ClientKind {
+    /// What is left to do by hand.
+    const fn next(self) -> &'static str {
+        match self {
+            Self::Apt | Self::Dnf => "next: give the daemon a rule for packages, --gateway-rule 'swarm:\\.(deb|rpm)$'",
+            Self::Containerd => {
+                "next: containerd's own configuration must have config_path = \"/etc/containerd/certs.d\" for its registries"
+            }
+            Self::Crio | Self::Podman => {
+                "next: this client does not say which registry it is for; the daemon is told with --gateway-registry-default"
+            }
+            Self::Docker => {
+                "next: restart docker; it asks mirrors for images of Docker Hub alone: --gateway-registry-default \
+                 https://registry-1.docker.io"
+            }
+            Self::Npm => {
+                "next: npm reads it with NPM_CONFIG_GLOBALCONFIG=/etc/npmrc; the registry's URL must be an http: one"
+            }
+            Self::Pip => "next: the index's URL must be an http: one, and a rule may say tls: 'swarm+tls:\\.whl$'",
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, Failure> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Failure::io(format_args!("cannot read {}", path.display()), &e)),
+    }
+}
+
+/// Writes a file so that a reader sees all of it or what was there before; `None` removes it.
+fn put(path: &Path, text: Option<&str>) -> Result<(), Failure> {
+    let failed = |e: io::Error| Failure::io(format_args!("cannot write {}", path.display()), &e);
+    let Some(text) = text else { return fs::remove_file(path).map_err(failed) };
+    if let Some(parent) = path.parent() {
+        files::directory(parent, 0o755)?;
+    }
+    let mode = fs::metadata(path).ok().map(|meta| meta.permissions());
+    let beside = path.with_extension("dragonfly-new");
+    let written = fs::write(&beside, text).and_then(|()| match mode {
+        Some(mode) => fs::set_permissions(&beside, mode),
+        None => Ok(()),
+    });
+    written.and_then(|()| fs::rename(&beside, path)).map_err(|e| {
+        let _ = fs::remove_file(&beside);
+        failed(e)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn args(client: ClientKind, root: &Path) -> Setup {
+    let registry = vec!["registry.example:5000".to_owned()];
+    let gateway = super::super::gateway::ADDRESS;
+    Setup { client, gateway, registry, undo: false, dry_run: false, root: root.to_owned() }
+}
+
+const ALL: [(ClientKind, &str); 8] = [
+    (ClientKind::Apt, "etc/apt/apt.conf.d/95dragonfly"),
+    (ClientKind::Containerd, "etc/containerd/certs.d/registry.example:5000/hosts.toml"),
+    (ClientKind::Crio, "etc/containers/registries.conf.d/50-dragonfly.conf"),
+    (ClientKind::Dnf, "etc/dnf/dnf.conf"),
+    (ClientKind::Docker, "etc/docker/daemon.json"),
+    (ClientKind::Npm, "etc/npmrc"),
+    (ClientKind::Pip, "etc/pip.conf"),
+    (ClientKind::Podman, "etc/containers/registries.conf.d/50-dragonfly.conf"),
+];
+
+#[test]
+fn what_is_set_up_is_taken_back() {
+    for (client, path) in ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(path);
+        let shown = setup(&Setup { dry_run: true, ..args(client, dir.path()) }).unwrap();
+        assert!(!file.exists(), "a dry run writes nothing");
+        setup(&args(client, dir.path())).unwrap();
+        let written = fs::read_to_string(&file).unwrap();
+        assert!(written.contains("127.0.0.1:65010") && shown.contains(&written), "{client:?}: {written}");
+        setup(&args(client, dir.path())).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), written, "{client:?}: twice is once");
+        setup(&Setup { undo: true, ..args(client, dir.path()) }).unwrap();
+        assert!(!file.exists(), "{client:?}");
+        let again = setup(&Setup { undo: true, ..args(client, dir.path()) }).unwrap();
+        assert!(again.contains("not there"), "{again}");
+    }
+}
+
+#[test]
+fn what_others_wrote_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    for (client, path, before) in [
+        (ClientKind::Dnf, "etc/dnf/dnf.conf", "[main]\ngpgcheck=1\n\n[other]\nx=1\n"),
+        (ClientKind::Dnf, "etc/dnf/dnf.conf", "[other]\nx=1\n"),
+        (ClientKind::Pip, "etc/pip.conf", "[install]\nx = 1\n[global]\ntimeout = 60\n"),
+        (ClientKind::Npm, "etc/npmrc", "fund=false\n"),
+        (ClientKind::Docker, "etc/docker/daemon.json", "{\n  \"debug\": true\n}\n"),
+        (
+            ClientKind::Docker,
+            "etc/docker/daemon.json",
+            "{\n  \"registry-mirrors\": [\n    \"https://other.example\"\n  ]\n}\n",
+        ),
+    ] {
+        let file = dir.path().join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, before).unwrap();
+        setup(&args(client, dir.path())).unwrap();
+        let after = fs::read_to_string(&file).unwrap();
+        assert!(after.contains("127.0.0.1:65010"), "{after}");
+        for line in before.lines().filter(|line| line.contains(['=', ':']) && !line.ends_with('[')) {
+            assert!(after.contains(line.trim().trim_end_matches(',')), "{line:?} is kept in {after}");
+        }
+        setup(&Setup { undo: true, ..args(client, dir.path()) }).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), before, "{client:?}");
+    }
+}
+
+#[test]
+fn files_of_others_are_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    for (client, path, before) in [
+        (ClientKind::Apt, "etc/apt/apt.conf.d/95dragonfly", "Acquire::Retries \"3\";\n"),
+        (ClientKind::Docker, "etc/docker/daemon.json", "[]"),
+        (ClientKind::Docker, "etc/docker/daemon.json", "{\"registry-mirrors\": 1}"),
+        (ClientKind::Docker, "etc/docker/daemon.json", "{"),
+    ] {
+        let file = dir.path().join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, before).unwrap();
+        assert!(setup(&args(client, dir.path())).is_err(), "{client:?} {before}");
+        let undo = setup(&Setup { undo: true, ..args(client, dir.path()) }).unwrap();
+        assert!(undo.contains("nothing of ours"), "{undo}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    }
+}
+
+#[test]
+fn names_are_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    for wrong in ["", "..", "a/b", "a\"b", "a b", "../../x"] {
+        let registry = vec![wrong.to_owned()];
+        let args = Setup { registry, ..args(ClientKind::Containerd, dir.path()) };
+        assert!(setup(&args).is_err(), "{wrong:?}");
+    }
+    let none = Setup { registry: Vec::new(), ..args(ClientKind::Podman, dir.path()) };
+    assert!(setup(&none).is_err());
+    let all = Setup { registry: Vec::new(), ..args(ClientKind::Containerd, dir.path()) };
+    assert!(setup(&all).unwrap().contains("_default/hosts.toml"));
+}

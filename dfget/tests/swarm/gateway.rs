@@ -1,0 +1,75 @@
+//! The gateway of the daemon, as a program that speaks HTTP sees it.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use dragonfly_testkit::{Resource, content};
+use rustix::process::Signal;
+use sha2::{Digest as _, Sha256};
+
+use super::SEED;
+use crate::harness::{Daemon, TestOrigin, dfdaemon, run, signal};
+
+const LENGTH: u64 = 4 << 20;
+
+/// Asks for `path`; the head of the answer and the connection, at the first byte of the body.
+fn ask(daemon: &Daemon, path: &str) -> (String, TcpStream) {
+    let mut stream = TcpStream::connect(daemon.ready().gateway.as_deref().unwrap()).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: registry.test\r\nconnection: close\r\n\r\n").unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    (String::from_utf8(head).unwrap(), stream)
+}
+
+fn is_whole(mut body: TcpStream) {
+    let mut bytes = Vec::new();
+    body.read_to_end(&mut bytes).unwrap();
+    assert_eq!(blake3::hash(&bytes).as_bytes(), &content::blake3(SEED, LENGTH), "{} bytes", bytes.len());
+}
+
+#[test]
+fn a_blob_leaves_its_registry_once_and_a_daemon_that_stops_sends_it_to_its_end() {
+    let origin = TestOrigin::start();
+    let digest = Sha256::digest(content::bytes(SEED, 0, LENGTH as usize));
+    let path = format!("/v2/lib/a/blobs/sha256:{}", content::hex(&digest));
+    origin.origin.set(&path, Resource::seeded(SEED, LENGTH).rate(4 << 20));
+    let registry = format!("registry.test={}", origin.origin.url("/").trim_end_matches('/'));
+    let args = ["--gateway", "127.0.0.1:0", "--gateway-registry", &registry];
+    let first = Daemon::with_role("scheduler,peer,gateway").args(args).start();
+    let second = Daemon::with_role("peer").args(args).join(&first).start();
+    let asked = format!("{path}?ns=registry.test");
+    let (head, body) = ask(&first, &asked);
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    is_whole(body);
+    // The second one is told to stop while its client waits.
+    let (head, body) = ask(&second, &asked);
+    assert!(head.contains("x-dragonfly-task-id"), "{head}");
+    signal(second.child(), Signal::TERM);
+    is_whole(body);
+    let (status, log) = second.wait();
+    assert!(status.success(), "{log}");
+    assert_eq!(origin.origin.body_bytes(&path), LENGTH, "one copy for both");
+    let counted = ["requests_total", "swarm_total", "fallbacks_total", "bytes_total"];
+    let counted = counted.map(|name| first.metric(&format!("dragonfly_gateway_{name}")));
+    assert_eq!(counted, [1, 1, 0, LENGTH]);
+}
+
+#[test]
+fn a_gateway_needs_an_engine_that_fetches() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |args: &[&str]| run(dfdaemon(dir.path()).args(["--check-config", "--data-dir", "data"]).args(args));
+    assert!(check(&["--role", "peer,gateway", "--gateway-rule", "swarm:x"]).is_code(0));
+    for args in [
+        &["--role", "gateway"][..],
+        &["--role", "scheduler,gateway"],
+        &["--gateway-rule", "fast:x"],
+        &["--gateway-registry", "a"],
+    ] {
+        let done = check(args);
+        assert!(done.is_code(2), "{args:?} {done:?}");
+    }
+}
