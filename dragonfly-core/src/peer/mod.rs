@@ -17,6 +17,8 @@ mod download;
 mod drain;
 mod engine;
 mod event;
+#[cfg(test)]
+mod failing_disk;
 mod follow;
 mod hosts;
 mod lane;

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -57,7 +56,7 @@ impl Content {
         match (self, medium) {
             (Self::File, Medium::Disk(disk)) => {
                 let file = disk.files.file(id, None)?;
-                file.read_exact_at(buf, offset).map_err(|e| StoreError::io("read", &disk.files.path(id), e))
+                disk.read(&file, buf, offset).map_err(|e| StoreError::io("read", &disk.files.path(id), e))
             }
             (Self::Slab(fresh), Medium::Disk(disk)) => {
                 let content = match lock(fresh).clone() {

@@ -29,6 +29,8 @@ mod tests;
 pub use api::{Described, Entry, EntryInfo, EntryKey, EvictionObserver, Spool, Store, Usage, UseGuard};
 pub use error::StoreError;
 pub use export::{ExportOptions, Exported, Output};
+#[cfg(test)]
+pub(crate) use faults::Faults;
 pub use file::{FileOptions, FileStore};
 pub use memory::{MemoryOptions, MemoryStore};
 #[cfg(any(test, feature = "fuzzing"))]
