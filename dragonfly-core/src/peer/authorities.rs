@@ -39,8 +39,8 @@ const FOUND_MAX: usize = 64;
 
 /// Tasks that are moved to another coordinator at a time, and the pause between: a coordinator that comes back, or
 /// takes over, is not stormed. Those that somebody waits for go first.
-const MOVED_AT_ONCE: usize = 64;
-const MOVE_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const MOVED_AT_ONCE: usize = 64;
+pub(super) const MOVE_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Default)]
 pub(super) struct Authorities {

@@ -19,7 +19,23 @@ const COMMANDS_MAX: usize = 16 << 10;
 
 /// The first and the longest pause between attempts to reach a coordinator. Doubled each time, with jitter, so
 /// that a coordinator that comes back is not stormed.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// The pauses between attempts to reach a coordinator.
+pub(super) struct Backoff(Duration);
+
+impl Backoff {
+    pub(super) const fn new() -> Self {
+        Self(BACKOFF.0)
+    }
+
+    /// The pause before the next attempt. `jitter`: between half and all of a time.
+    pub(super) fn pause(&mut self, jitter: impl FnOnce(Duration) -> Duration) -> Duration {
+        let pause = jitter(self.0);
+        self.0 = (self.0 * 2).min(BACKOFF.1);
+        pause
+    }
+}
 
 /// How often a coordinator is asked whether it lives, until the coordinator says otherwise.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -45,7 +61,7 @@ pub(super) async fn keep(
 }
 
 async fn keep_up(node: Node, id: AuthorityId, addresses: Vec<Address>, seed: bool, events: mpsc::Sender<Event>) {
-    let mut backoff = BACKOFF.0;
+    let mut backoff = Backoff::new();
     loop {
         let session = connect(&node, &addresses).await;
         let event = match session {
@@ -53,7 +69,7 @@ async fn keep_up(node: Node, id: AuthorityId, addresses: Vec<Address>, seed: boo
                 let started = Instant::now();
                 run(&node, (id, peer), stream, seed, &events).await;
                 if started.elapsed() > BACKOFF.1 {
-                    backoff = BACKOFF.0;
+                    backoff = Backoff::new();
                 }
                 AuthorityEvent::Down
             }
@@ -65,8 +81,7 @@ async fn keep_up(node: Node, id: AuthorityId, addresses: Vec<Address>, seed: boo
         if events.send(Event::Authority { id, event }).await.is_err() {
             return;
         }
-        tokio::time::sleep(node.jitter(backoff)).await;
-        backoff = (backoff * 2).min(BACKOFF.1);
+        tokio::time::sleep(backoff.pause(|pause| node.jitter(pause))).await;
     }
 }
 

@@ -30,6 +30,8 @@ mod receipt;
 mod request;
 mod resolve;
 mod seal;
+#[cfg(test)]
+mod storm;
 mod tasks;
 mod trace;
 mod unanswered;
