@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     pub(crate) neighbours_blamed: Number,
     pub(crate) neighbours_stalled: Number,
     pub(crate) claims_unkept: Number,
+    pub(crate) evidence_refused: Number,
     pub(crate) pieces_refuted: Number,
     pub(crate) pieces_repeated: Number,
     pub(crate) tasks: Number,
@@ -88,6 +89,8 @@ impl Metrics {
         counter("dragonfly_neighbours_stalled_total", help, &self.neighbours_stalled);
         let help = "Neighbours that were not asked for a time because they refused what they said they had.";
         counter("dragonfly_claims_unkept_total", help, &self.claims_unkept);
+        let help = "Evidence of neighbours that did not hold, and that was not believed.";
+        counter("dragonfly_evidence_refused_total", help, &self.evidence_refused);
         let help = "Tasks that schedulers wanted a seed to fetch and that it had no room for.";
         counter("dragonfly_triggers_dropped_total", help, &self.triggers_dropped);
         let mut counter = |name, help, value| add(MetricKind::Counter, name, help, value);
