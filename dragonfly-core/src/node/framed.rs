@@ -23,7 +23,7 @@ pub(crate) const FRAME_MAX: Duration = Duration::from_secs(60);
 /// Why a control stream failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControlError {
-    #[error("the connection failed")]
+    #[error("the connection failed: {0}")]
     Connection(#[from] std::io::Error),
     #[error("a malformed message: {0}")]
     Codec(#[from] CodecError),

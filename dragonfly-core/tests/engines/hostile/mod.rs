@@ -4,6 +4,7 @@ mod coordinators;
 mod forged;
 mod peer;
 mod served;
+mod slow;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -436,18 +437,12 @@ async fn forged_evidence() {
     is_blamed_for(Harm::ForgedEvidence).await;
 }
 
-/// A stalled neighbour is told as one, and costs a time that is bounded.
+/// One of several holders that sends next to nothing: the others have it, and nobody is told off for what it took.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_lorises() {
     for harm in [Harm::SlowLoris, Harm::Drip] {
         let scene = asked_under(harm).await;
-        let (culprit, stalled) =
-            (scene.hostile.identity.peer_id().to_string(), "sends nothing of what it was asked for");
-        let lines = logged(&culprit);
-        // Unless the others had what it was asked for before it counted as stalled.
-        if scene.sum("dragonfly_neighbours_stalled_total") > 0 {
-            assert!(lines.iter().any(|line| line.contains(stalled)), "{harm:?}: {lines:?}");
-        }
+        let lines = logged(&scene.hostile.identity.peer_id().to_string());
         assert!(!lines.iter().any(|line| line.contains("took nothing")), "{harm:?}: {lines:?}");
         scene.stop().await;
     }
