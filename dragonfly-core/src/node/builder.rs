@@ -395,6 +395,7 @@ impl NodeBuilder {
             directory: Mutex::new(directory),
             started: Instant::now(),
             triggers: Mutex::new(None),
+            waiting: Arc::default(),
             shared: Mutex::new(HashMap::new()),
             numbers: AtomicU64::new(0),
         }));
@@ -466,9 +467,9 @@ struct StorePolicy {
     high_water: f64,
     ttl: Option<Duration>,
     lock_wait: Duration,
-}
     #[cfg(test)]
     faults: Option<Arc<crate::store::Faults>>,
+}
 
 /// Everything that touches the disk at the start.
 fn open(

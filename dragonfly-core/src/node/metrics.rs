@@ -141,6 +141,11 @@ impl Metrics {
         gauge("dragonfly_triggers_waiting", "Tasks that schedulers want this seed to fetch.", triggers as u64);
         let help = "Such tasks that may wait.";
         gauge("dragonfly_triggers_waiting_limit", help, triggers_max as u64);
+        let (waiting, waiting_max) = bounds.control_bytes;
+        let help = "Bytes that wait to be said to coordinators and members.";
+        gauge("dragonfly_control_waiting_bytes", help, waiting as u64);
+        let help = "Such bytes that may wait for one of them.";
+        gauge("dragonfly_control_waiting_bytes_limit", help, waiting_max as u64);
         let RateLimits { upload, download, origin, task_upload, task_download, task_origin } = bounds.rates;
         let limits = [
             ("dragonfly_store_quota_bytes", "Bytes that the store may use.", store.quota),
@@ -172,6 +177,7 @@ pub(super) struct Bounds {
     pub(super) write_bytes: (usize, usize),
     pub(super) origin_requests: (usize, usize),
     pub(super) triggers: (usize, usize),
+    pub(super) control_bytes: (usize, usize),
     pub(super) streams_dropped: u64,
 }
 

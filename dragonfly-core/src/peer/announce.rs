@@ -32,7 +32,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(40);
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How many bytes a second are read to be proven again, so that a restart leaves the disk to those who wait.
-const PROOF_BYTES_PER_S: u64 = 64 << 20;
+pub(super) const PROOF_BYTES_PER_S: u64 = 64 << 20;
 
 /// How many entries are listed at a time.
 const PAGE: usize = 256;

@@ -7,13 +7,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::actor::Actor;
 use super::authority;
 use super::event::{AuthorityEvent, AuthorityId, Event};
-use crate::node::addresses_of;
+use crate::node::{NotTaken, Outbox, addresses_of};
 use crate::swarm::Input;
 use crate::task::{TaskId, rendezvous_score};
 use crate::wire::control::{Neighbour, ToCoordinator, ToMember};
@@ -82,7 +81,7 @@ enum AuthorityState {
     /// The last attempt failed.
     Unreachable,
     Up {
-        commands: mpsc::Sender<ToCoordinator>,
+        commands: Outbox,
         /// Cancelled when the session is over.
         over: CancellationToken,
         /// Whether it is a scheduler, once it has said so.
@@ -461,9 +460,9 @@ impl Actor {
     pub(super) fn tell(&mut self, id: AuthorityId, message: ToCoordinator) {
         let Some(authority) = self.authorities.all.get_mut(&id) else { return };
         if let AuthorityState::Up { commands, .. } = &authority.state
-            && let Err(mpsc::error::TrySendError::Full(_)) = commands.try_send(message)
+            && let Err(error @ (NotTaken::Full | NotTaken::Unfit(_))) = commands.say(&message)
         {
-            tracing::warn!(coordinator = ?authority.peer, "a coordinator does not keep up: its session is closed");
+            tracing::warn!(coordinator = ?authority.peer, %error, "a coordinator does not keep up: its session is closed");
             authority.state = AuthorityState::Connecting(Instant::now());
         }
     }

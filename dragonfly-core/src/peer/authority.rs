@@ -8,14 +8,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{AuthorityEvent, AuthorityId, Event};
-use crate::node::{ControlReader, Node, write_control};
+use crate::node::{ControlReader, Node, write_control, write_frame};
 use crate::wire::control::{Announce, ToCoordinator, ToMember, VERSION};
 use crate::wire::{Address, PeerId};
 use crate::{Error, ErrorKind, Result};
-
-/// How many messages may wait for a coordinator. A session that lags behind so far is closed and taken up anew.
-// A host that comes back says something of each of its tasks at once, and asks for each.
-const COMMANDS_MAX: usize = 16 << 10;
 
 /// The first and the longest pause between attempts to reach a coordinator. Doubled each time, with jitter, so
 /// that a coordinator that comes back is not stormed.
@@ -117,7 +113,7 @@ async fn run(
 ) {
     let (input, mut output) = tokio::io::split(stream);
     let mut input = ControlReader::<_, ToMember>::new(input);
-    let (commands, mut queue) = mpsc::channel(COMMANDS_MAX);
+    let (commands, mut queue) = node.outbox();
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();
     let announce = Announce { version: VERSION, record: node.record(), seed, slots: node.upload_slots() };
@@ -133,14 +129,14 @@ async fn run(
     // Reading is not cancel-safe in the middle of a frame, but its buffer lives outside of the future.
     loop {
         tokio::select! {
-            command = queue.recv() => {
-                let Some(command) = command else {
+            frame = queue.next() => {
+                let Some(frame) = frame else {
                     // What was said last is not lost with the stream.
                     let _ = output.shutdown().await;
                     return;
                 };
                 // That is no reason not to ask below whether the coordinator lives: it answers nothing else.
-                if write_control(&mut output, &command).await.is_err() {
+                if write_frame(&mut output, frame).await.is_err() {
                     return;
                 }
             }
@@ -215,7 +211,7 @@ mod tests {
         for end in 0..150 {
             tokio::time::sleep(Duration::from_secs(2)).await;
             let lease = LeaseId { number: 1, epoch: 1 };
-            commands.send(ToCoordinator::Progress { task, lease, end }).await.unwrap();
+            commands.say(&ToCoordinator::Progress { task, lease, end }).unwrap();
             while let Ok(event) = queue.try_recv() {
                 let heard = matches!(&event, Event::Authority { event: AuthorityEvent::Message(_), .. });
                 assert!(heard, "after {end} messages: {event:?}");

@@ -17,11 +17,11 @@ use crate::{Error, ErrorKind};
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
 /// A coordinator that says nothing of a task for so long, although it was asked three times, is mute.
-const UNANSWERED_MAX: Duration = Duration::from_secs(15);
+pub(super) const UNANSWERED_MAX: Duration = Duration::from_secs(15);
 
 /// Nothing comes of what a task lacks for so long, although its coordinator answers: who names nobody that serves, and
 /// lets nobody go to the origin, is of no use. Longer than an honest one leaves a piece to a holder that brings nothing.
-const IN_VAIN_MAX: Duration = Duration::from_secs(60);
+pub(super) const IN_VAIN_MAX: Duration = Duration::from_secs(60);
 
 /// A mute coordinator, or one that was of no use, is tried again after so long.
 const MUTE_TIME: Duration = Duration::from_secs(60);

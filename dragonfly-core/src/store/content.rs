@@ -23,7 +23,7 @@ const SLAB_CACHE_BYTES: usize = 32 << 20;
 pub(super) const SLAB_FRESH_BYTES_MAX: usize = 16 << 20;
 
 /// Beyond this the index is not keeping up, and small content is refused.
-const SLAB_FRESH_BYTES_STUCK: usize = 2 * SLAB_FRESH_BYTES_MAX;
+pub(super) const SLAB_FRESH_BYTES_STUCK: usize = 2 * SLAB_FRESH_BYTES_MAX;
 
 /// The bytes of one entry.
 pub(super) enum Content {

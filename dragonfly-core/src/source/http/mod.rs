@@ -26,7 +26,7 @@ use client::{Clients, Refused};
 use index::INDEX_MAX;
 
 /// Redirects after which a chain is given up: real ones have two or three, and each costs a round trip.
-const REDIRECTS_MAX: usize = 10;
+pub(super) const REDIRECTS_MAX: usize = 10;
 
 /// The longest `Location` that is followed, in bytes.
 const LOCATION_MAX: usize = 16 * 1024;
