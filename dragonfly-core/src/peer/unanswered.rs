@@ -70,9 +70,13 @@ impl Actor {
     /// Sees to it that a wait for a coordinator's word does not last for ever.
     pub(super) fn watch_answer(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        if (task.is_resolving() || task.asked.owes.is_some()) && !std::mem::replace(&mut task.asked.watched, true) {
+        // Who lacks pieces looks when the answer has been owed for too long, and no later.
+        let owed = task.asked.owes.filter(|_| !task.is_resolving());
+        let left = owed.map(|since| UNANSWERED_MAX.saturating_sub(since.elapsed())).filter(|left| !left.is_zero());
+        let pause = left.unwrap_or(ASK_EVERY);
+        if (task.is_resolving() || owed.is_some()) && !std::mem::replace(&mut task.asked.watched, true) {
             self.spawn_event(async move {
-                tokio::time::sleep(ASK_EVERY).await;
+                tokio::time::sleep(pause).await;
                 Event::AnswerDue { task: id }
             });
         }
