@@ -5,6 +5,7 @@
 //! (links, coordinator, origin; the dead stay dead), and every living host must have all of its task within
 //! [`HEALED_MAX`]. In the end the origin must have sent no byte twice but for those that were lost.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -43,6 +44,10 @@ pub enum Fault {
     Evict(u32, u32, u32),
     /// The lane between two hosts breaks.
     Cut(u32, u32),
+    /// Hosts whose numbers are in this mask, and the others, do not reach each other.
+    Part(u32),
+    /// They do again.
+    Mend,
     /// A host's link is slower by this factor.
     Slow(u32, u64),
     /// The coordinator is gone, and what it knew.
@@ -104,8 +109,9 @@ impl Scenario {
                 link: Link { up: rate, down: rate * 2, latency },
                 is_seed: !is_cold && (index == 0 || random.random_bool(0.15)),
                 may_lease: index == 0 || random.random_bool(0.6),
-                is_corrupt: false,
-                is_mute: false,
+                // The first one is honest: somebody has to be.
+                is_corrupt: index > 0 && random.random_bool(0.07),
+                is_mute: index > 0 && random.random_bool(0.07),
                 site: 0,
             }
         };
@@ -122,7 +128,7 @@ impl Scenario {
             let mut any = || random.random_range(0..all as u32);
             let (a, b) = (any(), any());
             let later = at + span.mul_f64(random.random_range(0.1..1.0));
-            match random.random_range(0..20) {
+            match random.random_range(0..22) {
                 0..3 => faults.push((at, Fault::Kill(a))),
                 3..6 => faults.extend([(at, Fault::Kill(a)), (later, Fault::Revive(a))]),
                 6..8 => faults.extend(joins.next().map(|join| (at, Fault::Join(join)))),
@@ -131,7 +137,10 @@ impl Scenario {
                 12..14 => faults.push((at, Fault::Slow(a, *[4, 16, 60].choose(&mut random).unwrap_or(&4)))),
                 14..16 => faults.extend([(at, Fault::LoseCoordinator), (later, Fault::RestoreCoordinator)]),
                 16 => faults.push((at, Fault::OriginFails(random.random_range(1..6)))),
-                17 => faults.push((at, Fault::OriginBreaks(random.random_range(1..6)))),
+                17..19 => {
+                    faults.extend([(at, Fault::Part(random.random_range(1..1_u32 << all))), (later, Fault::Mend)])
+                }
+                19 => faults.push((at, Fault::OriginBreaks(random.random_range(1..6)))),
                 _ => faults.push((at, Fault::OriginStalls(Duration::from_secs(random.random_range(1..25))))),
             }
         }
@@ -166,7 +175,9 @@ impl fmt::Display for Scenario {
             let joins = if index < self.hosts.len() { "" } else { ", may join" };
             let seed = if host.is_seed { ", seed" } else { "" };
             let leases = if host.may_lease { ", may lease" } else { "" };
-            writeln!(f, "  host {index}: up {up}, down {down}, {latency:?}{seed}{leases}{joins}")?;
+            let lies = if host.is_corrupt { ", sends what is wrong" } else { "" };
+            let mute = if host.is_mute { ", sends nothing" } else { "" };
+            writeln!(f, "  host {index}: up {up}, down {down}, {latency:?}{seed}{leases}{lies}{mute}{joins}")?;
         }
         for (at, fault) in &self.faults {
             writeln!(f, "  {at:>8.3?} {fault:?}")?;
@@ -269,6 +280,12 @@ impl<'a> Play<'a> {
                     self.world.cut(a, b);
                 }
             }
+            Fault::Part(mask) => {
+                let numbers = (0..self.keys.len()).filter(|number| (mask >> number) & 1 == 1);
+                let apart = numbers.filter_map(|number| self.keys[number]).collect();
+                self.world.part(apart);
+            }
+            Fault::Mend => self.world.part(BTreeSet::new()),
             Fault::Slow(number, factor) => self.relink(number, factor),
             Fault::LoseCoordinator => self.world.lose_authority(),
             Fault::RestoreCoordinator => self.world.restore_authority(),
@@ -288,6 +305,7 @@ impl<'a> Play<'a> {
     /// Mends what would be mended, and sees to it that somebody is left who may go to the origin.
     fn heal(&mut self) {
         self.world.restore_authority();
+        self.world.part(BTreeSet::new());
         self.world.origin.mend();
         (0..self.keys.len() as u32).for_each(|number| self.relink(number, 1));
         let rate = Link { up: RATE, down: RATE, latency: Duration::from_millis(5) };

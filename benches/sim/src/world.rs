@@ -6,7 +6,7 @@ mod lanes;
 mod mishaps;
 mod shell;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dragonfly_core::swarm::{Config, HostKey, Input, LeaseKey, RequestId, Swarm, TaskKey, TaskOptions, Time};
@@ -156,6 +156,8 @@ pub struct World {
     /// Bytes that left the origin and that nobody has any more, or never had whole.
     lost: u64,
     evicted: BTreeMap<(HostKey, TaskKey, u32), Time>,
+    /// Who does not reach the others.
+    apart: BTreeSet<HostKey>,
 }
 
 impl World {
@@ -184,6 +186,7 @@ impl World {
             delivered: BTreeMap::new(),
             lost: 0,
             evicted: BTreeMap::new(),
+            apart: BTreeSet::new(),
         }
     }
 

@@ -30,3 +30,4 @@ mod tests;
 pub use counters::{Counters, Logged};
 pub use origin::{Builder, Origin};
 pub use resource::Resource;
+pub use tls::Flaw;

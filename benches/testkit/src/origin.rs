@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::answer::{AnswerBody, answer};
 use crate::counters::{Counters, Logged, Meter, lock};
 use crate::resource::{Pacer, Resource, Served};
-use crate::tls::private_ca;
+use crate::tls::{Flaw, private_ca};
 
 /// The path that answers with the counters; it is neither counted nor logged.
 const STATS_PATH: &str = "/_stats";
@@ -39,6 +39,7 @@ pub struct Origin {
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     tls: bool,
+    flaw: Option<Flaw>,
     rate: Option<u64>,
     address: Option<SocketAddr>,
 }
@@ -54,6 +55,13 @@ impl Builder {
     #[must_use]
     pub fn tls(mut self) -> Self {
         self.tls = true;
+        self
+    }
+
+    /// HTTPS with a certificate of a private authority that is not to be accepted all the same.
+    #[must_use]
+    pub fn flawed_tls(mut self, flaw: Flaw) -> Self {
+        (self.tls, self.flaw) = (true, Some(flaw));
         self
     }
 
@@ -77,7 +85,7 @@ impl Builder {
     /// The address is taken, or a certificate cannot be made.
     pub async fn start(self) -> io::Result<Origin> {
         let (ca_pem, acceptor) = match self.tls {
-            true => private_ca().map(|(pem, acceptor)| (Some(pem), Some(acceptor)))?,
+            true => private_ca(self.flaw).map(|(pem, acceptor)| (Some(pem), Some(acceptor)))?,
             false => (None, None),
         };
         let listener = TcpListener::bind(self.address.unwrap_or_else(|| ([127, 0, 0, 1], 0).into())).await?;

@@ -8,8 +8,17 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
+/// What is wrong with a server's certificate, which its authority vouches for all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Its time is over.
+    Expired,
+    /// It is for another host.
+    OtherName,
+}
+
 /// The authority's certificate as PEM, and what accepts connections for `localhost`, 127.0.0.1 and ::1.
-pub(crate) fn private_ca() -> io::Result<(String, TlsAcceptor)> {
+pub(crate) fn private_ca(flaw: Option<Flaw>) -> io::Result<(String, TlsAcceptor)> {
     let mut ca = CertificateParams::new(Vec::new()).map_err(io::Error::other)?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -17,9 +26,15 @@ pub(crate) fn private_ca() -> io::Result<(String, TlsAcceptor)> {
     let issuer =
         CertifiedIssuer::self_signed(ca, KeyPair::generate().map_err(io::Error::other)?).map_err(io::Error::other)?;
 
-    let names = ["localhost", "127.0.0.1", "::1"].map(String::from).to_vec();
+    let names = match flaw {
+        Some(Flaw::OtherName) => vec!["elsewhere.test".to_owned()],
+        _ => ["localhost", "127.0.0.1", "::1"].map(String::from).to_vec(),
+    };
     let key = KeyPair::generate().map_err(io::Error::other)?;
-    let leaf = CertificateParams::new(names).map_err(io::Error::other)?;
+    let mut leaf = CertificateParams::new(names).map_err(io::Error::other)?;
+    if flaw == Some(Flaw::Expired) {
+        (leaf.not_before, leaf.not_after) = (rcgen::date_time_ymd(2001, 1, 1), rcgen::date_time_ymd(2002, 1, 1));
+    }
     let leaf = leaf.signed_by(&key, &issuer).map_err(io::Error::other)?;
 
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

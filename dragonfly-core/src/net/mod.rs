@@ -32,6 +32,48 @@ pub(crate) use host::Found;
 pub use host::{Host, HostConfig, PeerEvent};
 pub use lane::LaneConfig;
 pub use limits::Limits;
+
+use crate::wire::Bound;
+
+/// The bounds of connections and streams that are not shown beside what is used of them.
+pub(crate) fn bounds() -> [Bound; 9] {
+    let limits = Limits::default();
+    [
+        (
+            "dragonfly_connections_per_peer_limit",
+            "Connections with one peer at the most.",
+            limits.connections_per_peer as u64,
+        ),
+        ("dragonfly_handshakes_limit", "Connections that may wait to be admitted.", limits.handshakes as u64),
+        (
+            "dragonfly_handshakes_per_address_limit",
+            "Those of one address that may wait to be admitted.",
+            limits.handshakes_per_ip as u64,
+        ),
+        ("dragonfly_handshake_seconds_limit", "Seconds that a handshake may take.", limits.handshake_timeout.as_secs()),
+        (
+            "dragonfly_admission_seconds_limit",
+            "Seconds that an admission may take.",
+            limits.admission_timeout.as_secs(),
+        ),
+        (
+            "dragonfly_streams_per_connection_limit",
+            "Streams that this host may have open on a connection.",
+            limits.streams_per_connection as u64,
+        ),
+        (
+            "dragonfly_streams_waiting_limit",
+            "Accepted streams of a protocol that may wait.",
+            limits.accept_queue as u64,
+        ),
+        ("dragonfly_lane_connections_limit", "Lanes open or about to be closed.", lane::LANES_MAX as u64),
+        (
+            "dragonfly_lane_unsent_bytes_limit",
+            "Bytes written to a lane that the network may not have taken.",
+            u64::from(lane::NOT_SENT_BYTES),
+        ),
+    ]
+}
 pub use stream::{Carrier, Incoming, Stream};
 
 #[cfg(test)]

@@ -69,6 +69,9 @@ pub struct NodeBuilder {
     runtime: Option<Handle>,
     identity: Option<Identity>,
     policy: Option<Arc<dyn Policy>>,
+    /// A disk that fails, for tests.
+    #[cfg(test)]
+    pub(crate) faults: Option<Arc<crate::store::Faults>>,
 }
 
 impl Default for NodeBuilder {
@@ -97,6 +100,8 @@ impl Default for NodeBuilder {
             runtime: None,
             identity: None,
             policy: None,
+            #[cfg(test)]
+            faults: None,
         }
     }
 }
@@ -315,6 +320,8 @@ impl NodeBuilder {
             high_water,
             ttl: self.ttl,
             lock_wait: self.lock_wait,
+            #[cfg(test)]
+            faults: self.faults,
         };
         let own = self.identity;
         let (store, identity, membership) =
@@ -389,6 +396,7 @@ impl NodeBuilder {
             directory: Mutex::new(directory),
             started: Instant::now(),
             triggers: Mutex::new(None),
+            waiting: Arc::default(),
             shared: Mutex::new(HashMap::new()),
             numbers: AtomicU64::new(0),
         }));
@@ -460,6 +468,8 @@ struct StorePolicy {
     high_water: f64,
     ttl: Option<Duration>,
     lock_wait: Duration,
+    #[cfg(test)]
+    faults: Option<Arc<crate::store::Faults>>,
 }
 
 /// Everything that touches the disk at the start.
@@ -483,8 +493,17 @@ fn open(
     // The store's lock comes first: it tells a second process off before it can change anything.
     let StorePolicy { quota, low_water, high_water, ttl, lock_wait, .. } = *policy;
     let open_files_max = descriptors::for_content();
-    let options =
-        FileOptions { quota, low_water, high_water, ttl, open_files_max, lock_wait, ..FileOptions::default() };
+    let options = FileOptions {
+        quota,
+        low_water,
+        high_water,
+        ttl,
+        open_files_max,
+        lock_wait,
+        #[cfg(test)]
+        faults: policy.faults.clone(),
+        ..FileOptions::default()
+    };
     let store = FileStore::open(&dir, options)?;
     let config = |e: crate::trust::FileError| Error::new(ErrorKind::Config, e.to_string()).caused_by(e);
     let identity = match own {

@@ -23,7 +23,7 @@ pub(crate) const FRAME_MAX: Duration = Duration::from_secs(60);
 /// Why a control stream failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControlError {
-    #[error("the connection failed")]
+    #[error("the connection failed: {0}")]
     Connection(#[from] std::io::Error),
     #[error("a malformed message: {0}")]
     Codec(#[from] CodecError),
@@ -68,14 +68,18 @@ pub(crate) async fn write_control<W: AsyncWrite + Unpin, T: Framed>(
     output: &mut W,
     message: &T,
 ) -> Result<(), ControlError> {
-    let mut buffer = BytesMut::new();
-    codec::encode(message, &mut buffer)?;
+    let mut frame = BytesMut::new();
+    codec::encode(message, &mut frame)?;
+    Ok(write_frame(output, frame).await?)
+}
+
+/// Writes one frame. Not cancel-safe: it may be cut.
+pub(crate) async fn write_frame(output: &mut (impl AsyncWrite + Unpin), mut frame: BytesMut) -> std::io::Result<()> {
     let sent = async {
-        output.write_all_buf(&mut buffer).await?;
+        output.write_all_buf(&mut frame).await?;
         output.flush().await
     };
-    in_time(sent).await?;
-    Ok(())
+    in_time(sent).await
 }
 
 /// Reads what comes next of a frame: how much. Between frames it waits for as long as it takes; a frame that has

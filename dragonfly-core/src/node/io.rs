@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind, Result};
 const THREADS: usize = 4;
 
 /// How many jobs may wait. Each holds at most one piece, so this also bounds memory.
-const QUEUE_MAX: usize = 64;
+pub(super) const QUEUE_MAX: usize = 64;
 
 type Job = Box<dyn FnOnce() + Send>;
 

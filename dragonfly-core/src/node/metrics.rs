@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     pub(crate) neighbours_blamed: Number,
     pub(crate) neighbours_stalled: Number,
     pub(crate) claims_unkept: Number,
+    pub(crate) evidence_refused: Number,
     pub(crate) pieces_refuted: Number,
     pub(crate) pieces_repeated: Number,
     pub(crate) tasks: Number,
@@ -88,6 +89,8 @@ impl Metrics {
         counter("dragonfly_neighbours_stalled_total", help, &self.neighbours_stalled);
         let help = "Neighbours that were not asked for a time because they refused what they said they had.";
         counter("dragonfly_claims_unkept_total", help, &self.claims_unkept);
+        let help = "Evidence of neighbours that did not hold, and that was not believed.";
+        counter("dragonfly_evidence_refused_total", help, &self.evidence_refused);
         let help = "Tasks that schedulers wanted a seed to fetch and that it had no room for.";
         counter("dragonfly_triggers_dropped_total", help, &self.triggers_dropped);
         let mut counter = |name, help, value| add(MetricKind::Counter, name, help, value);
@@ -138,6 +141,11 @@ impl Metrics {
         gauge("dragonfly_triggers_waiting", "Tasks that schedulers want this seed to fetch.", triggers as u64);
         let help = "Such tasks that may wait.";
         gauge("dragonfly_triggers_waiting_limit", help, triggers_max as u64);
+        let (waiting, waiting_max) = bounds.control_bytes;
+        let help = "Bytes that wait to be said to coordinators and members.";
+        gauge("dragonfly_control_waiting_bytes", help, waiting as u64);
+        let help = "Such bytes that may wait for one of them.";
+        gauge("dragonfly_control_waiting_bytes_limit", help, waiting_max as u64);
         let RateLimits { upload, download, origin, task_upload, task_download, task_origin } = bounds.rates;
         let limits = [
             ("dragonfly_store_quota_bytes", "Bytes that the store may use.", store.quota),
@@ -169,6 +177,7 @@ pub(super) struct Bounds {
     pub(super) write_bytes: (usize, usize),
     pub(super) origin_requests: (usize, usize),
     pub(super) triggers: (usize, usize),
+    pub(super) control_bytes: (usize, usize),
     pub(super) streams_dropped: u64,
 }
 

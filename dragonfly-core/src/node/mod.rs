@@ -6,6 +6,7 @@
 //! nodes can live in one process.
 
 mod admission;
+mod bounds;
 mod buffers;
 mod builder;
 mod descriptors;
@@ -13,6 +14,7 @@ mod directory;
 mod framed;
 mod io;
 mod metrics;
+mod outbox;
 mod permits;
 mod policy;
 mod preset;
@@ -23,7 +25,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -37,12 +39,13 @@ use buffers::Buffers;
 pub use builder::{NodeBuilder, TokenOptions};
 pub(crate) use directory::Directory;
 pub(crate) use framed::{
-    CONTROL_PROTOCOL, ControlReader, FRAME_MAX, LANE_PROTOCOL, in_time, read_frame, write_control,
+    CONTROL_PROTOCOL, ControlReader, FRAME_MAX, LANE_PROTOCOL, in_time, read_frame, write_control, write_frame,
 };
 pub(crate) use io::IoPool;
 use metrics::Bounds;
 pub(crate) use metrics::Metrics;
 pub use metrics::{Metric, MetricKind};
+pub(crate) use outbox::{Frames, NotTaken, Outbox};
 pub(crate) use permits::{Asker, Permits, is_public};
 pub(crate) use policy::Rules;
 pub use policy::{PeerRequest, Policy};
@@ -117,6 +120,8 @@ struct Inner {
     directory: Mutex<Directory>,
     started: Instant,
     triggers: Mutex<Option<(SharedTriggers, mpsc::Sender<()>)>>,
+    /// Bytes that wait to be said on control streams.
+    waiting: Arc<AtomicUsize>,
     shared: Mutex<HashMap<TypeId, Weak<dyn Any + Send + Sync>>>,
     numbers: AtomicU64,
 }
@@ -191,9 +196,12 @@ impl Node {
             ),
             origin_requests: (ORIGIN_REQUESTS_MAX - self.0.origin_slots.available_permits(), ORIGIN_REQUESTS_MAX),
             triggers: (self.triggers_waiting(), TRIGGERS_MAX),
+            control_bytes: (self.0.waiting.load(Ordering::Relaxed), outbox::BYTES_MAX),
             streams_dropped: self.0.host.overflowed(),
         };
-        self.0.metrics.values(&bounds)
+        let mut all = self.0.metrics.values(&bounds);
+        all.extend(bounds::fixed());
+        all
     }
 
     /// How much its store holds.
@@ -449,6 +457,11 @@ impl Node {
     /// A number that no other call on this node gets.
     pub(crate) fn next_number(&self) -> u64 {
         self.0.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A queue of what is to be said on a control stream.
+    pub(crate) fn outbox(&self) -> (Outbox, Frames) {
+        outbox::outbox(&self.0.waiting)
     }
 
     /// A seed for a core's generator.

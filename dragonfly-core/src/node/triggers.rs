@@ -13,7 +13,7 @@ use crate::wire::control::TaskInfo;
 pub(crate) const TRIGGERS_MAX: usize = 4096;
 
 /// How much text they have at most, in bytes.
-const BYTES_MAX: usize = 8 << 20;
+pub(crate) const BYTES_MAX: usize = 8 << 20;
 
 /// What one takes besides its text.
 const ENTRY_BYTES: usize = 256;

@@ -44,6 +44,9 @@ impl Actor {
             }
             Action::AskNeighbours { task, lacking, starved } => {
                 if let Some(task) = self.task_of(task) {
+                    if starved.is_some_and(|time| self.asked_in_vain(task, time)) {
+                        return;
+                    }
                     if let Some(asking) = self.tasks.get_mut(&task).filter(|_| lacking) {
                         asking.asked.who_holds();
                         self.watch_answer(task);

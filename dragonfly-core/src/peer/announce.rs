@@ -26,13 +26,13 @@ use crate::wire::control::{Current, TaskInfo};
 pub(super) const ANNOUNCED_MAX: usize = tasks::TASKS_MAX / 2;
 
 /// The pause before each announcement; the first one waits longer, so that sessions are up.
-const PAUSE: Duration = Duration::from_millis(40);
+pub(super) const PAUSE: Duration = Duration::from_millis(40);
 
 /// The pause before the first announcement.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How many bytes a second are read to be proven again, so that a restart leaves the disk to those who wait.
-const PROOF_BYTES_PER_S: u64 = 64 << 20;
+pub(super) const PROOF_BYTES_PER_S: u64 = 64 << 20;
 
 /// How many entries are listed at a time.
 const PAGE: usize = 256;
@@ -59,14 +59,14 @@ pub(super) async fn run(node: Node, keys: Arc<AtomicU32>, events: mpsc::Sender<E
             () = events.closed() => return,
         }
         let Some(node) = weak.upgrade() else { return };
-        pause = node.jitter(PAUSE);
         let (opener, number) = (node.clone(), TaskKey(keys.fetch_add(1, Ordering::Relaxed)));
         let opened = node.io().run(move || open(&opener, number, &key)).await;
+        pause = pause_after(0, |pause| node.jitter(pause));
         match opened {
             Err(_) => return,
             Ok(Ok(None)) => {}
             Ok(Ok(Some((held, proven)))) => {
-                pause += Duration::from_millis(proven * 1000 / PROOF_BYTES_PER_S);
+                pause = pause_after(proven, |pause| node.jitter(pause));
                 if events.send(Event::Held(Box::new(held))).await.is_err() {
                     return;
                 }
@@ -74,6 +74,11 @@ pub(super) async fn run(node: Node, keys: Arc<AtomicU32>, events: mpsc::Sender<E
             Ok(Err(error)) => tracing::warn!(error = ?error, "a held task cannot be announced"),
         }
     }
+}
+
+/// The pause after a task of which so many bytes had to be proven. `jitter`: between half and all of a time.
+pub(super) fn pause_after(proven: u64, jitter: impl FnOnce(Duration) -> Duration) -> Duration {
+    jitter(PAUSE) + Duration::from_millis(proven * 1000 / PROOF_BYTES_PER_S)
 }
 
 /// The complete entries that may be shared, those used last first.

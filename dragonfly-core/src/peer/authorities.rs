@@ -7,13 +7,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::actor::Actor;
 use super::authority;
 use super::event::{AuthorityEvent, AuthorityId, Event};
-use crate::node::addresses_of;
+use crate::node::{NotTaken, Outbox, addresses_of};
 use crate::swarm::Input;
 use crate::task::{TaskId, rendezvous_score};
 use crate::wire::control::{Neighbour, ToCoordinator, ToMember};
@@ -39,8 +38,8 @@ const FOUND_MAX: usize = 64;
 
 /// Tasks that are moved to another coordinator at a time, and the pause between: a coordinator that comes back, or
 /// takes over, is not stormed. Those that somebody waits for go first.
-const MOVED_AT_ONCE: usize = 64;
-const MOVE_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const MOVED_AT_ONCE: usize = 64;
+pub(super) const MOVE_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Default)]
 pub(super) struct Authorities {
@@ -82,7 +81,7 @@ enum AuthorityState {
     /// The last attempt failed.
     Unreachable,
     Up {
-        commands: mpsc::Sender<ToCoordinator>,
+        commands: Outbox,
         /// Cancelled when the session is over.
         over: CancellationToken,
         /// Whether it is a scheduler, once it has said so.
@@ -102,6 +101,27 @@ pub(super) struct Meeting {
     hops: u8,
     /// Who was named before and could not be reached.
     lost: Option<PeerId>,
+    /// Who was of no use for this task, and until when it is not asked again.
+    avoided: Vec<(AuthorityId, Instant)>,
+}
+
+impl Meeting {
+    /// Nobody asks this one about the task until then.
+    pub(super) fn avoid(&mut self, id: AuthorityId, peer: Option<PeerId>, until: Instant) {
+        let now = Instant::now();
+        self.avoided.retain(|(other, until)| *other != id && *until > now);
+        self.avoided.push((id, until));
+        if self.named == Some(id) {
+            (self.named, self.lost) = (None, peer);
+        }
+        if self.asked.is_some_and(|(asked, _)| asked == id) {
+            self.asked = None;
+        }
+    }
+
+    fn avoids(&self, id: AuthorityId) -> bool {
+        self.avoided.iter().any(|(other, until)| *other == id && *until > Instant::now())
+    }
 }
 
 /// What to do about a task next.
@@ -136,10 +156,13 @@ impl Authorities {
     }
 
     /// The one of these authorities that are up that suits the task best.
-    fn best(&self, task: &TaskId, which: impl Fn(&Authority, bool) -> bool) -> Option<AuthorityId> {
+    fn best(&self, task: &TaskId, meeting: &Meeting, which: impl Fn(&Authority, bool) -> bool) -> Option<AuthorityId> {
         let up = self.all.iter().filter_map(|(id, authority)| match (&authority.state, authority.peer) {
             (AuthorityState::Up { scheduler: Some(scheduler), .. }, Some(peer))
-                if authority.kind != Kind::Private && !authority.is_mute() && which(authority, *scheduler) =>
+                if authority.kind != Kind::Private
+                    && !authority.is_mute()
+                    && !meeting.avoids(*id)
+                    && which(authority, *scheduler) =>
             {
                 Some((rendezvous_score(task, peer.public_key()), *id))
             }
@@ -149,7 +172,7 @@ impl Authorities {
     }
 
     fn next(&self, task: &TaskId, meeting: &Meeting) -> Next {
-        if let Some(scheduler) = self.best(task, |_, scheduler| scheduler) {
+        if let Some(scheduler) = self.best(task, meeting, |_, scheduler| scheduler) {
             return Next::Join(scheduler);
         }
         let anchors = || self.all.iter().filter(|(_, authority)| authority.kind == Kind::Anchor);
@@ -173,8 +196,8 @@ impl Authorities {
         if meeting.asked.is_some() {
             return Next::Wait;
         }
-        let named = self.best(task, |authority, _| authority.kind == Kind::Anchor);
-        let linked = || self.best(task, |authority, _| authority.kind == Kind::Link);
+        let named = self.best(task, meeting, |authority, _| authority.kind == Kind::Anchor);
+        let linked = || self.best(task, meeting, |authority, _| authority.kind == Kind::Link);
         Next::Seek(named.or_else(linked).unwrap_or(LOCAL))
     }
 
@@ -396,7 +419,7 @@ impl Actor {
         let hopeless = !self.authorities.is_up(named) && !self.authorities.is_pending(named);
         if let Some(task) = self.tasks.get_mut(&id) {
             let meeting = &mut task.meeting;
-            if hopeless {
+            if hopeless || meeting.avoids(named) {
                 // It does not answer here. Asked again at once, the other would name it again at once.
                 (meeting.named, meeting.lost) = (None, Some(to.peer));
                 self.reassess_after(PATIENCE);
@@ -437,9 +460,9 @@ impl Actor {
     pub(super) fn tell(&mut self, id: AuthorityId, message: ToCoordinator) {
         let Some(authority) = self.authorities.all.get_mut(&id) else { return };
         if let AuthorityState::Up { commands, .. } = &authority.state
-            && let Err(mpsc::error::TrySendError::Full(_)) = commands.try_send(message)
+            && let Err(error @ (NotTaken::Full | NotTaken::Unfit(_))) = commands.say(&message)
         {
-            tracing::warn!(coordinator = ?authority.peer, "a coordinator does not keep up: its session is closed");
+            tracing::warn!(coordinator = ?authority.peer, %error, "a coordinator does not keep up: its session is closed");
             authority.state = AuthorityState::Connecting(Instant::now());
         }
     }

@@ -8,18 +8,30 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{AuthorityEvent, AuthorityId, Event};
-use crate::node::{ControlReader, Node, write_control};
+use crate::node::{ControlReader, Node, write_control, write_frame};
 use crate::wire::control::{Announce, ToCoordinator, ToMember, VERSION};
 use crate::wire::{Address, PeerId};
 use crate::{Error, ErrorKind, Result};
 
-/// How many messages may wait for a coordinator. A session that lags behind so far is closed and taken up anew.
-// A host that comes back says something of each of its tasks at once, and asks for each.
-const COMMANDS_MAX: usize = 16 << 10;
-
 /// The first and the longest pause between attempts to reach a coordinator. Doubled each time, with jitter, so
 /// that a coordinator that comes back is not stormed.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// The pauses between attempts to reach a coordinator.
+pub(super) struct Backoff(Duration);
+
+impl Backoff {
+    pub(super) const fn new() -> Self {
+        Self(BACKOFF.0)
+    }
+
+    /// The pause before the next attempt. `jitter`: between half and all of a time.
+    pub(super) fn pause(&mut self, jitter: impl FnOnce(Duration) -> Duration) -> Duration {
+        let pause = jitter(self.0);
+        self.0 = (self.0 * 2).min(BACKOFF.1);
+        pause
+    }
+}
 
 /// How often a coordinator is asked whether it lives, until the coordinator says otherwise.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -45,7 +57,7 @@ pub(super) async fn keep(
 }
 
 async fn keep_up(node: Node, id: AuthorityId, addresses: Vec<Address>, seed: bool, events: mpsc::Sender<Event>) {
-    let mut backoff = BACKOFF.0;
+    let mut backoff = Backoff::new();
     loop {
         let session = connect(&node, &addresses).await;
         let event = match session {
@@ -53,7 +65,7 @@ async fn keep_up(node: Node, id: AuthorityId, addresses: Vec<Address>, seed: boo
                 let started = Instant::now();
                 run(&node, (id, peer), stream, seed, &events).await;
                 if started.elapsed() > BACKOFF.1 {
-                    backoff = BACKOFF.0;
+                    backoff = Backoff::new();
                 }
                 AuthorityEvent::Down
             }
@@ -65,8 +77,7 @@ async fn keep_up(node: Node, id: AuthorityId, addresses: Vec<Address>, seed: boo
         if events.send(Event::Authority { id, event }).await.is_err() {
             return;
         }
-        tokio::time::sleep(node.jitter(backoff)).await;
-        backoff = (backoff * 2).min(BACKOFF.1);
+        tokio::time::sleep(backoff.pause(|pause| node.jitter(pause))).await;
     }
 }
 
@@ -102,7 +113,7 @@ async fn run(
 ) {
     let (input, mut output) = tokio::io::split(stream);
     let mut input = ControlReader::<_, ToMember>::new(input);
-    let (commands, mut queue) = mpsc::channel(COMMANDS_MAX);
+    let (commands, mut queue) = node.outbox();
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();
     let announce = Announce { version: VERSION, record: node.record(), seed, slots: node.upload_slots() };
@@ -118,14 +129,14 @@ async fn run(
     // Reading is not cancel-safe in the middle of a frame, but its buffer lives outside of the future.
     loop {
         tokio::select! {
-            command = queue.recv() => {
-                let Some(command) = command else {
+            frame = queue.next() => {
+                let Some(frame) = frame else {
                     // What was said last is not lost with the stream.
                     let _ = output.shutdown().await;
                     return;
                 };
                 // That is no reason not to ask below whether the coordinator lives: it answers nothing else.
-                if write_control(&mut output, &command).await.is_err() {
+                if write_frame(&mut output, frame).await.is_err() {
                     return;
                 }
             }
@@ -200,7 +211,7 @@ mod tests {
         for end in 0..150 {
             tokio::time::sleep(Duration::from_secs(2)).await;
             let lease = LeaseId { number: 1, epoch: 1 };
-            commands.send(ToCoordinator::Progress { task, lease, end }).await.unwrap();
+            commands.say(&ToCoordinator::Progress { task, lease, end }).unwrap();
             while let Ok(event) = queue.try_recv() {
                 let heard = matches!(&event, Event::Authority { event: AuthorityEvent::Message(_), .. });
                 assert!(heard, "after {end} messages: {event:?}");

@@ -21,7 +21,7 @@ use crate::{Error, ErrorKind, Result};
 const EVENTS_MAX: usize = 64;
 
 /// How often an origin's content may change under a download before it gives up.
-const RESTARTS_MAX: u32 = 8;
+pub(super) const RESTARTS_MAX: u32 = 8;
 
 /// Without a byte for so long, a download fails. Longer than every bound beneath it, each of which would have found
 /// another way by then.

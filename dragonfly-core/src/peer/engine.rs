@@ -22,7 +22,7 @@ use crate::wire::control::Held;
 use crate::{Error, ErrorKind, Result};
 
 /// How many events may wait for the engine's task. Who sends more waits.
-const EVENTS_MAX: usize = 4096;
+pub(super) const EVENTS_MAX: usize = 4096;
 
 /// The priority of tasks that a seed takes part in because others want them.
 const SEED_PRIORITY: u8 = 4;

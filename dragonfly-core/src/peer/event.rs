@@ -151,7 +151,7 @@ pub(super) enum AuthorityEvent {
     /// An attempt to reach it failed.
     Unreachable(Error),
     Up {
-        commands: tokio::sync::mpsc::Sender<crate::wire::control::ToCoordinator>,
+        commands: crate::node::Outbox,
         /// Cancelled when the session is over.
         over: CancellationToken,
         peer: crate::wire::PeerId,

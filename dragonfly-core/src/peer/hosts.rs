@@ -23,10 +23,10 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) const HOSTS_MAX: usize = 16_384;
 
 /// A neighbour that was to blame is left alone for this long, doubled each time.
-const SHUNNED_MIN: Duration = Duration::from_secs(60);
+pub(super) const SHUNNED_MIN: Duration = Duration::from_secs(60);
 
 /// A lane address that does not answer is not tried for this long, doubled each time: a stream does meanwhile.
-const UNREACHABLE_MIN: Duration = Duration::from_secs(60);
+pub(super) const UNREACHABLE_MIN: Duration = Duration::from_secs(60);
 
 /// How often either doubles at most: 16 minutes.
 const STRIKES_MAX: u32 = 4;

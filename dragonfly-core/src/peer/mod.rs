@@ -17,6 +17,8 @@ mod download;
 mod drain;
 mod engine;
 mod event;
+#[cfg(test)]
+mod failing_disk;
 mod follow;
 mod hosts;
 mod lane;
@@ -29,6 +31,8 @@ mod receipt;
 mod request;
 mod resolve;
 mod seal;
+#[cfg(test)]
+mod storm;
 mod tasks;
 mod trace;
 mod unanswered;
@@ -52,7 +56,47 @@ pub use view::{ActiveTask, NeighbourInfo};
 use crate::node::Node;
 use crate::store::{EntryInfo, EntryKey};
 use crate::task::{Class, Generation, TaskId};
+use crate::wire::Bound;
+use crate::wire::lane::SLOTS_MAX;
 use crate::{Error, ErrorKind, Result};
+
+/// The bounds of this engine that are not shown beside what is used of them.
+pub(crate) const BOUNDS: [Bound; 10] = [
+    ("dragonfly_lane_tasks_limit", "Tasks that one side may have open on a lane.", SLOTS_MAX as u64),
+    ("dragonfly_shunned_seconds", "Seconds that a neighbour is shunned at first.", hosts::SHUNNED_MIN.as_secs()),
+    (
+        "dragonfly_lane_address_pause_seconds",
+        "Seconds that the address of a lane is not tried that did not answer, at first.",
+        hosts::UNREACHABLE_MIN.as_secs(),
+    ),
+    ("dragonfly_tasks_announced_limit", "Tasks announced after a start.", announce::ANNOUNCED_MAX as u64),
+    (
+        "dragonfly_announced_proof_bytes_limit",
+        "Bytes a second that are proven again for that.",
+        announce::PROOF_BYTES_PER_S,
+    ),
+    (
+        "dragonfly_coordinator_silence_seconds_limit",
+        "Seconds that a coordinator may owe an answer.",
+        unanswered::UNANSWERED_MAX.as_secs(),
+    ),
+    (
+        "dragonfly_coordinator_in_vain_seconds_limit",
+        "Seconds without anything of what is missing until another coordinator is asked.",
+        unanswered::IN_VAIN_MAX.as_secs(),
+    ),
+    (
+        "dragonfly_download_silence_seconds_limit",
+        "Seconds without a byte, or without a word of what the content is, until a download fails.",
+        download::STALLED_MAX.as_secs(),
+    ),
+    (
+        "dragonfly_versions_limit",
+        "Versions that may replace one another under a download.",
+        download::RESTARTS_MAX as u64,
+    ),
+    ("dragonfly_engine_events_limit", "Events of lanes, disk and origins that may wait.", engine::EVENTS_MAX as u64),
+];
 
 /// How many entries [`Peer::list`] gives at a time at most.
 const LIST_MAX: usize = 1000;

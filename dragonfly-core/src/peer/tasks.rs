@@ -292,7 +292,10 @@ impl Actor {
         let generation = current.generation;
         task.described = Some(current);
         let active = task.current.and_then(|key| self.contents.get(&key));
-        if active.is_some_and(|content| content.generation == generation) {
+        if let Some(key) = active.filter(|content| content.generation == generation).map(|content| content.key) {
+            // Who asked for a lease before the coordinator knew what is current was told not to ask until it hears of
+            // the task again: this is it.
+            self.input(Input::LeaseNone { task: key, retry: Some(std::time::Duration::ZERO) });
             self.satisfy(id);
             return;
         }

@@ -1,4 +1,4 @@
-//! Coordinators that live and say nothing. Who waits to hear what a task's content is, or lacks pieces that no neighbour
+//! Coordinators that live and say nothing, or nothing that is of use. Who waits to hear what a task's content is, or lacks pieces that no neighbour
 //! holds, asks now and then; a coordinator that answers nothing of the task is done without for a while. After a long
 //! silence of everybody's the wait to hear what the content is ends.
 
@@ -8,6 +8,7 @@ use super::actor::Actor;
 use super::authorities::{LOCAL, PRIVATE};
 use super::download::STALLED_MAX;
 use super::event::{AuthorityId, Event};
+use crate::swarm::Input;
 use crate::task::TaskId;
 use crate::wire::control::ToCoordinator;
 use crate::{Error, ErrorKind};
@@ -16,9 +17,13 @@ use crate::{Error, ErrorKind};
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
 /// A coordinator that says nothing of a task for so long, although it was asked three times, is mute.
-const UNANSWERED_MAX: Duration = Duration::from_secs(15);
+pub(super) const UNANSWERED_MAX: Duration = Duration::from_secs(15);
 
-/// A mute coordinator is tried again after so long.
+/// Nothing comes of what a task lacks for so long, although its coordinator answers: who names nobody that serves, and
+/// lets nobody go to the origin, is of no use. Longer than an honest one leaves a piece to a holder that brings nothing.
+pub(super) const IN_VAIN_MAX: Duration = Duration::from_secs(60);
+
+/// A mute coordinator, or one that was of no use, is tried again after so long.
 const MUTE_TIME: Duration = Duration::from_secs(60);
 
 /// Since when a task waits for the word of its coordinator.
@@ -65,9 +70,13 @@ impl Actor {
     /// Sees to it that a wait for a coordinator's word does not last for ever.
     pub(super) fn watch_answer(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        if (task.is_resolving() || task.asked.owes.is_some()) && !std::mem::replace(&mut task.asked.watched, true) {
+        // Who lacks pieces looks when the answer has been owed for too long, and no later.
+        let owed = task.asked.owes.filter(|_| !task.is_resolving());
+        let left = owed.map(|since| UNANSWERED_MAX.saturating_sub(since.elapsed())).filter(|left| !left.is_zero());
+        let pause = left.unwrap_or(ASK_EVERY);
+        if (task.is_resolving() || owed.is_some()) && !std::mem::replace(&mut task.asked.watched, true) {
             self.spawn_event(async move {
-                tokio::time::sleep(ASK_EVERY).await;
+                tokio::time::sleep(pause).await;
                 Event::AnswerDue { task: id }
             });
         }
@@ -97,6 +106,30 @@ impl Actor {
             Some(authority) => self.tell(authority, ToCoordinator::KeepAlive),
         }
         self.watch_answer(id);
+    }
+
+    /// Nothing has come of what a task lacks for `time`. After too long another coordinator is asked; whether that is so.
+    /// Its other tasks stay where they are: it may be this one's origin that gives nothing.
+    pub(super) fn asked_in_vain(&mut self, id: TaskId, time: Duration) -> bool {
+        let Some(task) = self.tasks.get_mut(&id).filter(|_| time >= IN_VAIN_MAX) else { return false };
+        let Some(authority) = task.authority.filter(|id| !matches!(*id, LOCAL | PRIVATE)) else { return false };
+        task.authority = None;
+        let (label, current) = (task.label.clone(), task.current);
+        let coordinator = self.authorities.all.get(&authority).and_then(|authority| authority.peer);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.meeting.avoid(authority, coordinator, Instant::now() + MUTE_TIME);
+        }
+        tracing::warn!(
+            "under the coordinator {} nothing has come of {label} for {time:.0?}: done without for {MUTE_TIME:?}",
+            coordinator.map(|peer| peer.to_string()).as_deref().unwrap_or("unknown"),
+        );
+        self.tell(authority, ToCoordinator::Leave(id));
+        if let Some(task) = current {
+            self.input(Input::AuthorityDown { task });
+        }
+        self.reassign(id);
+        self.reassess_after(MUTE_TIME);
+        true
     }
 
     fn mute(&mut self, id: AuthorityId) {

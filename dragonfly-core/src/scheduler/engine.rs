@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::meeting::News;
 use super::{Action, Config, Core, Input, Snapshot};
-use crate::node::{ControlReader, Node, now_unix, write_control};
+use crate::node::{ControlReader, Frames, Node, NotTaken, Outbox, now_unix, write_frame};
 use crate::trust::statement::{open_seal, sign_grant};
 use crate::trust::{Claims, Roles};
 use crate::wire::PeerId;
@@ -21,10 +21,6 @@ use crate::{Error, ErrorKind, Result};
 
 /// How many messages of all members may wait for the core.
 const INBOX_MAX: usize = 4096;
-
-/// How many messages may wait for one member. Who lags behind so far is cut off and comes back.
-// A member that joins thousands of tasks at once is answered several times for each.
-const OUTBOX_MAX: usize = 16 << 10;
 
 /// How many queued messages are taken before the core's actions are carried out.
 const BATCH_MAX: usize = 256;
@@ -113,7 +109,7 @@ pub(super) struct Session {
     pub(super) claims: Claims,
     credential: Vec<u8>,
     pub(super) ip: Option<IpAddr>,
-    outbox: mpsc::Sender<ToMember>,
+    outbox: Outbox,
 }
 
 impl Coordinator {
@@ -153,7 +149,14 @@ impl Coordinator {
             credential: self.node.membership().credential_bytes().to_vec(),
             ip: None,
         };
-        self.node.spawn(serve(member, self.node.next_number(), ours, self.inbox.clone(), self.stop.clone()));
+        self.node.spawn(serve(
+            member,
+            self.node.next_number(),
+            ours,
+            self.node.outbox(),
+            self.inbox.clone(),
+            self.stop.clone(),
+        ));
         theirs
     }
 
@@ -179,7 +182,7 @@ async fn accept(node: Node, inbox: mpsc::Sender<Event>, stop: CancellationToken)
         let peer = incoming.peer;
         let Some((claims, credential)) = node.admitted(peer) else { continue };
         let member = Member { peer, claims, credential, ip: node.host().remote_ip(peer) };
-        node.spawn(serve(member, node.next_number(), incoming.stream, inbox.clone(), stop.clone()));
+        node.spawn(serve(member, node.next_number(), incoming.stream, node.outbox(), inbox.clone(), stop.clone()));
     }
 }
 
@@ -188,12 +191,12 @@ async fn serve(
     member: Member,
     number: u64,
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    (outbox, mut queue): (Outbox, Frames),
     inbox: mpsc::Sender<Event>,
     stop: CancellationToken,
 ) {
     let (input, mut output) = tokio::io::split(stream);
     let mut input = ControlReader::<_, ToCoordinator>::new(input);
-    let (outbox, mut queue) = mpsc::channel(OUTBOX_MAX);
     let peer = member.peer;
     let session = Session { number, claims: member.claims, credential: member.credential, ip: member.ip, outbox };
     if inbox.send(Event::Up { session, peer }).await.is_err() {
@@ -216,8 +219,8 @@ async fn serve(
         }
     };
     let write = async {
-        while let Some(message) = queue.recv().await {
-            if write_control(&mut output, &message).await.is_err() {
+        while let Some(frame) = queue.next().await {
+            if write_frame(&mut output, frame).await.is_err() {
                 return;
             }
         }
@@ -383,8 +386,8 @@ impl Actor {
         if let ToMember::Welcome { scheduler, .. } = &mut message {
             *scheduler = self.node.schedules();
         }
-        if let Err(mpsc::error::TrySendError::Full(_)) = session.outbox.try_send(message) {
-            tracing::warn!(peer = %to, "a member does not keep up: its session is closed");
+        if let Err(error @ (NotTaken::Full | NotTaken::Unfit(_))) = session.outbox.say(&message) {
+            tracing::warn!(peer = %to, %error, "a member cannot be told what it is to know: its session is closed");
             self.sessions.remove(&to);
             let now = self.now();
             self.core.handle(now, Input::HostDown { peer: to });

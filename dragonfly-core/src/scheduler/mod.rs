@@ -37,3 +37,31 @@ pub(crate) use engine::Coordinator;
 pub use engine::{Scheduler, SchedulerBuilder};
 pub use event::{Action, CloseReason, Input};
 pub use snapshot::{HostSnapshot, LeaseSnapshot, Snapshot, TaskSnapshot};
+
+use crate::wire::Bound;
+
+/// The bounds of what a coordinator remembers and lets others do.
+pub(crate) fn bounds() -> [Bound; 7] {
+    let limits = Config::default();
+    [
+        ("dragonfly_coordinator_hosts_limit", "Hosts that a coordinator knows at the most.", limits.hosts_max as u64),
+        ("dragonfly_coordinator_tasks_limit", "Tasks that it knows at the most.", limits.tasks_max as u64),
+        (
+            "dragonfly_coordinator_tasks_per_host_limit",
+            "Tasks of one host that it knows at the most.",
+            limits.tasks_per_host_max as u64,
+        ),
+        ("dragonfly_origin_request_bytes_limit", "Bytes of one request at an origin.", config::LEASE_BYTES_MAX),
+        (
+            "dragonfly_lease_piece_seconds_limit",
+            "Seconds that a piece of a lease may take, and its length at 16 KiB a second.",
+            config::PIECE_TIME_LEAST.as_secs(),
+        ),
+        (
+            "dragonfly_describe_seconds_limit",
+            "Seconds that a holder may take to say what the content is.",
+            config::DESCRIBE_TIME_MAX.as_secs(),
+        ),
+        ("dragonfly_lease_failures_limit", "Leases that may fail in a row.", u64::from(config::LEASE_FAILURES_MAX)),
+    ]
+}

@@ -21,7 +21,7 @@ use crate::{Error, ErrorKind, Result};
 /// How many triggered tasks are under way at a time: half of what a host takes part in. How many of them are asked for
 /// at their origins at a time is the node's to bound; those that wait for that keep their leases, while one that waits
 /// here would be given to somebody else.
-const TASKS_MAX: usize = 1024;
+pub(crate) const TASKS_MAX: usize = 1024;
 
 /// Tasks and bytes that one member may have it fetch in an hour, unless the builder says otherwise: more than a
 /// fleet asks for, less than fills a link for a day.

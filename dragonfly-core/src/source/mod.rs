@@ -301,3 +301,27 @@ impl fmt::Debug for Content {
             .finish_non_exhaustive()
     }
 }
+
+/// The bounds of what origins may make this host wait for.
+pub(crate) fn bounds() -> Vec<crate::wire::Bound> {
+    let retry = Retry::default();
+    #[allow(unused_mut, reason = "without HTTP that is all")]
+    let mut all = vec![
+        ("dragonfly_origin_attempts_limit", "Attempts of one request at an origin.", u64::from(retry.attempts)),
+        (
+            "dragonfly_origin_retry_seconds_limit",
+            "Seconds that an origin may ask to wait.",
+            retry.retry_after_max.as_secs(),
+        ),
+    ];
+    #[cfg(feature = "http")]
+    all.extend([
+        ("dragonfly_origin_redirects_limit", "Redirects of one request.", http::REDIRECTS_MAX as u64),
+        (
+            "dragonfly_origin_silence_seconds_limit",
+            "Seconds without a byte of an origin, unless it was said.",
+            HttpConfig::default().silence_timeout.as_secs(),
+        ),
+    ]);
+    all
+}

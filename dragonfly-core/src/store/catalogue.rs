@@ -94,13 +94,29 @@ impl Disk {
         file.write_all_at(bytes, offset)
     }
 
-    /// A file of the store and its directory were made durable.
-    pub(super) fn synced(&self, path: &Path) {
-        let _ = path;
+    /// Reads from one of the store's files.
+    pub(super) fn read(&self, file: &File, buf: &mut [u8], offset: u64) -> std::io::Result<()> {
+        #[cfg(test)]
+        if let Some(faults) = &self.faults {
+            return faults.read(file, buf, offset);
+        }
+        file.read_exact_at(buf, offset)
+    }
+
+    /// Makes a file of the store and its directory durable.
+    pub(super) fn sync(&self, path: &Path, file: &File) -> std::io::Result<()> {
+        #[cfg(test)]
+        if let Some(faults) = &self.faults {
+            faults.sync()?;
+        }
+        file.sync_data()?;
+        // Its directory too: a file that was made or moved there must be found again.
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
         #[cfg(test)]
         if let Some(faults) = &self.faults {
             faults.synced(path);
         }
+        Ok(())
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -24,7 +23,7 @@ const SLAB_CACHE_BYTES: usize = 32 << 20;
 pub(super) const SLAB_FRESH_BYTES_MAX: usize = 16 << 20;
 
 /// Beyond this the index is not keeping up, and small content is refused.
-const SLAB_FRESH_BYTES_STUCK: usize = 2 * SLAB_FRESH_BYTES_MAX;
+pub(super) const SLAB_FRESH_BYTES_STUCK: usize = 2 * SLAB_FRESH_BYTES_MAX;
 
 /// The bytes of one entry.
 pub(super) enum Content {
@@ -57,7 +56,7 @@ impl Content {
         match (self, medium) {
             (Self::File, Medium::Disk(disk)) => {
                 let file = disk.files.file(id, None)?;
-                file.read_exact_at(buf, offset).map_err(|e| StoreError::io("read", &disk.files.path(id), e))
+                disk.read(&file, buf, offset).map_err(|e| StoreError::io("read", &disk.files.path(id), e))
             }
             (Self::Slab(fresh), Medium::Disk(disk)) => {
                 let content = match lock(fresh).clone() {

@@ -23,7 +23,7 @@ use crate::task::{HaveMap, PieceHash, PieceIndex};
 const STATEMENT_BYTES_MAX: usize = 64 << 10;
 
 /// Evidence of one entry in bytes: 65 536 pieces attested one by one.
-const EVIDENCE_BYTES_MAX: usize = 32 << 20;
+pub(super) const EVIDENCE_BYTES_MAX: usize = 32 << 20;
 
 /// A use is written to the index only if the last one written is older, in seconds: it orders eviction, no more.
 const TOUCH_GRAIN: u64 = 60;

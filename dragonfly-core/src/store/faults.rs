@@ -1,4 +1,4 @@
-//! A disk that fails, for tests: writes that are refused or cut short, and a loss of power after which of what was
+//! A disk that fails, for tests: writes that are refused or cut short, reads that fail, what cannot be made durable, and a loss of power after which of what was
 //! not made durable some is there, some is not, and some is torn.
 //!
 //! Everything goes to real files, and a journal keeps what each write replaced until its file is made durable. A
@@ -21,6 +21,10 @@ pub(crate) struct Faults(Mutex<State>);
 struct State {
     /// Content is refused with this error, after so many of its bytes were written.
     content: Option<(i32, usize)>,
+    /// Reading content fails with this error.
+    reads: Option<i32>,
+    /// Making content durable fails with this error.
+    syncs: Option<i32>,
     /// The index is refused everything.
     index: bool,
     /// The power is gone: nothing reaches the disk any more.
@@ -48,8 +52,31 @@ impl Faults {
     }
 
     /// From now on content is refused with the error of this number once `bytes` of it were written; 0: no more.
-    pub(super) fn fail_content(&self, error: i32, bytes: usize) {
+    pub(crate) fn fail_content(&self, error: i32, bytes: usize) {
         self.state().content = (error != 0).then_some((error, bytes));
+    }
+
+    /// From now on content cannot be read, with the error of this number; 0: it can again.
+    pub(crate) fn fail_reads(&self, error: i32) {
+        self.state().reads = (error != 0).then_some(error);
+    }
+
+    /// From now on content cannot be made durable, with the error of this number; 0: it can again.
+    pub(crate) fn fail_syncs(&self, error: i32) {
+        self.state().syncs = (error != 0).then_some(error);
+    }
+
+    /// Reads content.
+    pub(super) fn read(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        match self.state().reads {
+            None => file.read_exact_at(buf, offset),
+            Some(error) => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    /// Before content is made durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.state().syncs.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)))
     }
 
     /// Whether the index is refused everything from now on.

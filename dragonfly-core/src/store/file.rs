@@ -23,6 +23,9 @@ use super::{Described, Entry, EntryInfo, EntryKey, EvictionObserver, Spool, Stor
 use crate::runtime::pipe;
 use crate::task::TaskId;
 
+/// Entries of a store on disk, unless it is said.
+pub(super) const ENTRIES_MAX: usize = 1 << 18;
+
 /// How often a flush starts again because something changed meanwhile, before it leaves the store unmarked.
 const FLUSH_ROUNDS_MAX: u32 = 4;
 
@@ -60,7 +63,7 @@ impl Default for FileOptions {
             high_water: 0.9,
             low_water: 0.8,
             ttl: None,
-            entries_max: 1 << 18,
+            entries_max: ENTRIES_MAX,
             open_files_max: OPEN_FILES_MAX,
             index_interval: Duration::from_secs(1),
             lock_wait: Duration::ZERO,

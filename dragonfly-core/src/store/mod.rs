@@ -29,9 +29,25 @@ mod tests;
 pub use api::{Described, Entry, EntryInfo, EntryKey, EvictionObserver, Spool, Store, Usage, UseGuard};
 pub use error::StoreError;
 pub use export::{ExportOptions, Exported, Output};
+#[cfg(test)]
+pub(crate) use faults::Faults;
 pub use file::{FileOptions, FileStore};
 pub use memory::{MemoryOptions, MemoryStore};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use record::read_rows;
 #[cfg(test)]
 pub(crate) use record::seed_rows;
+
+use crate::wire::Bound;
+
+/// The bounds of a store that are not shown beside what is used of them.
+pub(crate) const BOUNDS: [Bound; 4] = [
+    ("dragonfly_store_entries_limit", "Generations that a store on disk may hold.", file::ENTRIES_MAX as u64),
+    ("dragonfly_evidence_bytes_limit", "Bytes of evidence kept of one generation.", entry::EVIDENCE_BYTES_MAX as u64),
+    (
+        "dragonfly_small_content_waiting_bytes_limit",
+        "Bytes of small content that may wait for the index.",
+        content::SLAB_FRESH_BYTES_STUCK as u64,
+    ),
+    ("dragonfly_spools_limit", "Contents of unknown length that may be under way.", spool::SPOOLS_MAX as u64),
+];

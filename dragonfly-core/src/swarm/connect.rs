@@ -21,13 +21,13 @@ const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 /// Nothing came for so long, although pieces are missing that no neighbour holds: longer than it takes to find a
 /// neighbour to be stalled and to ask another one.
-const STARVED_MIN: Duration = Duration::from_secs(20);
+pub(super) const STARVED_MIN: Duration = Duration::from_secs(20);
 
 /// How often that is said.
 const STARVED_PAUSE: Duration = Duration::from_secs(10);
 
 /// Hosts remembered per task: twice as many as one message names, so that some are left when others fail.
-const CANDIDATES_MAX: usize = 64;
+pub(super) const CANDIDATES_MAX: usize = 64;
 
 /// A host that cannot be reached is tried again after this, doubled each time.
 const REDIAL_MIN: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ const FAILURES_MAX: u32 = 6;
 const OPENING_MAX: Duration = Duration::from_secs(10);
 
 /// A lane without a task is kept for so long: what comes next may need it.
-const IDLE_MAX: Duration = Duration::from_secs(30);
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(30);
 
 impl Swarm {
     pub(super) fn named(&mut self, key: TaskKey, hosts: &[HostKey]) {

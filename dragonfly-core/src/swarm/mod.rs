@@ -38,3 +38,39 @@ pub use config::Config;
 pub use core::{HostRates, Swarm};
 pub use event::{Action, HostKey, Input, LeaseKey, RequestId, TaskKey, TaskOptions};
 pub use time::Time;
+
+use crate::wire::Bound;
+
+/// The bounds of neighbours that are not shown beside what is used of them.
+pub(crate) fn bounds() -> [Bound; 7] {
+    let config = Config::default();
+    [
+        ("dragonfly_neighbours_limit", "Neighbours that are wanted of a task.", config.neighbours_wanted as u64),
+        (
+            "dragonfly_neighbours_named_limit",
+            "Hosts remembered as possible neighbours of a task.",
+            connect::CANDIDATES_MAX as u64,
+        ),
+        ("dragonfly_neighbours_served_limit", "Neighbours that are served at a time.", config.upload_slots as u64),
+        (
+            "dragonfly_neighbour_silence_seconds_limit",
+            "Seconds after which others are asked for what a neighbour does not send.",
+            config.stall.as_secs(),
+        ),
+        (
+            "dragonfly_starved_seconds_limit",
+            "Seconds without anything of what is missing until the coordinator is told.",
+            connect::STARVED_MIN.as_secs(),
+        ),
+        (
+            "dragonfly_refusals_limit",
+            "Refusals in a row of what a neighbour says it has.",
+            u64::from(request::REFUSALS_MAX),
+        ),
+        (
+            "dragonfly_lane_idle_seconds_limit",
+            "Seconds that a lane without a task is kept.",
+            connect::IDLE_MAX.as_secs(),
+        ),
+    ]
+}

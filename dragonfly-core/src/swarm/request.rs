@@ -34,7 +34,7 @@ const BAN: Duration = Duration::from_secs(60);
 const BANS_MAX: usize = 256;
 
 /// So often in a row a host may refuse what it claimed to have.
-const REFUSALS_MAX: u32 = 4;
+pub(super) const REFUSALS_MAX: u32 = 4;
 
 /// A neighbour that is known to be slow is given this many times the time for a piece before it counts as stalled.
 const STALL_PIECES: u32 = 4;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use dragonfly_core::trust::OriginTrust;
 use dragonfly_core::{Address, Node, NodeBuilder, Peer, Receipt, Request, Roles, Scheduler, Seed, Token, TokenOptions};
 use dragonfly_testkit::{Logged, Origin, Resource, content};
 use tempfile::TempDir;
@@ -77,13 +78,23 @@ impl Network {
         Self::over(peers, seed, loopback(), true).await
     }
 
+    /// With a seed, in a network in which nobody else may say what an origin said.
+    pub(crate) async fn of_seeds(peers: usize) -> Self {
+        Self::trusting(OriginTrust::Seeds, peers, true, loopback(), true).await
+    }
+
     /// `lanes`: whether pieces may go over lanes; else over streams on what `listen` is.
     pub(crate) async fn over(peers: usize, with_seed: bool, listen: Address, lanes: bool) -> Self {
+        Self::trusting(OriginTrust::Members, peers, with_seed, listen, lanes).await
+    }
+
+    async fn trusting(trust: OriginTrust, peers: usize, with_seed: bool, listen: Address, lanes: bool) -> Self {
         log();
         let dir = tempfile::tempdir().unwrap();
         let origin = Origin::start().await.unwrap();
         let first =
             Node::builder().data_dir(dir.path().join("first")).listen(listen.clone()).allow_loopback_origins(true);
+        let first = first.origin_trust(trust);
         let first = if lanes { first } else { first.no_lanes() }.start().await.unwrap();
         let scheduler = Scheduler::builder(&first).start().await.unwrap();
         let seed = if with_seed { Some(Seed::builder(&first).start().await.unwrap()) } else { None };

@@ -17,7 +17,7 @@ impl World {
 
     pub(super) fn raise_lane(&mut self, from: u32, to: u32) {
         let alive = |host: u32| self.hosts[host as usize].is_alive;
-        if !alive(from) || !alive(to) {
+        if !alive(from) || !alive(to) || self.are_apart(from, to) {
             return self.input(from, Input::LaneDown { host: HostKey(to) });
         }
         if self.lane(from, to).is_none() {

@@ -1,5 +1,6 @@
 //! What may befall hosts, the coordinator, links and the origin.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -79,6 +80,23 @@ impl World {
     /// Cuts the lane between two hosts, if there is one.
     pub fn cut(&mut self, a: HostKey, b: HostKey) {
         self.drop_lane(a.0, b.0);
+    }
+
+    /// From now on these hosts and all others do not reach each other; none: everybody reaches everybody. The
+    /// coordinator and the origin are reached by all.
+    pub fn part(&mut self, apart: BTreeSet<HostKey>) {
+        self.apart = apart;
+        for from in 0..self.hosts.len() as u32 {
+            for (to, _) in self.hosts[from as usize].lanes.clone() {
+                if self.are_apart(from, to) {
+                    self.drop_lane(from, to);
+                }
+            }
+        }
+    }
+
+    pub(super) fn are_apart(&self, a: u32, b: u32) -> bool {
+        self.apart.contains(&HostKey(a)) != self.apart.contains(&HostKey(b))
     }
 
     /// Gives a host another link. Its latency stays: messages do not overtake one another.

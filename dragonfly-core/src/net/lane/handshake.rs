@@ -19,7 +19,7 @@ const EXPORTER: &[u8] = b"EXPORTER-dragonfly-lane-admission";
 
 /// How many bytes may wait in the kernel that the network has not taken yet: what is written there can be neither
 /// cancelled nor overtaken.
-const NOT_SENT_BYTES: u32 = 128 << 10;
+pub(in super::super) const NOT_SENT_BYTES: u32 = 128 << 10;
 
 /// A connection that both ends have admitted.
 pub(super) struct Admitted {

@@ -11,6 +11,8 @@ mod tls;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub(super) use handshake::NOT_SENT_BYTES;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -55,7 +57,7 @@ const ATTEMPTS: usize = 2;
 
 /// Lanes that may be open at a time, whoever opened them: what the swarm core allows, and as many again that are
 /// about to be closed for one another's sake.
-const LANES_MAX: usize = 128;
+pub(super) const LANES_MAX: usize = 128;
 
 /// How long accepting pauses when the system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -137,7 +137,7 @@ struct Lane {
 /// Why a lane ended.
 #[derive(Debug, thiserror::Error)]
 enum LaneError {
-    #[error("the connection failed")]
+    #[error("the connection failed: {0}")]
     Connection(#[from] std::io::Error),
     #[error("a malformed frame")]
     Codec(#[from] crate::wire::codec::CodecError),

@@ -158,10 +158,12 @@ async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> 
                     fresh.push(item);
                 }
                 Err(error @ EvidenceError::Statement(_)) => {
+                    lane.node.metrics().evidence_refused.add(1);
                     tracing::debug!(host = ?lane.host, task = ?content.task, %error, "forged evidence");
                     return Err(LaneError::Protocol("evidence that nobody signed"));
                 }
                 Err(error) => {
+                    lane.node.metrics().evidence_refused.add(1);
                     // Views of who may say what differ for a while: what does not hold here is just not believed.
                     tracing::debug!(host = ?lane.host, task = ?content.task, %error, "evidence refused");
                 }

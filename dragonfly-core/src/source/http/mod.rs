@@ -30,7 +30,7 @@ use index::INDEX_MAX;
 pub(crate) use upstream::{Ask, Upstream};
 
 /// Redirects after which a chain is given up: real ones have two or three, and each costs a round trip.
-const REDIRECTS_MAX: usize = 10;
+pub(super) const REDIRECTS_MAX: usize = 10;
 
 /// The longest `Location` that is followed, in bytes.
 const LOCATION_MAX: usize = 16 * 1024;

@@ -1,7 +1,6 @@
 //! What of an entry goes to the index and to the disk, and when.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -70,16 +69,11 @@ impl HeldEntry {
         }
         let Ok(_use) = self.enter() else { return Ok(()) };
         let Some((file, path)) = self.file()? else { return Ok(()) };
-        // Its directory too: a file that was made or moved there must be found again.
-        let directory = path.parent().unwrap_or(Path::new("."));
-        file.sync_data().and_then(|()| File::open(directory)?.sync_all()).map_err(|error| {
+        let Medium::Disk(disk) = &self.catalogue.medium else { return Ok(()) };
+        disk.sync(&path, &file).map_err(|error| {
             self.lock().unsynced = true;
             StoreError::io("make durable", &path, error)
-        })?;
-        if let Medium::Disk(disk) = &self.catalogue.medium {
-            disk.synced(&path);
-        }
-        Ok(())
+        })
     }
 
     /// Gives the content back; the entry has been ruled out of use. The bytes freed, and the file still to be buried.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dragonfly_core::net::Incoming;
-use dragonfly_core::task::{Generation, Layout, TaskId};
+use dragonfly_core::task::{Generation, Layout, TaskId, Validator, piece_length_for, rendezvous_score};
 use dragonfly_core::trust::statement::sign_grant;
 use dragonfly_core::wire::control::{Answer, Current, Granted, LeaseId, ToCoordinator, ToMember, Work};
 use dragonfly_core::wire::statement::{Grant, GrantBundle};
-use dragonfly_core::{Node, Peer, PeerId, Request};
+use dragonfly_core::{Node, Peer, PeerId, Request, Scheduler};
 use dragonfly_testkit::{Origin, Resource};
 use tokio::sync::{Mutex, mpsc};
 
@@ -24,6 +24,9 @@ const LEASE: LeaseId = LeaseId { number: 7, epoch: 1 };
 
 /// Shorter than the time for which a coordinator that said nothing is waited for.
 const STILL_MUTE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Before a download gives up for want of bytes.
+const IN_VAIN: std::time::Duration = std::time::Duration::from_secs(115);
 
 /// What both coordinators know of the task.
 #[derive(Default)]
@@ -257,4 +260,241 @@ async fn a_coordinator_that_says_nothing_is_done_without() {
     peer.shutdown().await.unwrap();
     node.shutdown().await.unwrap();
     fake.host.clone().shutdown().await;
+}
+
+/// Downloads that are under way when a scheduler falls silent, all of its tasks.
+const TASKS: usize = 12;
+
+/// Content of each of them.
+const SMALL: u64 = 1 << 20;
+
+/// A network of two schedulers, one of which a test plays by hand, and a member of it.
+struct Pair {
+    origin: Origin,
+    fake: Hostile,
+    scheduler: Scheduler,
+    nodes: Vec<Node>,
+    peer: Peer,
+    _dir: tempfile::TempDir,
+}
+
+impl Pair {
+    /// `both`: whether there is a real scheduler, too.
+    async fn start(both: bool) -> Self {
+        log();
+        let dir = tempfile::tempdir().unwrap();
+        let origin = Origin::start().await.unwrap();
+        let at = |name: &str| Node::builder().data_dir(dir.path().join(name)).listen(loopback());
+        let real = at("real").allow_loopback_origins(true).start().await.unwrap();
+        let scheduler = Scheduler::builder(&real).start().await.unwrap();
+        let token = real.token(all_roles()).unwrap();
+        let fake = Hostile::coordinator(&token).await;
+        let member =
+            at("member").join(token).scheduler(fake.host.listeners()[0].clone().with_peer(fake.identity.peer_id()));
+        let member =
+            if both { member.scheduler(real.listeners()[0].without_peer().with_peer(real.peer_id())) } else { member };
+        let member = member.start().await.unwrap();
+        let peer = Peer::builder(&member).start().await.unwrap();
+        Self { origin, fake, scheduler, nodes: vec![member, real], peer, _dir: dir }
+    }
+
+    /// Requests of so many tasks that belong to the one that is played by hand, whatever else there is.
+    fn requests(&self, count: usize) -> Vec<(String, Request)> {
+        let real = self.nodes[1].peer_id();
+        let is_of_fake = |(_, request): &(String, Request)| {
+            let task = self.peer.task_id(request).unwrap();
+            let score = |peer: PeerId| rendezvous_score(&task, peer.public_key());
+            score(self.fake.identity.peer_id()) > score(real)
+        };
+        let all = (0_u32..).map(|number| {
+            let path = format!("/{number}");
+            self.origin.set(&path, Resource::seeded(SEED, SMALL));
+            let request = Request::new(self.origin.url(&path));
+            (path, request)
+        });
+        all.filter(is_of_fake).take(count).collect()
+    }
+
+    /// Everybody gets everything, and one copy of each leaves the origin.
+    async fn fetch_all(&self, requests: &[(String, Request)], bound: std::time::Duration) {
+        let downloads = requests.iter().map(|(_, request)| self.peer.fetch(request.clone()));
+        let all = tokio::time::timeout(bound, futures::future::join_all(downloads)).await;
+        for receipt in all.expect("another way is found") {
+            assert_eq!(receipt.unwrap().blake3, digest(SEED, SMALL));
+        }
+        for (path, _) in requests {
+            assert_eq!(self.origin.body_bytes(path), SMALL, "{path}");
+        }
+    }
+
+    async fn stop(self) {
+        self.peer.shutdown().await.unwrap();
+        self.scheduler.shutdown().await.unwrap();
+        for node in self.nodes {
+            node.shutdown().await.unwrap();
+        }
+        self.fake.host.clone().shutdown().await;
+    }
+}
+
+/// Waits until the member knows that a coordinator played by hand is a scheduler: it asks it as often as that said.
+async fn known(asked: &AtomicUsize) {
+    eventually("the member knows it", async || (asked.load(Ordering::Relaxed) > 1).then_some(())).await;
+}
+
+/// One silence is enough for all: a scheduler that has fallen silent is found out once, and each of its tasks, and each
+/// that comes after, goes to the next scheduler.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tasks_of_a_silent_scheduler_move_to_the_next_one_together() {
+    let pair = Pair::start(true).await;
+    let (joined, asked) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+    tokio::spawn(listen(pair.fake.take_sessions(), Arc::clone(&joined), Arc::clone(&asked)));
+    let requests = pair.requests(2 * TASKS);
+    known(&asked).await;
+    let (first, later) = requests.split_at(TASKS);
+    pair.fetch_all(first, BOUND).await;
+    assert_eq!(joined.lock().await.len(), TASKS, "it was asked for each, once");
+    // From now on it is not asked, and not waited for.
+    pair.fetch_all(later, STILL_MUTE).await;
+    assert_eq!(joined.lock().await.len(), TASKS, "it is not asked for what comes after");
+    assert_eq!(pair.scheduler.snapshot().await.unwrap().tasks.len(), 2 * TASKS, "the next one has them all");
+    let silent = pair.fake.identity.peer_id().to_string();
+    let told = logged(&silent).into_iter().filter(|line| line.contains("says nothing of what it was asked")).count();
+    assert_eq!(told, 1, "one silence");
+    pair.stop().await;
+}
+
+/// A scheduler that is gone: what is asked for after that goes to the next one at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_downloads_go_to_the_next_scheduler_when_one_is_gone() {
+    let pair = Pair::start(true).await;
+    let (joined, asked) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+    tokio::spawn(listen(pair.fake.take_sessions(), Arc::clone(&joined), Arc::clone(&asked)));
+    let requests = pair.requests(TASKS);
+    known(&asked).await;
+    pair.fake.host.clone().shutdown().await;
+    pair.fetch_all(&requests, STILL_MUTE).await;
+    assert_eq!(pair.scheduler.snapshot().await.unwrap().tasks.len(), TASKS, "the next one has them all");
+    // Whoever asked before it was seen to be gone asked it once.
+    assert!(joined.lock().await.len() <= TASKS);
+    let silent = pair.fake.identity.peer_id().to_string();
+    assert!(!logged(&silent).iter().any(|line| line.contains("says nothing")), "nobody waits for it to speak");
+    pair.stop().await;
+}
+
+/// What every small file is.
+fn small() -> Answer {
+    Answer::Content {
+        length: SMALL,
+        piece_length: piece_length_for(SMALL),
+        validator: Some(Validator::Etag(format!("\"{SEED:x}-{SMALL:x}\""))),
+        ranges: true,
+        taking: 0,
+        spooled: false,
+    }
+}
+
+/// What a coordinator was asked.
+#[derive(Default)]
+struct Asked {
+    whether_it_lives: AtomicUsize,
+    for_leases: AtomicUsize,
+}
+
+/// Coordinates every task in words alone: it says what is current, that there is nothing to lease now, and that it knows
+/// of nobody who has it.
+async fn promise(mut sessions: mpsc::Receiver<Incoming>, asked: Arc<Asked>) {
+    while let Some(incoming) = sessions.recv().await {
+        let asked = Arc::clone(&asked);
+        tokio::spawn(async move {
+            let mut session = Wire::<ToCoordinator>::over(incoming.stream);
+            while let Some(message) = session.hear().await {
+                let answer = match message {
+                    ToCoordinator::Announce(_) | ToCoordinator::KeepAlive => {
+                        asked.whether_it_lives.fetch_add(1, Ordering::Relaxed);
+                        ToMember::Welcome { interval_ms: 1000, scheduler: true }
+                    }
+                    ToCoordinator::Join(join) => ToMember::Current(current(join.info.task, &small())),
+                    ToCoordinator::AskLease(task) => {
+                        asked.for_leases.fetch_add(1, Ordering::Relaxed);
+                        ToMember::NoLease { task, retry_ms: Some(500) }
+                    }
+                    ToCoordinator::AskNeighbours { task, .. } => ToMember::Neighbours { task, hosts: Vec::new() },
+                    _ => continue,
+                };
+                if session.say(&answer).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// A coordinator that answers everything and lets nobody have anything: after a minute the next one is asked, or, where
+/// there is none, this host coordinates the task itself.
+async fn promises_are_not_enough(both: bool) {
+    let pair = Pair::start(both).await;
+    let asked = Arc::new(Asked::default());
+    tokio::spawn(promise(pair.fake.take_sessions(), Arc::clone(&asked)));
+    let requests = pair.requests(2);
+    known(&asked.whether_it_lives).await;
+    pair.fetch_all(&requests, IN_VAIN).await;
+    let for_leases = asked.for_leases.load(Ordering::Relaxed);
+    assert!(for_leases >= requests.len(), "it was asked for leases");
+    let idle = pair.fake.identity.peer_id().to_string();
+    let told = logged(&idle).into_iter().filter(|line| line.contains("nothing has come of")).count();
+    assert_eq!(told, requests.len(), "one line for each task");
+    let tasks = pair.scheduler.snapshot().await.unwrap().tasks.len();
+    assert_eq!(tasks, if both { requests.len() } else { 0 });
+    println!("asked {for_leases} times for a lease, then done without");
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_never_grants_anything_is_done_without() {
+    tokio::join!(promises_are_not_enough(true), promises_are_not_enough(false));
+}
+
+/// A coordinator that comes back is asked for a lease before it knows what is current, and has none to give. The member
+/// asks again when it hears what is current, not when it has starved for a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_came_too_early_is_asked_again() {
+    let pair = Pair::start(false).await;
+    let mut sessions = pair.fake.take_sessions();
+    let (_, request) = pair.requests(1).remove(0);
+    let download = pair.peer.fetch(request);
+    let welcome = ToMember::Welcome { interval_ms: 10_000, scheduler: true };
+    let asking = async {
+        // In its first life it says what is current, and dies of the question.
+        let mut session = Wire::<ToCoordinator>::over(sessions.recv().await.unwrap().stream);
+        loop {
+            match session.hear().await.unwrap() {
+                ToCoordinator::Announce(_) => session.say(&welcome).await.unwrap(),
+                ToCoordinator::Join(join) => {
+                    session.say(&ToMember::Current(current(join.info.task, &small()))).await.unwrap();
+                }
+                ToCoordinator::AskLease(_) => break,
+                _ => {}
+            }
+        }
+        drop(session);
+        let mut session = Wire::<ToCoordinator>::over(sessions.recv().await.unwrap().stream);
+        let mut told = 0;
+        loop {
+            match session.hear().await.unwrap() {
+                ToCoordinator::Announce(_) => session.say(&welcome).await.unwrap(),
+                ToCoordinator::AskLease(task) if told == 0 => {
+                    told += 1;
+                    session.say(&ToMember::NoLease { task, retry_ms: None }).await.unwrap();
+                    session.say(&ToMember::Current(current(task, &small()))).await.unwrap();
+                }
+                ToCoordinator::AskLease(_) => return,
+                ToCoordinator::AskNeighbours { starved_ms: Some(time), .. } => panic!("starved for {time} ms before"),
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(BOUND, asking).await.expect("it is asked again");
+    download.cancel();
+    pair.stop().await;
 }

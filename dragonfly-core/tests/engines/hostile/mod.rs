@@ -1,8 +1,10 @@
 //! Members that do harm: honest downloads finish, right; who is to blame is shunned; nothing grows without bound.
 
 mod coordinators;
+mod forged;
 mod peer;
 mod served;
+mod slow;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use dragonfly_core::task::{Generation, Layout, TaskId, Validator, piece_length_for};
 use dragonfly_core::trust::statement::{Attester, sign_grant};
-use dragonfly_core::wire::control::{Answer, Current, Described, Join, LeaseId, TaskInfo, ToCoordinator, ToMember};
+use dragonfly_core::wire::control::{Answer, Current, Described, Granted, Join, TaskInfo, ToCoordinator, ToMember};
 use dragonfly_core::wire::lane::{Frame, Message, RejectReason, Run};
 use dragonfly_core::wire::statement::{Evidence, Grant, GrantBundle, Signed};
 use dragonfly_core::{ErrorKind, Event, Events, Node, Peer, Receipt, Request, TokenOptions};
@@ -435,18 +437,12 @@ async fn forged_evidence() {
     is_blamed_for(Harm::ForgedEvidence).await;
 }
 
-/// A stalled neighbour is told as one, and costs a time that is bounded.
+/// One of several holders that sends next to nothing: the others have it, and nobody is told off for what it took.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_lorises() {
     for harm in [Harm::SlowLoris, Harm::Drip] {
         let scene = asked_under(harm).await;
-        let (culprit, stalled) =
-            (scene.hostile.identity.peer_id().to_string(), "sends nothing of what it was asked for");
-        let lines = logged(&culprit);
-        // Unless the others had what it was asked for before it counted as stalled.
-        if scene.sum("dragonfly_neighbours_stalled_total") > 0 {
-            assert!(lines.iter().any(|line| line.contains(stalled)), "{harm:?}: {lines:?}");
-        }
+        let lines = logged(&scene.hostile.identity.peer_id().to_string());
         assert!(!lines.iter().any(|line| line.contains("took nothing")), "{harm:?}: {lines:?}");
         scene.stop().await;
     }
@@ -565,7 +561,7 @@ async fn a_sole_holder_that_serves_nobody() {
     let info = TaskInfo { task, spec: None, fixed: false };
     let join = Join { may_lease: true, ..joining(info) };
     session.say(&ToCoordinator::Join(join)).await.unwrap();
-    let lease = granted(&mut session).await;
+    let lease = granted(&mut session).await.lease;
     let pieces = Layout::of_length(LENGTH).unwrap().pieces();
     let answer = Answer::Content {
         length: LENGTH,
@@ -577,7 +573,7 @@ async fn a_sole_holder_that_serves_nobody() {
     };
     let described = Described { task, lease, fresh_ms: Some(600_000), answer };
     session.say(&ToCoordinator::Described(described)).await.unwrap();
-    let lease = granted(&mut session).await;
+    let lease = granted(&mut session).await.lease;
     session.say(&ToCoordinator::Done { task, lease }).await.unwrap();
     // It says that it is there, and listens to nothing else. What it opens and is offered stays without an answer.
     let silent = tokio::spawn(async move {
@@ -598,10 +594,10 @@ async fn a_sole_holder_that_serves_nobody() {
 }
 
 /// The next lease that is granted.
-async fn granted(session: &mut Wire<ToMember>) -> LeaseId {
+async fn granted(session: &mut Wire<ToMember>) -> Granted {
     loop {
         if let ToMember::Granted(granted) = session.hear().await.expect("the session lasts") {
-            return granted.lease;
+            return granted;
         }
     }
 }

@@ -99,12 +99,17 @@ impl Hostile {
 
     /// A session with the coordinator on `node`, announced as a peer with slots.
     pub(super) async fn session(&self, node: &Node) -> Wire<ToMember> {
-        let mut session = Wire::over(self.open(node, CONTROL).await.unwrap());
+        let mut session = self.control(node).await;
         let addresses: Vec<Address> = self.host.listeners().iter().map(Address::without_peer).collect();
         let record = trust::sign_record(&self.identity, &addresses).unwrap();
         let announce = Announce { version: VERSION, record: Some(record), seed: false, slots: 8 };
         session.say(&ToCoordinator::Announce(announce)).await.unwrap();
         session
+    }
+
+    /// A control stream to `node` on which nothing was said.
+    pub(super) async fn control(&self, node: &Node) -> Wire<ToMember> {
+        Wire::over(self.open(node, CONTROL).await.unwrap())
     }
 
     /// The lanes that others open to it; to be taken once.
