@@ -32,7 +32,7 @@ const OF_CONTENT: [HeaderName; 5] =
 const VARYING: [&str; 3] = ["accept", "origin", "user-agent"];
 
 /// What else clients send that says how they ask, and nothing of what for.
-const HOW: [&str; 14] = [
+const HOW: [&str; 19] = [
     "accept-encoding",
     "cache-control",
     "connection",
@@ -45,8 +45,13 @@ const HOW: [&str; 14] = [
     "pragma",
     "range",
     "te",
+    "traceparent",
+    "tracestate",
     "via",
+    "x-amzn-trace-id",
+    "x-correlation-id",
     "x-forwarded-for",
+    "x-request-id",
 ];
 
 /// The same, of whole programs: npm's, proxies', browsers' and this gateway's own.
