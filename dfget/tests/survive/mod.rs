@@ -6,7 +6,6 @@ mod kills;
 mod links;
 mod no_server;
 mod origin;
-mod origin_back;
 mod several;
 mod twice;
 
