@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dragonfly_core::task::{Layout, PieceHash, PieceHasher, Validator, piece_length_for};
+use dragonfly_core::task::{Layout, PieceHash, PieceHasher, Validator};
 use dragonfly_core::trust::statement::Attester;
 use dragonfly_core::wire::control::{Answer, Described, Join, TaskInfo, ToCoordinator, Work};
 use dragonfly_core::wire::lane::{Frame, Message, Run};
@@ -22,14 +22,6 @@ const STALLED: &str = "dragonfly_neighbours_stalled_total";
 /// What is cut off for its silence is so after half a minute.
 const SILENCE_BOUND: Duration = Duration::from_secs(120);
 
-#[derive(Clone, Copy, Debug)]
-enum Pace {
-    /// The head of a block, and nothing more.
-    Head,
-    /// A byte every half second, each in a frame of its own.
-    Drip,
-}
-
 /// What a member says that holds everything: the truth.
 struct Holder {
     open: Message,
@@ -39,19 +31,16 @@ struct Holder {
 }
 
 impl Holder {
-    /// Says what it has on a lane, and serves it at that pace.
-    async fn serve(self: Arc<Self>, mut lane: Lane, pace: Pace) -> std::io::Result<()> {
+    /// Says what it has on a lane, and serves the head of a block of it, and nothing more.
+    async fn serve(self: Arc<Self>, mut lane: Lane) -> std::io::Result<()> {
         self.offer(&mut lane).await?;
         while let Some(frame) = lane.hear().await {
             match frame {
                 // It did not know the content when it was offered.
                 Frame::Message(Message::Open { .. }) => self.offer(&mut lane).await?,
-                Frame::Message(Message::Request { request, first, .. }) => {
+                Frame::Message(Message::Request { .. }) => {
                     self.asked.fetch_add(1, Ordering::Relaxed);
-                    match pace {
-                        Pace::Head => lane.raw(&[0, 0, 64, 0, 4, 0]).await?,
-                        Pace::Drip => drip(&mut lane, request, first).await?,
-                    }
+                    lane.raw(&[0, 0, 64, 0, 4, 0]).await?;
                 }
                 _ => {}
             }
@@ -67,19 +56,10 @@ impl Holder {
     }
 }
 
-async fn drip(lane: &mut Lane, request: u32, piece: u32) -> std::io::Result<()> {
-    let start = u64::from(piece) * piece_length_for(LENGTH);
-    for offset in 0.. {
-        let bytes = content::bytes(SEED, start + u64::from(offset), 1);
-        lane.say(&Frame::Block { request, piece, offset, bytes }).await?;
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    Ok(())
-}
-
 /// The only one who holds the content, truly, and serves it at a pace that is of no use: it counts as stalled, which is
 /// told and counted, and the others fetch the content once between them.
-async fn a_sole_holder_at(pace: Pace) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sole_holder_that_is_of_no_use_counts_as_stalled() {
     let network = Network::start(2, false).await;
     let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
     let request = Request::new(&url);
@@ -122,7 +102,7 @@ async fn a_sole_holder_at(pace: Pace) {
     let (mut incoming, serving) = (hostile.take_lanes(), Arc::clone(&holder));
     let lanes = tokio::spawn(async move {
         while let Some(lane) = incoming.recv().await {
-            tokio::spawn(Arc::clone(&serving).serve(Wire::over(lane.stream), pace));
+            tokio::spawn(Arc::clone(&serving).serve(Wire::over(lane.stream)));
         }
     });
     let keeping = tokio::spawn(async move {
@@ -135,14 +115,14 @@ async fn a_sole_holder_at(pace: Pace) {
         }
     });
     let fetched = tokio::time::timeout(BOUND, network.fetch_all(&url, LENGTH)).await;
-    fetched.unwrap_or_else(|_| panic!("{pace:?}: honest downloads do not finish"));
-    assert_eq!(network.origin.body_bytes("/file"), LENGTH, "{pace:?}: the honest fetch it once between them");
+    fetched.unwrap_or_else(|_| panic!("honest downloads do not finish"));
+    assert_eq!(network.origin.body_bytes("/file"), LENGTH, "the honest fetch it once between them");
     let asked = holder.asked.load(Ordering::Relaxed);
     let stalled: u64 = network.peers.iter().map(|member| metric(&member.node, STALLED)).sum();
-    assert!(asked > 0 && stalled > 0, "{pace:?}: asked {asked} times, found to be stalled {stalled} times");
+    assert!(asked > 0 && stalled > 0, "asked {asked} times, found to be stalled {stalled} times");
     let told = told_of(hostile.identity.peer_id());
-    assert_eq!(told.len() as u64, stalled, "{pace:?}: one line each time: {told:?}");
-    println!("{pace:?}: asked {asked} times, found to be stalled {stalled} times");
+    assert_eq!(told.len() as u64, stalled, "one line each time: {told:?}");
+    println!("asked {asked} times, found to be stalled {stalled} times");
     lanes.abort();
     keeping.abort();
     hostile.host.clone().shutdown().await;
@@ -160,11 +140,6 @@ fn value(layout: &Layout, piece: u32) -> PieceHash {
     let length = layout.length_of(piece).unwrap();
     hasher.update(&content::bytes(SEED, layout.offset(piece), length as usize)).unwrap();
     hasher.finish(layout, piece).unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sole_holder_that_is_of_no_use_counts_as_stalled() {
-    tokio::join!(a_sole_holder_at(Pace::Head), a_sole_holder_at(Pace::Drip));
 }
 
 /// Members that begin a message to the coordinator and never end it, some with a byte now and then: honest downloads
