@@ -50,7 +50,7 @@ const HOW: [&str; 19] = [
     "via",
     "x-amzn-trace-id",
     "x-correlation-id",
-    "x-forwarded-for",
+    "x-hf-download-counter",
     "x-request-id",
 ];
 
