@@ -64,6 +64,7 @@ impl SourceError {
     }
 
     /// Marks that nobody was there: no name, or no connection.
+    #[cfg(feature = "http")]
     #[must_use]
     pub(crate) fn unreached(mut self, unreached: bool) -> Self {
         self.unreached = unreached;
