@@ -2,6 +2,7 @@
 
 mod coordinators;
 mod forged;
+mod holders;
 mod peer;
 mod served;
 mod slow;
@@ -11,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dragonfly_core::task::{Generation, Layout, TaskId, Validator, piece_length_for};
+use dragonfly_core::task::{Generation, Layout, PieceHash, PieceHasher, TaskId};
 use dragonfly_core::trust::statement::{Attester, sign_grant};
-use dragonfly_core::wire::control::{Answer, Current, Described, Granted, Join, TaskInfo, ToCoordinator, ToMember};
+use dragonfly_core::wire::control::{Current, Granted, Join, TaskInfo, ToCoordinator, ToMember};
 use dragonfly_core::wire::lane::{Frame, Message, RejectReason, Run};
 use dragonfly_core::wire::statement::{Evidence, Grant, GrantBundle, Signed};
 use dragonfly_core::{ErrorKind, Event, Events, Node, Peer, Receipt, Request, TokenOptions};
@@ -548,49 +549,12 @@ async fn floods_of_the_coordinator() {
     network.stop().await;
 }
 
-/// A member that gets the lease, says that it fetched everything, and serves nobody: the others go to the origin
-/// themselves once nothing has come to any of them for a while, long before their downloads give up.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sole_holder_that_serves_nobody() {
-    let network = Network::start(2, false).await;
-    let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
-    let request = Request::new(&url);
-    let task = network.peers[0].peer.task_id(&request).unwrap();
-    let hostile = Hostile::join(&network.token()).await;
-    let mut session = hostile.session(&network.scheduler.as_ref().unwrap().0).await;
-    let info = TaskInfo { task, spec: None, fixed: false };
-    let join = Join { may_lease: true, ..joining(info) };
-    session.say(&ToCoordinator::Join(join)).await.unwrap();
-    let lease = granted(&mut session).await.lease;
-    let pieces = Layout::of_length(LENGTH).unwrap().pieces();
-    let answer = Answer::Content {
-        length: LENGTH,
-        piece_length: piece_length_for(LENGTH),
-        validator: Some(Validator::Etag(format!("\"{SEED:x}-{LENGTH:x}\""))),
-        ranges: true,
-        taking: pieces,
-        spooled: false,
-    };
-    let described = Described { task, lease, fresh_ms: Some(600_000), answer };
-    session.say(&ToCoordinator::Described(described)).await.unwrap();
-    let lease = granted(&mut session).await.lease;
-    session.say(&ToCoordinator::Done { task, lease }).await.unwrap();
-    // It says that it is there, and listens to nothing else. What it opens and is offered stays without an answer.
-    let silent = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_secs(2));
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => if session.say(&ToCoordinator::KeepAlive).await.is_err() { return },
-                heard = session.hear() => if heard.is_none() { return },
-            }
-        }
-    });
-    let bytes = network.fetch_all(&url, LENGTH).await;
-    assert!(bytes.iter().all(|receipt| receipt.bytes_from_peers + receipt.bytes_from_origin >= LENGTH));
-    assert_eq!(network.origin.body_bytes("/file"), LENGTH, "the honest fetch it once between them");
-    silent.abort();
-    hostile.host.shutdown().await;
-    network.stop().await;
+/// The value of a piece of the content of [`SEED`].
+fn value(layout: &Layout, piece: u32) -> PieceHash {
+    let mut hasher = PieceHasher::new(piece, layout.piece_length());
+    let length = layout.length_of(piece).unwrap();
+    hasher.update(&content::bytes(SEED, layout.offset(piece), length as usize)).unwrap();
+    hasher.finish(layout, piece).unwrap()
 }
 
 /// The next lease that is granted.

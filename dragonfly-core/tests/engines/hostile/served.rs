@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use dragonfly_core::task::{Layout, PieceHasher};
+use dragonfly_core::task::Layout;
 use dragonfly_core::wire::lane::{Frame, Message};
 use dragonfly_core::{Node, Peer, Receipt};
 use dragonfly_testkit::Resource;
 
 use super::peer::{Hostile, Lane};
-use super::{Request, content, current};
+use super::{Request, current, value};
 use crate::harness::{Network, SEED, eventually, logged, loopback, metric};
 
 /// More than what lies between two hosts takes in.
@@ -138,13 +138,6 @@ async fn replace_a_lane(hostile: &Hostile, node: &Node, receipt: &Receipt) {
         }
         while asks && matches!(lane.hear().await.expect("it is served"), Frame::Message(_)) {}
     }
-}
-
-fn value(layout: &Layout, piece: u32) -> [u8; 32] {
-    let mut hasher = PieceHasher::new(piece, layout.piece_length());
-    let length = layout.length_of(piece).unwrap();
-    hasher.update(&content::bytes(SEED, layout.offset(piece), length as usize)).unwrap();
-    hasher.finish(layout, piece).unwrap()
 }
 
 async fn eventually_within<T>(bound: Duration, mut condition: impl AsyncFnMut() -> Option<T>) -> T {

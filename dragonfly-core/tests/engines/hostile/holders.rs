@@ -1,0 +1,166 @@
+//! Members that take the lease, say that they hold everything, and are of no use: the others go to the origin themselves
+//! once nothing has come to any of them for a while, long before their downloads give up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dragonfly_core::task::{Layout, PieceHash, TaskId, Validator};
+use dragonfly_core::trust::statement::{Attester, open_grant};
+use dragonfly_core::wire::control::{Answer, Described, Granted, Join, TaskInfo, ToCoordinator, Work};
+use dragonfly_core::wire::lane::{Frame, Message, Run};
+use dragonfly_core::wire::statement::{ATTESTED_PIECES_MAX, Evidence};
+use dragonfly_core::{PeerId, Request};
+use dragonfly_testkit::Resource;
+use tokio::task::JoinHandle;
+
+use super::peer::{Hostile, Lane, Wire};
+use super::{BOUND, LENGTH, granted, joining, value};
+use crate::harness::{Network, SEED, logged, metric};
+
+const STALLED: &str = "dragonfly_neighbours_stalled_total";
+
+/// A network whose scheduler takes `hostile` for the holder of all of a file, the file's task and URL, the lease on it, and
+/// what keeps the session up: it says that it is there, and listens to nothing else.
+struct Taken {
+    network: Network,
+    hostile: Arc<Hostile>,
+    task: TaskId,
+    url: String,
+    granted: Granted,
+    keeping: JoinHandle<()>,
+}
+
+impl Taken {
+    async fn start() -> Self {
+        let network = Network::start(2, false).await;
+        let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
+        let task = network.peers[0].peer.task_id(&Request::new(&url)).unwrap();
+        let hostile = Arc::new(Hostile::join(&network.token()).await);
+        let mut session = hostile.session(&network.scheduler.as_ref().unwrap().0).await;
+        let join = Join { may_lease: true, ..joining(TaskInfo { task, spec: None, fixed: false }) };
+        session.say(&ToCoordinator::Join(join)).await.unwrap();
+        let lease = granted(&mut session).await.lease;
+        let layout = Layout::of_length(LENGTH).unwrap();
+        let answer = Answer::Content {
+            length: LENGTH,
+            piece_length: layout.piece_length(),
+            validator: Some(Validator::Etag(format!("\"{SEED:x}-{LENGTH:x}\""))),
+            ranges: true,
+            taking: layout.pieces(),
+            spooled: false,
+        };
+        let described = Described { task, lease, fresh_ms: Some(600_000), answer };
+        session.say(&ToCoordinator::Described(described)).await.unwrap();
+        let granted = granted(&mut session).await;
+        session.say(&ToCoordinator::Done { task, lease: granted.lease }).await.unwrap();
+        let keeping = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(2));
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => if session.say(&ToCoordinator::KeepAlive).await.is_err() { return },
+                    heard = session.hear() => if heard.is_none() { return },
+                }
+            }
+        });
+        Self { network, hostile, task, url, granted, keeping }
+    }
+
+    async fn stop(self) {
+        self.keeping.abort();
+        self.hostile.host.clone().shutdown().await;
+        self.network.stop().await;
+    }
+}
+
+/// It serves nobody. What is opened and offered to it stays without an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sole_holder_that_serves_nobody() {
+    let taken = Taken::start().await;
+    let bytes = taken.network.fetch_all(&taken.url, LENGTH).await;
+    assert!(bytes.iter().all(|receipt| receipt.bytes_from_peers + receipt.bytes_from_origin >= LENGTH));
+    assert_eq!(taken.network.origin.body_bytes("/file"), LENGTH, "the honest fetch it once between them");
+    taken.stop().await;
+}
+
+/// What a member says that holds everything: the truth.
+struct Holder {
+    open: Message,
+    evidence: Vec<Evidence>,
+    pieces: u32,
+    asked: AtomicUsize,
+}
+
+impl Holder {
+    /// Says what it has on a lane, and serves the head of a block of it, and nothing more.
+    async fn serve(self: Arc<Self>, mut lane: Lane) -> std::io::Result<()> {
+        self.offer(&mut lane).await?;
+        while let Some(frame) = lane.hear().await {
+            match frame {
+                // It did not know the content when it was offered.
+                Frame::Message(Message::Open { .. }) => self.offer(&mut lane).await?,
+                Frame::Message(Message::Request { .. }) => {
+                    self.asked.fetch_add(1, Ordering::Relaxed);
+                    lane.raw(&[0, 0, 64, 0, 4, 0]).await?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn offer(&self, lane: &mut Lane) -> std::io::Result<()> {
+        lane.say(&Frame::Message(self.open.clone())).await?;
+        lane.say(&Frame::Message(Message::Evidence { slot: 1, items: self.evidence.clone() })).await?;
+        let runs = vec![Run { first: 0, count: self.pieces }];
+        lane.say(&Frame::Message(Message::Have { slot: 1, runs, complete: true })).await
+    }
+}
+
+/// It holds the content, truly, and serves it at a pace that is of no use: it counts as stalled, which is told and counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sole_holder_that_is_of_no_use_counts_as_stalled() {
+    let taken = Taken::start().await;
+    let (network, hostile) = (&taken.network, &taken.hostile);
+    let Work::Pieces { bundle, .. } = taken.granted.work.clone() else { panic!("a lease on pieces") };
+    let grant = open_grant(&bundle.grant).unwrap().0;
+    let layout = Layout::of_length(LENGTH).unwrap();
+    let open = Message::Open {
+        slot: 1,
+        task: taken.task,
+        generation: grant.generation,
+        length: LENGTH,
+        piece_length: layout.piece_length(),
+        wanted: false,
+    };
+    let values: Vec<PieceHash> = (0..layout.pieces()).map(|piece| value(&layout, piece)).collect();
+    let mut attester = Attester::new(&bundle.grant);
+    let mut evidence = vec![Evidence::Grant(bundle)];
+    for (batch, first) in values.chunks(ATTESTED_PIECES_MAX).zip((0..).step_by(ATTESTED_PIECES_MAX)) {
+        evidence.push(Evidence::Attestation(attester.attest(&hostile.identity, first, batch).unwrap()));
+    }
+    let holder = Arc::new(Holder { open, evidence, pieces: layout.pieces(), asked: AtomicUsize::new(0) });
+    let (mut incoming, serving) = (hostile.take_lanes(), Arc::clone(&holder));
+    let lanes = tokio::spawn(async move {
+        while let Some(lane) = incoming.recv().await {
+            tokio::spawn(Arc::clone(&serving).serve(Wire::over(lane.stream)));
+        }
+    });
+    let fetched = tokio::time::timeout(BOUND, network.fetch_all(&taken.url, LENGTH)).await;
+    fetched.unwrap_or_else(|_| panic!("honest downloads do not finish"));
+    assert_eq!(network.origin.body_bytes("/file"), LENGTH, "the honest fetch it once between them");
+    let asked = holder.asked.load(Ordering::Relaxed);
+    let stalled: u64 = network.peers.iter().map(|member| metric(&member.node, STALLED)).sum();
+    assert!(asked > 0 && stalled > 0, "asked {asked} times, found to be stalled {stalled} times");
+    let told = told_of(hostile.identity.peer_id());
+    assert_eq!(told.len() as u64, stalled, "one line each time: {told:?}");
+    println!("asked {asked} times, found to be stalled {stalled} times");
+    lanes.abort();
+    taken.stop().await;
+}
+
+fn told_of(culprit: PeerId) -> Vec<String> {
+    let lines = logged(&culprit.to_string());
+    assert!(!lines.iter().any(|line| line.contains("took nothing")), "{lines:?}");
+    lines.into_iter().filter(|line| line.contains("sends nothing of what it was asked for")).collect()
+}
