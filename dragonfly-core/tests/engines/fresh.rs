@@ -89,3 +89,23 @@ async fn fixed_content_needs_no_origin() {
         node.shutdown().await.unwrap();
     }
 }
+
+/// A signed URL whose content a strong digest fixes: each host asks the origin with its own signature, and who may read it
+/// has it from the others. Who may not is told so, although his neighbour holds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signed_urls_with_a_digest_are_shared_by_who_may_read_them() {
+    let network = Network::start(3, false).await;
+    let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
+    let digest = crate::harness::digest(SEED, LENGTH);
+    let signed = |by: usize| Request::new(format!("{url}?X-Amz-Signature={by}")).digest(digest.clone());
+    for host in 0..2 {
+        let receipt = network.peers[host].peer.fetch(signed(host)).await.unwrap();
+        assert_eq!(receipt.bytes_from_origin, if host == 0 { LENGTH } else { 0 });
+    }
+    // Each asked for a byte, with its own signature; the content left the origin once.
+    assert_eq!(network.origin.body_bytes("/file"), LENGTH + 2);
+    network.serve("/file", Resource::seeded(SEED, LENGTH).require_header("x-no", "body"));
+    let refused = network.peers[2].peer.fetch(signed(2)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Forbidden, "{refused:?}");
+    network.stop().await;
+}
