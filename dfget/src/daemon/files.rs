@@ -1,8 +1,8 @@
-//! Small files that others read: written beside their place, 0600 from the start, then renamed.
+//! Small files that others read: written beside their place, with their mode from the start, then renamed.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use serde::Serialize;
@@ -15,11 +15,19 @@ pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Fail
     let failed = |e: std::io::Error| Failure::io(format_args!("cannot write {}", path.display()), &e);
     let mut text = serde_json::to_vec_pretty(value).map_err(|e| failed(e.into()))?;
     text.push(b'\n');
+    replace(path, &text, 0o600)
+}
+
+/// Writes a file of this mode so that a reader sees all of it or what was there before.
+pub(super) fn replace(path: &Path, text: &[u8], mode: u32) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| Failure::io(format_args!("cannot write {}", path.display()), &e);
     let name = path.file_name().ok_or_else(|| Failure::usage(format!("{} names no file", path.display())))?;
     let temporary = path.with_file_name(format!(".{}-{:016x}", name.to_string_lossy(), random()));
     let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(&text)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        // Whatever the mask of this process takes away.
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.write_all(text)?;
         fs::rename(&temporary, path)
     };
     write().map_err(|e| {

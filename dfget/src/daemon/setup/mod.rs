@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, ValueEnum};
@@ -170,23 +171,16 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
     }
 }
 
-/// Writes a file so that a reader sees all of it or what was there before; `None` removes it.
+/// Writes a file, with the mode that it has; `None` removes it.
 fn put(path: &Path, text: Option<&str>) -> Result<(), Failure> {
-    let failed = |e: io::Error| Failure::io(format_args!("cannot write {}", path.display()), &e);
-    let Some(text) = text else { return fs::remove_file(path).map_err(failed) };
+    let Some(text) = text else {
+        return fs::remove_file(path).map_err(|e| Failure::io(format_args!("cannot remove {}", path.display()), &e));
+    };
     if let Some(parent) = path.parent() {
         files::directory(parent, 0o755)?;
     }
-    let mode = fs::metadata(path).ok().map(|meta| meta.permissions());
-    let beside = path.with_extension("dragonfly-new");
-    let written = fs::write(&beside, text).and_then(|()| match mode {
-        Some(mode) => fs::set_permissions(&beside, mode),
-        None => Ok(()),
-    });
-    written.and_then(|()| fs::rename(&beside, path)).map_err(|e| {
-        let _ = fs::remove_file(&beside);
-        failed(e)
-    })
+    let mode = fs::metadata(path).map_or(0o644, |meta| meta.permissions().mode() & 0o777);
+    files::replace(path, text.as_bytes(), mode)
 }
 
 #[cfg(test)]
