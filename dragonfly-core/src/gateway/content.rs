@@ -2,6 +2,8 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
@@ -11,9 +13,9 @@ use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
+use super::Inner;
 use super::range::{Part, part};
 use super::route::Body;
-use super::{Counts, Inner};
 use crate::peer::{Reader, Request};
 use crate::task::{Class, Validator};
 use crate::{Error, ErrorKind, Result};
@@ -22,7 +24,7 @@ use crate::{Error, ErrorKind, Result};
 const CHUNK: usize = 256 << 10;
 
 /// For the error of a download whose reader has failed already.
-const WHY_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+const WHY_MAX: Duration = Duration::from_secs(5);
 
 /// Parts up to here are sent although the whole was not checked.
 const SMALL_PART: u64 = 4 << 20;
@@ -39,7 +41,8 @@ pub(super) struct Wanted<'a> {
     pub(super) object: HeaderMap,
     /// What the server says the version is, where a digest does not.
     pub(super) version: Option<Validator>,
-    /// How long the server says it is. Where it answers somebody with a page that asks for a password, it is as long as that.
+    /// How long the server says it is. Where it answers somebody with a page that asks for a password, it is as long as
+    /// that.
     pub(super) length: Option<u64>,
     /// Whether the rest of it is fetched where only a part was asked for.
     pub(super) prefetch: bool,
@@ -52,7 +55,7 @@ impl Inner {
     /// # Errors
     /// The swarm has trouble, or needed too long: the server's own answer is the better one.
     pub(super) async fn swarm(
-        self: &std::sync::Arc<Self>,
+        self: &Arc<Self>,
         request: Request,
         wanted: Wanted<'_>,
     ) -> Result<Option<Response<Body>>> {
@@ -62,7 +65,7 @@ impl Inner {
             Error::new(ErrorKind::Timeout, format!("nothing came through the swarm for {patience:?}")).temporary(true)
         })??;
         let Some((part, streaming, first)) = begun else { return Ok(None) };
-        Counts::add(&self.counts.swarm, 1);
+        self.counts.swarm.add(1);
         let length = streaming.reader.length();
         let mut response = Response::new(empty());
         let headers = response.headers_mut();
@@ -99,7 +102,7 @@ impl Inner {
     }
 
     async fn begin(
-        self: &std::sync::Arc<Self>,
+        self: &Arc<Self>,
         request: Request,
         wanted: &Wanted<'_>,
     ) -> Result<Option<(Part, Streaming, Option<Bytes>)>> {
@@ -125,7 +128,7 @@ impl Inner {
         reader.seek(io::SeekFrom::Start(range.start)).await.map_err(Error::from_read)?;
         // Indexes at the end of archives are read before anything else of them: who asks for a part checks it himself.
         let checked = range.end < length || (part != Part::Whole && range.end - range.start <= SMALL_PART);
-        let mut streaming = Streaming { gateway: std::sync::Arc::clone(self), reader, left: range, checked };
+        let mut streaming = Streaming { gateway: Arc::clone(self), reader, left: range, checked };
         let first = streaming.next().await?;
         Ok(Some((part, streaming, first)))
     }
@@ -170,7 +173,7 @@ fn internal() -> Error {
 }
 
 struct Streaming {
-    gateway: std::sync::Arc<Inner>,
+    gateway: Arc<Inner>,
     reader: Reader,
     /// What is still to be read.
     left: Range<u64>,
@@ -200,7 +203,7 @@ impl Streaming {
             self.reader.receipt().await?;
             self.checked = true;
         }
-        Counts::add(&self.gateway.counts.bytes, chunk.len() as u64);
+        self.gateway.counts.bytes.add(chunk.len() as u64);
         Ok(Some(chunk.freeze()))
     }
 

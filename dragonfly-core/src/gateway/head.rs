@@ -10,12 +10,9 @@ use url::Url;
 
 use super::pass::{end_to_end, outgoing};
 use super::{Client, Inner};
-use crate::node::Asker;
-use crate::source::{Ask, SourceError, validator};
+use crate::node::{Asker, PERMIT_MAX};
+use crate::source::{Ask, MARK, SourceError, validator};
 use crate::task::Validator;
-
-/// For so long what a server said of an object that cannot change is not asked again. As long as its yes counts.
-const FRESH: Duration = Duration::from_secs(60);
 
 /// The most objects that are remembered.
 const HEADS_MAX: usize = 1024;
@@ -32,11 +29,10 @@ const OF_CONTENT: [HeaderName; 5] =
 const VARYING: [&str; 3] = ["accept", "origin", "user-agent"];
 
 /// What else clients send that says how they ask, and nothing of what for.
-const HOW: [&str; 19] = [
+const HOW: [&str; 18] = [
     "accept-encoding",
     "cache-control",
     "connection",
-    "dragonfly-gateway",
     "host",
     "if-modified-since",
     "if-none-match",
@@ -167,7 +163,7 @@ impl Object {
 pub(super) fn asks_for_more(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| {
         let how = HOW.contains(&name.as_str()) || HOW_BEGINNING.iter().any(|start| name.as_str().starts_with(start));
-        !how && !OF_CONTENT.contains(name)
+        !how && !OF_CONTENT.contains(name) && *name != MARK
     })
 }
 
@@ -179,7 +175,8 @@ impl Inner {
     /// The server must not or cannot be asked.
     pub(super) async fn head(&self, object: &Object, fixed: bool, follow: bool) -> Result<Head, SourceError> {
         let key = object.key();
-        if fixed && let Some(head) = self.heads.get(&key, FRESH, Instant::now()) {
+        // For as long as its yes counts.
+        if fixed && let Some(head) = self.heads.get(&key, PERMIT_MAX, Instant::now()) {
             return Ok(head);
         }
         let mut headers = HeaderMap::new();
@@ -263,7 +260,7 @@ mod tests {
         let first = *blake3::hash(&0_u64.to_le_bytes()).as_bytes();
         let last = *blake3::hash(&(HEADS_MAX as u64).to_le_bytes()).as_bytes();
         assert!(heads.get(&first, Duration::MAX, now).is_none(), "the oldest went");
-        assert!(heads.get(&last, FRESH, now).is_some());
-        assert!(heads.get(&last, FRESH, now + Duration::from_secs(120)).is_none());
+        assert!(heads.get(&last, PERMIT_MAX, now).is_some());
+        assert!(heads.get(&last, PERMIT_MAX, now + Duration::from_secs(120)).is_none());
     }
 }

@@ -27,7 +27,6 @@ mod tunnel;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -36,6 +35,7 @@ use tokio_util::task::TaskTracker;
 
 pub use config::{GatewayConfig, InvalidRule, Rule};
 
+use crate::node::Number;
 use crate::peer::Peer;
 use crate::source::Upstream;
 use head::Heads;
@@ -63,19 +63,12 @@ struct Inner {
 
 #[derive(Default)]
 struct Counts {
-    requests: AtomicU64,
-    swarm: AtomicU64,
-    passed: AtomicU64,
-    fallbacks: AtomicU64,
-    tunnels: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Counts {
-    fn add(number: &AtomicU64, more: u64) {
-        // Orders nothing.
-        number.fetch_add(more, Ordering::Relaxed);
-    }
+    requests: Number,
+    swarm: Number,
+    passed: Number,
+    fallbacks: Number,
+    tunnels: Number,
+    bytes: Number,
 }
 
 /// What a [`Gateway`] has done so far.
@@ -100,7 +93,7 @@ impl Gateway {
     /// A gateway that fetches through `peer`.
     pub fn new(peer: &Peer, config: GatewayConfig) -> Self {
         let node = peer.node();
-        // Servers learn nothing from it, whoever could not make one included.
+        // Of this gateway alone, and nothing that servers learn anything from.
         let mut mark = [0; 16];
         let _ = getrandom::fill(&mut mark);
         let mark = http::HeaderValue::try_from(data_encoding::HEXLOWER.encode(&mark));
@@ -127,14 +120,13 @@ impl Gateway {
     /// What it has done so far.
     pub fn counts(&self) -> GatewayCounts {
         let counts = &self.0.counts;
-        let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
         GatewayCounts {
-            requests: get(&counts.requests),
-            swarm: get(&counts.swarm),
-            passed: get(&counts.passed),
-            fallbacks: get(&counts.fallbacks),
-            tunnels: get(&counts.tunnels),
-            bytes: get(&counts.bytes),
+            requests: counts.requests.value(),
+            swarm: counts.swarm.value(),
+            passed: counts.passed.value(),
+            fallbacks: counts.fallbacks.value(),
+            tunnels: counts.tunnels.value(),
+            bytes: counts.bytes.value(),
         }
     }
 

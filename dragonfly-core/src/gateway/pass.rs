@@ -13,11 +13,8 @@ use url::Url;
 
 use super::fail::Refusal;
 use super::route::Body;
-use super::{Client, Counts, Inner};
-use crate::source::Ask;
-
-/// Marks requests of gateways with who sent them.
-pub(super) const MARK: HeaderName = HeaderName::from_static("dragonfly-gateway");
+use super::{Client, Inner};
+use crate::source::{Ask, MARK};
 
 /// The longest silence within a body, either way. As of content from origins.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -100,7 +97,7 @@ impl Inner {
         url: Url,
         client: Client,
     ) -> Result<Response<Body>, Refusal> {
-        Counts::add(&self.counts.passed, 1);
+        self.counts.passed.add(1);
         let (parts, body) = request.into_parts();
         let mut headers = outgoing(&parts.headers, &self.mark);
         let body = (!body.is_end_stream()).then(|| {
@@ -129,7 +126,7 @@ impl Inner {
         url: Url,
         (client, follow): (Client, bool),
     ) -> Result<Response<Body>, Refusal> {
-        Counts::add(&self.counts.passed, 1);
+        self.counts.passed.add(1);
         let headers = outgoing(headers, &self.mark);
         let own = Arc::clone(&self.own);
         self.answer_of(Ask { method, url, headers, body: None, local: client.local, follow, own }).await

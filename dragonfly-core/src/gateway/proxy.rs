@@ -1,18 +1,19 @@
 //! Requests with an absolute URL, as clients send them to a proxy.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::HeaderMap;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use url::Url;
 
-use super::content::Wanted;
+use super::content::{Wanted, head_only, is_unchanged, unchanged};
 use super::fail::Refusal;
 use super::head::{Object, asks_for_more};
 use super::pass::is_conditional;
 use super::route::Body;
-use super::{Client, Counts, Inner};
+use super::{Client, Inner};
 use crate::peer;
 use crate::source::redact;
 
@@ -77,10 +78,10 @@ pub(super) async fn answer(
     if request.method() == Method::HEAD {
         let mut headers = head.headers;
         headers.insert(http::header::CONTENT_LENGTH, head.length.unwrap_or_default().into());
-        return Ok(super::content::head_only(headers));
+        return Ok(head_only(headers));
     }
-    if super::content::is_unchanged(request.headers(), &head.headers) {
-        return Ok(super::content::unchanged(&head.headers));
+    if is_unchanged(request.headers(), &head.headers) {
+        return Ok(unchanged(&head.headers));
     }
     let asked = said.request(&object);
     let wanted = || Wanted {
@@ -92,7 +93,7 @@ pub(super) async fn answer(
         prefetch: said.prefetch.unwrap_or(gateway.config.prefetch),
     };
     // What the swarm took for current may be of seconds ago: then it asks once more.
-    for asked in [asked.clone(), asked.age_max(std::time::Duration::ZERO)] {
+    for asked in [asked.clone(), asked.age_max(Duration::ZERO)] {
         match gateway.swarm(asked, wanted()).await {
             Ok(Some(response)) => return Ok(response),
             Ok(None) => {}
@@ -102,7 +103,7 @@ pub(super) async fn answer(
             }
         }
     }
-    Counts::add(&gateway.counts.fallbacks, 1);
+    gateway.counts.fallbacks.add(1);
     gateway.pass(request, url, client).await
 }
 

@@ -10,8 +10,9 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 
 use super::fail::Refusal;
-use super::pass::{MARK, binds_to_connection};
-use super::{Client, Counts, Inner, proxy, registry, tunnel};
+use super::pass::binds_to_connection;
+use super::{Client, Inner, proxy, registry, tunnel};
+use crate::source::MARK;
 
 /// The body of an answer.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -20,7 +21,7 @@ pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 const PINGS: [&str; 3] = ["/healthz", "/ping", "/server/ping"];
 
 pub(super) async fn answer(gateway: Arc<Inner>, client: Client, request: Request<Incoming>) -> Response<Body> {
-    Counts::add(&gateway.counts.requests, 1);
+    gateway.counts.requests.add(1);
     let came_back = request.headers().get_all(MARK).iter().any(|mark| mark == gateway.mark);
     let absolute = request.uri().scheme().is_some();
     let path = request.uri().path();

@@ -14,7 +14,7 @@ use tokio_io_timeout::TimeoutStream;
 use super::fail::Refusal;
 use super::route::Body;
 use super::server::Place;
-use super::{Client, Counts, Inner};
+use super::{Client, Inner};
 
 /// For a connection to the server.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ pub(super) async fn open(
     let server = server
         .map_err(|_| Refusal::new(StatusCode::GATEWAY_TIMEOUT, format!("{host}:{port} does not answer")))?
         .map_err(|e| Refusal::new(StatusCode::BAD_GATEWAY, format!("cannot connect to {host}:{port}: {e}")))?;
-    Counts::add(&gateway.counts.tunnels, 1);
+    gateway.counts.tunnels.add(1);
     let stop = gateway.stop.clone();
     // A tunnel is a connection of a client's, still.
     let place = request.extensions().get::<Place>().cloned();

@@ -43,9 +43,11 @@ pub(crate) use framed::{
 };
 pub(crate) use io::IoPool;
 use metrics::Bounds;
-pub(crate) use metrics::Metrics;
 pub use metrics::{Metric, MetricKind};
+pub(crate) use metrics::{Metrics, Number};
 pub(crate) use outbox::{Frames, NotTaken, Outbox};
+#[cfg(feature = "gateway")]
+pub(crate) use permits::PERMIT_MAX;
 pub(crate) use permits::{Asker, Permits, is_public};
 pub(crate) use policy::Rules;
 pub use policy::{PeerRequest, Policy};

@@ -9,7 +9,7 @@ use url::Url;
 use crate::task::PUBLIC_HEADERS;
 
 /// For so long an origin's yes counts.
-const PERMIT_MAX: Duration = Duration::from_secs(60);
+pub(crate) const PERMIT_MAX: Duration = Duration::from_secs(60);
 
 /// The most answers that are remembered: an image has tens of objects, and a host pulls a few images at a time.
 const PERMITS_MAX: usize = 4096;

@@ -102,7 +102,8 @@ pub(super) struct Spooled {
     pub(super) values: Vec<PieceHash>,
 }
 
-/// Asks the origin what the content is now; `shared`: for other hosts, too. For content of unknown length all of it is taken in before this ends.
+/// Asks the origin what the content is now; `shared`: for other hosts, too. For content of unknown length all of it is
+/// taken in before this ends.
 pub(super) async fn describe(
     node: &Node,
     sources: &Registry,

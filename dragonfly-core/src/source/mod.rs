@@ -54,7 +54,7 @@ pub(crate) use header::read_headers;
 pub(crate) use header::validator;
 #[cfg(feature = "http")]
 #[cfg(feature = "gateway")]
-pub(crate) use http::{Ask, Upstream};
+pub(crate) use http::{Ask, MARK, Upstream};
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpSource, Proxy};
 pub use list::{Entry, WalkLimits, walk};

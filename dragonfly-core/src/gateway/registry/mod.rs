@@ -19,7 +19,7 @@ use super::fail::Refusal;
 use super::head::{CONTENT_DIGEST, Head, Object};
 use super::pass::is_conditional;
 use super::route::Body;
-use super::{Client, Counts, Inner};
+use super::{Client, Inner};
 use crate::ErrorKind;
 use crate::peer;
 use crate::task::{Digest, DigestHasher};
@@ -40,10 +40,14 @@ pub(super) async fn answer(
     let asked = read(request.uri().path())?;
     let url = upstream_url(&base, request.uri());
     let (method, headers) = (request.method().clone(), request.headers());
-    let object = Object::new(url.clone(), headers, client).filter(|_| !is_conditional(headers));
-    let (kind, digest) = match (asked, object) {
-        (Asked::Object { kind, digest }, Some(_)) => (kind, digest),
-        (Asked::Tag, Some(object)) => {
+    let (kind, digest) = match asked {
+        _ if is_conditional(headers) => return gateway.own_answer((method, headers), url, (client, false)).await,
+        Asked::Other => return gateway.own_answer((method, headers), url, (client, false)).await,
+        Asked::Object { kind, digest } => (kind, digest),
+        Asked::Tag => {
+            let Some(object) = Object::new(url.clone(), headers, client) else {
+                return gateway.own_answer((method, headers), url, (client, false)).await;
+            };
             let (head, told) = match gateway.head(&object, false, true).await {
                 Ok(head) => (head, true),
                 Err(error) if error.is_unreached() => (gateway.remembered(&object).ok_or(error)?, false),
@@ -64,7 +68,6 @@ pub(super) async fn answer(
             }
             (Kind::Manifest, digest)
         }
-        _ => return gateway.own_answer((method, headers), url, (client, false)).await,
     };
     gateway.object((kind, digest), (&base, url), request, client).await
 }
@@ -147,7 +150,7 @@ impl Inner {
             }
             outcome => {
                 tracing::info!(%digest, "the swarm has trouble, the registry is asked: {:?}", outcome.err());
-                Counts::add(&self.counts.fallbacks, 1);
+                self.counts.fallbacks.add(1);
                 let answer = self.own_answer((method.clone(), headers), object.url, (client, true)).await?;
                 let whole = kind == Kind::Blob && answer.status() == StatusCode::OK && method == Method::GET;
                 Ok(if whole { answer.map(|body| checked(body, digest)) } else { answer })

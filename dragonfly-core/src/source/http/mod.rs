@@ -27,7 +27,7 @@ use answer::{Asked, Head, Verdict, refuses_the_whole};
 use client::{Clients, Refused};
 use index::INDEX_MAX;
 #[cfg(feature = "gateway")]
-pub(crate) use upstream::{Ask, Upstream};
+pub(crate) use upstream::{Ask, MARK, Upstream};
 
 /// Redirects after which a chain is given up: real ones have two or three, and each costs a round trip.
 pub(super) const REDIRECTS_MAX: usize = 10;

@@ -16,8 +16,11 @@ use super::super::body::stalled;
 use super::super::{OriginTrust, SourceError, SourceErrorKind, redact};
 use super::{Inner, REDIRECTS_MAX, failure, is_same_origin, redirect, strip_user_info};
 
+/// Marks requests that are passed on with who did, so that one that comes back is known.
+pub(crate) const MARK: HeaderName = HeaderName::from_static("dragonfly-gateway");
+
 /// What goes along where a redirect leads to another server: nothing that says who asks.
-const TO_ANYBODY: [HeaderName; 4] = [header::ACCEPT, header::ACCEPT_ENCODING, header::IF_RANGE, header::RANGE];
+const TO_ANYBODY: [HeaderName; 5] = [header::ACCEPT, header::ACCEPT_ENCODING, header::IF_RANGE, header::RANGE, MARK];
 
 /// What an upstream is asked.
 pub(crate) struct Ask {
@@ -60,8 +63,8 @@ impl Upstream {
             let next = if follow { redirect(&url, &response)? } else { None };
             let Some(next) = next else { return Ok(response) };
             if !is_same_origin(&next, &url) {
-                let named = |name: &HeaderName| TO_ANYBODY.contains(name) || name.as_str() == "dragonfly-gateway";
-                headers = headers.iter().filter(|(name, _)| named(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+                let told = headers.iter().filter(|(name, _)| TO_ANYBODY.contains(name));
+                headers = told.map(|(name, value)| (name.clone(), value.clone())).collect();
             }
             url = next;
         }
