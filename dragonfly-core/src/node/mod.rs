@@ -43,8 +43,10 @@ pub(crate) use framed::{
 };
 pub(crate) use io::IoPool;
 use metrics::Bounds;
+pub(crate) use metrics::Metrics;
+#[cfg(feature = "gateway")]
+pub(crate) use metrics::Number;
 pub use metrics::{Metric, MetricKind};
-pub(crate) use metrics::{Metrics, Number};
 pub(crate) use outbox::{Frames, NotTaken, Outbox};
 #[cfg(feature = "gateway")]
 pub(crate) use permits::PERMIT_MAX;
