@@ -6,6 +6,7 @@ mod kills;
 mod links;
 mod no_server;
 mod origin;
+mod origin_back;
 mod several;
 mod twice;
 

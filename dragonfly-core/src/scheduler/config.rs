@@ -130,7 +130,8 @@ pub(super) const DESCRIBE_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause between rounds, whatever the origin named: those who wait are to learn of the failure.
 pub(super) const DESCRIBE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Failed leases of a task in a row, without a piece between them, after which its members are told.
+/// Failed leases of a task in a row, without a piece between them, after which its members are told; where the failure may
+/// pass, not before one host that waits [`Config::unfit_time`] after each could have failed so often.
 pub(super) const LEASE_FAILURES_MAX: u8 = 6;
 
 /// For so long nothing came of what a member lacks before it counts as starved: longer than it takes to find a

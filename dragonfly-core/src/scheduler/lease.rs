@@ -233,7 +233,8 @@ impl Core {
             let pause = failure.retry_ms.map_or(self.config.unfit_time, |ms| Duration::from_millis(ms.into()));
             self.set_unfit(t, host, pause);
             self.send(host, ToMember::NoLease { task: *id, retry_ms: Some(millis_u32(pause)) });
-            self.count_failure(t, failure);
+            let soon = failure.temporary && pause <= self.config.unfit_time;
+            self.count_failure(t, failure, soon);
         }
         self.settle(t);
     }
@@ -255,7 +256,9 @@ impl Core {
             if self.now.saturating_sub(self.hosts[host].last_seen) < self.config.interval * 5 / 4 {
                 let text = "hosts that fetched from the origin fell silent".to_owned();
                 let kind = FailureKind::Origin;
-                self.count_failure(t, Failure { kind, temporary: true, status: None, retry_ms: None, text });
+                // Two lease times were waited already.
+                let failure = Failure { kind, temporary: true, status: None, retry_ms: None, text };
+                self.count_failure(t, failure, false);
             }
         }
         self.settle_live(t);
@@ -272,11 +275,18 @@ impl Core {
         }
     }
 
-    /// After many failures without a piece between them those who lack something are told.
-    fn count_failure(&mut self, t: TaskIx, failure: Failure) {
+    /// After many failures without a piece between them those who lack something are told. Many hosts that fail at the
+    /// same time say no more than one: what may pass `soon` is given the time that a host by itself would take to fail so
+    /// often.
+    fn count_failure(&mut self, t: TaskIx, failure: Failure, soon: bool) {
+        let may_pass = self.config.unfit_time * u32::from(LEASE_FAILURES_MAX - 1);
         let task = &mut self.tasks[t];
-        task.failures += 1;
-        if task.failures < LEASE_FAILURES_MAX {
+        if task.failures == 0 {
+            task.failing_since = self.now;
+        }
+        task.failures = task.failures.saturating_add(1);
+        let early = soon && self.now.saturating_sub(task.failing_since) < may_pass;
+        if task.failures < LEASE_FAILURES_MAX || early {
             return;
         }
         task.failures = 0;

@@ -53,8 +53,9 @@ pub(super) struct Task {
     pub(super) orphaned: RangeSet,
     /// Nothing is leased yet: the step that ends with [`Timer::Collected`](super::core::Timer).
     pub(super) collecting: Option<u64>,
-    /// Leases that failed in a row.
+    /// Leases that failed in a row, and when the first of them did.
     pub(super) failures: u8,
+    pub(super) failing_since: Duration,
     /// How far an attempt at the current version came. Where every attempt starts anew, only what goes beyond is
     /// progress.
     pub(super) reached: PieceIndex,
@@ -251,6 +252,7 @@ impl Task {
             orphaned: RangeSet::default(),
             collecting: None,
             failures: 0,
+            failing_since: Duration::ZERO,
             reached: 0,
             idle_since: None,
             origin_granted: 0,

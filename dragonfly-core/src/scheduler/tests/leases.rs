@@ -203,6 +203,36 @@ fn failures_in_a_row_are_told() {
     assert_eq!((w.failed(1), w.failed(2)), (Some(FailureKind::Origin), Some(FailureKind::Origin)));
 }
 
+/// An origin that is away for a moment fails all who fetch from it together.
+#[test]
+fn failures_that_may_pass_are_a_matter_of_time() {
+    let (mut w, first) = World::cold(8, 64 * MIB, etag("x"));
+    let mut leases = vec![(1, first)];
+    for n in 2..=8 {
+        w.ask(n);
+        leases.push((n, w.grant(n).0));
+    }
+    for round in 0..5 {
+        for (n, lease) in leases.drain(..) {
+            w.fail(n, lease, failure(FailureKind::Origin, true));
+        }
+        assert!((1..=8).all(|n| w.failed(n).is_none()), "round {round}");
+        w.secs(5);
+        for n in 1..=8 {
+            w.ask(n);
+            leases.push((n, w.grant(n).0));
+        }
+    }
+    let (n, lease) = leases.remove(0);
+    w.fail(n, lease, failure(FailureKind::Origin, true));
+    assert!((1..=8).all(|n| w.failed(n) == Some(FailureKind::Origin)));
+    // A failure that will not pass is not waited for, nor is one that an origin says will not pass so soon.
+    for (told, (n, lease)) in leases.into_iter().enumerate().take(6) {
+        w.fail(n, lease, failure(FailureKind::Origin, false));
+        assert_eq!(w.failed(8).is_some(), told == 5, "after {told}");
+    }
+}
+
 #[test]
 fn at_most_sixteen_hosts_fetch_and_the_next_waits_its_turn() {
     let (mut w, _) = World::cold(20, 1024 * MIB, etag("x"));
