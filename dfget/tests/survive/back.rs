@@ -68,6 +68,13 @@ fn goes(role: Role, absence: Absence) {
     }
     assert_eq!(who.ready().peer_id, id, "it comes back as who it was");
     all_know(&peers.iter().chain([&who, &other]).collect::<Vec<_>>(), everyone);
+    if role == Role::Seed {
+        assert!(who.metric("dragonfly_store_bytes") > 0, "what it held it holds");
+    }
+    // What it coordinated before is known again: who comes late has it from the others.
+    let late = Daemon::with_role("peer").join(&peers[0]).start();
+    all_finish(vec![(&late, fetch(&late, &url))], LENGTH);
+    assert_eq!(origin.origin.body_bytes("/file"), sent, "{role:?} {absence:?}: {:?}", origin.origin.log());
     let next = origin.set("/next", Resource::seeded(SEED, LENGTH));
     everyone_fetches(&peers, &next);
     let sent = origin.origin.body_bytes("/next");

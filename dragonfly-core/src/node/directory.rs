@@ -30,6 +30,8 @@ struct Member {
     named: Neighbour,
     /// Whether it may coordinate, by its credential; unknown until it has had a session here.
     may_coordinate: Option<bool>,
+    /// Whether it is a scheduler, as it said and may be in a session with this host.
+    scheduler: bool,
     /// Whether it has a session with this host now.
     here: bool,
     failures: u32,
@@ -68,6 +70,7 @@ impl Directory {
         let member = self.members.entry(named.peer).or_insert_with(|| Member {
             named: named.clone(),
             may_coordinate: None,
+            scheduler: false,
             here: false,
             failures: 0,
             down_until: Duration::ZERO,
@@ -102,6 +105,13 @@ impl Directory {
         }
     }
 
+    /// It says whether it is a scheduler, which it may be.
+    pub(crate) fn schedules(&mut self, peer: PeerId, scheduler: bool) {
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.scheduler = scheduler;
+        }
+    }
+
     /// It was reached.
     pub(crate) fn reached(&mut self, peer: PeerId) {
         if let Some(member) = self.members.get_mut(&peer) {
@@ -125,7 +135,7 @@ impl Directory {
     }
 
     /// Who coordinates `task`: the member named before while it can be reached; else the one that rendezvous hashing
-    /// names of those that can. `lost` is one that the asker could not reach. This host, if nobody suits better.
+    /// names of those that can, schedulers before others: who meets this host may not know that there are any. `lost` is one that the asker could not reach. This host, if nobody suits better.
     pub(crate) fn coordinator_of(&mut self, now: Duration, task: TaskId, lost: Option<PeerId>) -> PeerId {
         if let Some(choice) = self.choices.get(&task)
             && Some(choice.peer) != lost
@@ -135,7 +145,8 @@ impl Directory {
         }
         let others = self.members.keys().copied().filter(|peer| Some(*peer) != lost && self.suits(now, *peer));
         let me = self.i_may.then_some(self.me);
-        let best = others.chain(me).max_by_key(|peer| rendezvous_score(&task, peer.public_key()));
+        let schedules = |peer: &PeerId| self.members.get(peer).is_some_and(|member| member.scheduler);
+        let best = others.chain(me).max_by_key(|peer| (schedules(peer), rendezvous_score(&task, peer.public_key())));
         let peer = best.unwrap_or(self.me);
         self.keep(task, peer);
         peer

@@ -15,6 +15,7 @@ use super::event::{AuthorityEvent, AuthorityId, Event};
 use crate::node::{NotTaken, Outbox, addresses_of};
 use crate::swarm::Input;
 use crate::task::{TaskId, rendezvous_score};
+use crate::trust::Roles;
 use crate::wire::control::{Neighbour, ToCoordinator, ToMember};
 use crate::wire::{Address, PeerId, bytes_of_ip};
 
@@ -481,6 +482,12 @@ impl Actor {
         }
     }
 
+    /// Whether a connected member's credential lets it be a scheduler: anybody can say that it is one.
+    fn may_schedule(&self, peer: PeerId) -> bool {
+        let proven = || self.node.admitted(peer).is_some_and(|(claims, _)| claims.roles.contains(Roles::SCHEDULER));
+        peer == self.node.peer_id() || proven()
+    }
+
     fn message(&mut self, id: AuthorityId, message: ToMember) {
         // Only the coordinator of a task has a say in it.
         let of_task = match &message {
@@ -500,6 +507,11 @@ impl Actor {
         }
         match message {
             ToMember::Welcome { scheduler: says, .. } => {
+                let speaker = self.authorities.all.get(&id).and_then(|authority| authority.peer);
+                let says = says && speaker.is_some_and(|speaker| self.may_schedule(speaker));
+                if let Some(speaker) = speaker {
+                    self.node.directory(|directory, _| directory.schedules(speaker, says));
+                }
                 let authority = self.authorities.all.get_mut(&id);
                 if let Some(AuthorityState::Up { scheduler, .. }) = authority.map(|authority| &mut authority.state)
                     && scheduler.replace(says) != Some(says)

@@ -52,6 +52,27 @@ fn a_choice_stays_when_others_come_and_goes_when_it_is_lost() {
 }
 
 #[test]
+fn schedulers_are_named_before_others() {
+    let mut known = directory(1, 1..9);
+    let before = known.coordinator_of(NOW, task(99), None);
+    known.schedules(peer(3), true);
+    known.schedules(peer(5), true);
+    let mut named: Vec<PeerId> = (0..50).map(|n| known.coordinator_of(NOW, task(n), None)).collect();
+    named.sort_unstable();
+    named.dedup();
+    assert_eq!(named.len(), 2, "the tasks are spread over them");
+    assert!(named.contains(&peer(3)) && named.contains(&peer(5)));
+    assert_eq!(known.coordinator_of(NOW, task(99), None), before, "who coordinates something goes on");
+    let lost = known.coordinator_of(NOW, task(0), None);
+    known.unreachable(NOW, lost);
+    assert!(named.contains(&known.coordinator_of(NOW, task(0), Some(lost))), "the other one");
+    known.schedules(peer(3), false);
+    known.schedules(peer(5), false);
+    let others = (100..150).map(|n| known.coordinator_of(NOW, task(n), None));
+    assert!(others.collect::<std::collections::BTreeSet<_>>().len() > 2);
+}
+
+#[test]
 fn who_cannot_be_reached_is_left_out_for_a_time_and_then_forgotten() {
     let mut known = directory(1, 1..3);
     let theirs = (0..50).map(task).find(|task| known.coordinator_of(NOW, *task, None) == peer(2)).unwrap();
