@@ -117,3 +117,35 @@ pub(crate) async fn in_time<T>(sent: impl Future<Output = std::io::Result<T>>) -
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::wire::lane::Frame;
+
+    /// The head of a frame of 64 KiB, and a byte of it each second: bytes are no reason to wait for it longer.
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_never_ends_is_not_waited_for() {
+        let (mut input, mut other) = tokio::io::duplex(1 << 10);
+        let dripping = tokio::spawn(async move {
+            other.write_all(&[0, 1, 0, 0, 4]).await.unwrap();
+            while other.write_all(&[0]).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let (mut decoder, mut buffer, mut begun) = (FrameDecoder::<Frame>::new(), BytesMut::new(), None);
+        // Between frames a lane may be silent for as long as it likes.
+        let started = Instant::now();
+        let error = loop {
+            assert!(decoder.next(&mut buffer).unwrap().is_none());
+            match read_frame(&mut input, &mut buffer, &decoder, &mut begun).await {
+                Ok(read) => assert!(read > 0),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((error.kind(), started.elapsed()), (std::io::ErrorKind::TimedOut, FRAME_MAX), "{error}");
+        drop(input);
+        dripping.await.unwrap();
+    }
+}

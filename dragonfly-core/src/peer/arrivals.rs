@@ -1,4 +1,4 @@
-//! What counts as progress: bytes, however few and however slowly they come. A piece may take minutes where a limit
+//! What counts as progress: bytes, however slowly they come, once they are a few. A piece may take minutes where a limit
 //! is low, so neither downloads nor leases nor neighbours may be judged by whole pieces.
 
 use std::sync::{Mutex, PoisonError};
@@ -6,24 +6,42 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::swarm::PROGRESS_BYTES_MIN;
+
 /// When bytes of a generation last came to this host, from wherever.
-pub(super) struct Arrivals(Mutex<Option<Instant>>);
+pub(super) struct Arrivals(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    last: Option<Instant>,
+    /// What has come since that does not count yet.
+    trickle: u64,
+}
 
 impl Arrivals {
     pub(super) const fn new() -> Self {
-        Self(Mutex::new(None))
+        Self(Mutex::new(State { last: None, trickle: 0 }))
     }
 
-    /// Bytes have come.
-    pub(super) fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    /// Bytes have come. They count once they are a few: who sends one now and then would be waited for without end.
+    pub(super) fn note(&self, bytes: usize) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.trickle = state.trickle.saturating_add(bytes as u64);
+        if state.trickle >= PROGRESS_BYTES_MIN {
+            (state.last, state.trickle) = (Some(Instant::now()), 0);
+        }
+    }
+
+    /// This host itself lets nothing come for now.
+    pub(super) fn held_up(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last = Some(Instant::now());
     }
 
     fn last(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last
     }
 
-    /// Resolves once nothing has come for `bound`, counted from the first poll at the earliest. Cancel-safe.
+    /// Resolves once nothing that counts has come for `bound`, counted from the first poll at the earliest. Cancel-safe.
     pub(super) async fn ceased(&self, bound: Duration) {
         let since = Instant::now();
         loop {

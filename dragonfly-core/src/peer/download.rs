@@ -206,19 +206,20 @@ async fn complete(
                 changed.map_err(|_| Error::new(ErrorKind::Cancelled, "the engine has stopped"))?;
             }
             () = content.arrivals.ceased(STALLED_MAX) => {
-                let why = content.trouble().unwrap_or_else(|| NO_WAY.to_owned());
-                let length = layout.length();
-                let context = format!("nothing came for {STALLED_MAX:?}, {held} of {length} bytes held; last: {why}");
-                return Err(Error::new(ErrorKind::Timeout, context).temporary(true));
+                return Err(stalled(content));
             }
             error = want.failed() => return Err(error),
         }
     }
     let _ = events.send(Event::Complete);
-    let (root, proof) = prove(engine, content)?;
-    let proof = follower.check_digest(&root, request.digest.as_ref(), proof).await;
-    let proof = match proof {
-        Ok(proof) => proof,
+    let proven = match prove(engine, content) {
+        Ok((root, proof)) => {
+            follower.check_digest(&root, request.digest.as_ref(), proof).await.map(|proof| (root, proof))
+        }
+        Err(error) => Err(error),
+    };
+    let (root, proof) = match proven {
+        Ok(proven) => proven,
         Err(error) => {
             // Others had a hand in it: who attested what is wrong may have lied. The origin alone can tell.
             if content.is_from_others() && request.back_to_source && attested.is_none() {
@@ -249,6 +250,14 @@ async fn complete(
         elapsed: started.elapsed(),
         output,
     }))
+}
+
+/// Nothing came for too long.
+pub(super) fn stalled(content: &Content) -> Error {
+    let why = content.trouble().unwrap_or_else(|| NO_WAY.to_owned());
+    let (held, length) = (content.held_bytes(), content.layout.length());
+    let context = format!("nothing came for {STALLED_MAX:?}, {held} of {length} bytes held; last: {why}");
+    Error::new(ErrorKind::Timeout, context).temporary(true)
 }
 
 /// The root of complete content, and whether anyone beyond the attestations vouches for it.

@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::actor::Actor;
 use super::content::{Content, Counts, State};
+use super::download::{STALLED_MAX, stalled};
 use super::event::{Command, Event, NewWant, Scope, WantId, WantStatus};
 use super::tasks::eighths;
 use super::{ActiveTask, LeasesOf, NeighbourInfo, Request, reauth, resolve};
@@ -96,6 +97,8 @@ impl Engine {
                 }
                 tokio::select! {
                     changed = state.changed() => changed.map_err(|_| stopped())?,
+                    // What it holds a place for comes to nothing.
+                    () = content.arrivals.ceased(STALLED_MAX) => return Err(stalled(&content)),
                     error = want.failed() => return Err(error),
                 }
             }

@@ -419,10 +419,13 @@ impl Fetch {
             let bytes = body.next().await.ok_or_else(|| local(&"the origin's body ended early"))?;
             let bytes = bytes.map_err(|e| Failure::from(&e))?;
             self.node.metrics().bytes_from_origin.add(bytes.len() as u64);
-            self.content.arrivals.note();
+            self.content.arrivals.note(bytes.len());
             let passed = pass(&self.node, &self.content.throttles, bytes.len());
-            meanwhile(passed, PROGRESS_INTERVAL, || self.renew(end)).await;
-            self.content.arrivals.note();
+            let held_up = || {
+                self.content.arrivals.held_up();
+                self.renew(end)
+            };
+            meanwhile(passed, PROGRESS_INTERVAL, held_up).await;
             if renewed.elapsed() >= PROGRESS_INTERVAL {
                 *renewed = Instant::now();
                 self.renew(end).await;

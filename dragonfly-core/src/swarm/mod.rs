@@ -37,6 +37,7 @@ mod upload;
 pub use config::Config;
 pub use core::{HostRates, Swarm};
 pub use event::{Action, HostKey, Input, LeaseKey, RequestId, TaskKey, TaskOptions};
+pub(crate) use request::PROGRESS_BYTES_MIN;
 pub use time::Time;
 
 use crate::wire::Bound;

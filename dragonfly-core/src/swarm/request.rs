@@ -22,7 +22,7 @@ const PROBATION: Duration = Duration::from_secs(5);
 const BUSY: Duration = Duration::from_millis(250);
 
 /// Fewer bytes than this are no progress: who sends one now and then would keep its requests for ever.
-const PROGRESS_BYTES_MIN: u64 = 16 << 10;
+pub(crate) const PROGRESS_BYTES_MIN: u64 = 16 << 10;
 
 /// Probations double at most this often.
 const STRIKES_MAX: u32 = 4;
@@ -452,7 +452,9 @@ impl Swarm {
             .and_then(|id| self.requests.get(id))
             .and_then(|request| self.tasks.get(&request.task))
             .map_or(0, |task| task.layout.piece_length());
-        let Some(rate) = host.down.value().filter(|rate| *rate > 0) else { return min };
+        // Who would not make what counts as progress in the longest time is not slow, but of no use.
+        let least = PROGRESS_BYTES_MIN / (min * STALL_MAX).as_secs().max(1);
+        let Some(rate) = host.down.value().filter(|rate| *rate >= least.max(1)) else { return min };
         let own = Duration::from_millis((u128::from(piece) * 1000 / u128::from(rate)).min(3_600_000) as u64);
         (own * STALL_PIECES).clamp(min, min * STALL_MAX)
     }

@@ -191,6 +191,24 @@ fn a_neighbour_that_waits_for_our_own_limits_is_not_silent() {
     assert!(actions.iter().any(is_stalled), "now it is: {actions:?}");
 }
 
+/// Not even for as long as one that is known to be slow is waited for.
+#[test]
+fn a_neighbour_that_sends_a_byte_now_and_then_is_silent() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], OPTIONS);
+    driver.join(1);
+    let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
+    for second in 0..9 {
+        let actions = driver.wait(Duration::from_millis(500));
+        assert!(!actions.contains(&Action::Cancel { host, request }), "after {second}");
+        driver.put(Input::Received { host, request, bytes: 1 });
+        let actions = driver.wait(Duration::from_millis(500));
+        assert!(!actions.contains(&Action::Cancel { host, request }), "after {second}");
+    }
+    let actions = driver.wait(Duration::from_secs(2));
+    assert!(actions.contains(&Action::Cancel { host, request }), "{actions:?}");
+}
+
 #[test]
 fn a_liar_is_blamed_and_banned_also_when_it_comes_back() {
     let mut driver = Driver::new(Config::default());

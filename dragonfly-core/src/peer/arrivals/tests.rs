@@ -18,7 +18,7 @@ async fn bytes_are_progress_before_their_piece_is_whole() {
     let piece = async {
         for _ in 0..64 {
             tokio::time::sleep(Duration::from_secs(4)).await;
-            arrivals.note();
+            arrivals.note(64 << 10);
         }
     };
     tokio::select! {
@@ -34,7 +34,7 @@ async fn silence_ends_after_the_bound_and_not_before() {
     let (arrivals, started) = (Arrivals::new(), Instant::now());
     let silence = async {
         tokio::time::sleep(BOUND - Duration::from_secs(1)).await;
-        arrivals.note();
+        arrivals.note(64 << 10);
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -42,6 +42,32 @@ async fn silence_ends_after_the_bound_and_not_before() {
         () = silence => {}
     }
     assert_eq!(started.elapsed(), BOUND * 2 - Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn drops_are_silence_and_what_this_host_holds_up_is_not() {
+    let (arrivals, started) = (Arrivals::new(), Instant::now());
+    let drops = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            arrivals.note(1);
+        }
+    };
+    tokio::select! {
+        () = arrivals.ceased(BOUND) => assert_eq!(started.elapsed(), BOUND),
+        () = drops => {}
+    }
+    let started = Instant::now();
+    let held_up = async {
+        for _ in 0..300 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            arrivals.held_up();
+        }
+    };
+    tokio::select! {
+        () = arrivals.ceased(BOUND) => panic!("stalled after {:?}", started.elapsed()),
+        () = held_up => {}
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,7 +95,7 @@ async fn arrives_before_a_piece_is_whole(peer: &Peer, request: Request) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_from_an_origin_are_arrivals() {
     let origin = Origin::start().await.unwrap();
-    origin.set("/file", Resource::seeded(1, 1 << 20).stall_after(10_000, u64::MAX));
+    origin.set("/file", Resource::seeded(1, 1 << 20).stall_after(20_000, u64::MAX));
     let node = Node::builder().start().await.unwrap();
     let peer = Peer::builder(&node).start().await.unwrap();
     arrives_before_a_piece_is_whole(&peer, Request::new(origin.url("/file"))).await;

@@ -1,5 +1,6 @@
 //! The receiving half of a lane.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::{Lane, LaneError, Pending};
 use crate::node::{PeerRequest, now_unix, read_frame};
 use crate::peer::arrivals::meanwhile;
 use crate::peer::content::{Content, keep_evidence};
-use crate::peer::event::{Event, LaneEvent};
+use crate::peer::event::{Command, Event, LaneEvent};
 use crate::swarm::{Input, RequestId};
 use crate::task::{HaveMap, PieceHash, PieceHasher};
 use crate::trust::{EvidenceError, Outcome as Accepted};
@@ -144,6 +145,7 @@ fn task_of(lane: &Lane, slot: Slot) -> Option<Arc<Content>> {
 async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> Result<(), LaneError> {
     let mut fresh = Vec::new();
     let mut sealed = false;
+    let mut liars = BTreeSet::new();
     {
         let mut evidence = content.evidence();
         for item in items {
@@ -152,6 +154,7 @@ async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> 
                 Ok(Accepted::Conflict(conflict)) => {
                     let (signer, piece) = (conflict.signer, conflict.piece);
                     tracing::warn!(%signer, piece, task = ?content.task, "a host contradicts itself: its word is void");
+                    liars.insert(signer);
                 }
                 Ok(outcome) => {
                     sealed |= matches!(outcome, Accepted::Sealed { .. });
@@ -169,6 +172,11 @@ async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> 
                 }
             }
         }
+    }
+    if !liars.is_empty() {
+        let why = format!("it attested two values of one piece of {:?}", content.task);
+        let blame = Event::Command(Command::Blame { peers: liars, why });
+        lane.events.send(blame).await.map_err(|_| LaneError::Stopped)?;
     }
     if !fresh.is_empty() {
         keep_evidence(&lane.node, content, fresh).await;
@@ -277,14 +285,17 @@ async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes
     };
     let (host, id) = (lane.host, RequestId(request));
     if let Some(content) = content {
-        content.arrivals.note();
+        content.arrivals.note(bytes.len());
     }
     // What is not read is not sent for long: the other end waits for room. It must not be taken for silent meanwhile.
     let passed = pass(lane, content, bytes.len());
-    meanwhile(passed, HELD_UP_INTERVAL, || lane.input(Input::HeldUp { host })).await;
-    if let Some(content) = content {
-        content.arrivals.note();
-    }
+    let held_up = || {
+        if let Some(content) = content {
+            content.arrivals.held_up();
+        }
+        lane.input(Input::HeldUp { host })
+    };
+    meanwhile(passed, HELD_UP_INTERVAL, held_up).await;
     match outcome {
         Outcome::Stray => Ok(()),
         Outcome::Partial(_, bytes) => lane.input(Input::Received { host, request: id, bytes }).await,
