@@ -10,6 +10,9 @@ use crate::harness::{eventually, log, metric};
 
 const LENGTH: u64 = 1 << 20;
 
+/// Whatever ends has ended within this.
+const BOUND: Duration = Duration::from_secs(60);
+
 struct Alone {
     origin: Origin,
     node: Node,
@@ -149,11 +152,19 @@ async fn what_does_not_fit_says_so_and_goes_on_later() {
 /// A body without end is taken in until the store has no more room for it, and leaves nothing behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_without_end_ends() {
-    let alone = Alone::start(|node| node.memory_bytes(8 * LENGTH)).await;
-    alone.origin.set("/endless", Resource::seeded(1, LENGTH).endless());
-    let error = alone.peer.fetch(Request::new(alone.origin.url("/endless"))).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Full, "{error:?}");
-    assert!(error.to_string().contains("of unknown length"), "{error}");
-    alone.wait_for(0).await;
-    alone.stop().await;
+    let dir = tempfile::tempdir().unwrap();
+    for in_memory in [true, false] {
+        let alone = Alone::start(|node| match in_memory {
+            true => node.memory_bytes(8 * LENGTH),
+            false => node.data_dir(dir.path()).quota_bytes(8 * LENGTH),
+        })
+        .await;
+        alone.origin.set("/endless", Resource::seeded(1, LENGTH).endless());
+        let fetch = alone.peer.fetch(Request::new(alone.origin.url("/endless")));
+        let error = tokio::time::timeout(BOUND, fetch).await.expect("it ends").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Full, "{error:?}");
+        assert!(error.to_string().contains("of unknown length"), "{error}");
+        alone.wait_for(0).await;
+        alone.stop().await;
+    }
 }

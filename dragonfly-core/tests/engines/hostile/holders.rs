@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dragonfly_core::task::{Layout, PieceHash, TaskId, Validator};
+use dragonfly_core::task::{Layout, PieceHash, TaskId, Validator, piece_length_for};
 use dragonfly_core::trust::statement::{Attester, open_grant};
 use dragonfly_core::wire::control::{Answer, Described, Granted, Join, TaskInfo, ToCoordinator, Work};
 use dragonfly_core::wire::lane::{Frame, Message, Run};
 use dragonfly_core::wire::statement::{ATTESTED_PIECES_MAX, Evidence};
 use dragonfly_core::{PeerId, Request};
-use dragonfly_testkit::Resource;
+use dragonfly_testkit::{Resource, content};
 use tokio::task::JoinHandle;
 
 use super::peer::{Hostile, Lane, Wire};
@@ -83,6 +83,14 @@ async fn a_sole_holder_that_serves_nobody() {
     taken.stop().await;
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    /// The head of a block, and nothing more.
+    Head,
+    /// A byte every half second, each in a frame of its own.
+    Drip,
+}
+
 /// What a member says that holds everything: the truth.
 struct Holder {
     open: Message,
@@ -92,16 +100,19 @@ struct Holder {
 }
 
 impl Holder {
-    /// Says what it has on a lane, and serves the head of a block of it, and nothing more.
-    async fn serve(self: Arc<Self>, mut lane: Lane) -> std::io::Result<()> {
+    /// Says what it has on a lane, and serves it at that pace.
+    async fn serve(self: Arc<Self>, mut lane: Lane, pace: Pace) -> std::io::Result<()> {
         self.offer(&mut lane).await?;
         while let Some(frame) = lane.hear().await {
             match frame {
                 // It did not know the content when it was offered.
                 Frame::Message(Message::Open { .. }) => self.offer(&mut lane).await?,
-                Frame::Message(Message::Request { .. }) => {
+                Frame::Message(Message::Request { request, first, .. }) => {
                     self.asked.fetch_add(1, Ordering::Relaxed);
-                    lane.raw(&[0, 0, 64, 0, 4, 0]).await?;
+                    match pace {
+                        Pace::Head => lane.raw(&[0, 0, 64, 0, 4, 0]).await?,
+                        Pace::Drip => drip(&mut lane, request, first).await?,
+                    }
                 }
                 _ => {}
             }
@@ -117,9 +128,28 @@ impl Holder {
     }
 }
 
-/// It holds the content, truly, and serves it at a pace that is of no use: it counts as stalled, which is told and counted.
+async fn drip(lane: &mut Lane, request: u32, piece: u32) -> std::io::Result<()> {
+    let start = u64::from(piece) * piece_length_for(LENGTH);
+    for offset in 0.. {
+        let bytes = content::bytes(SEED, start + u64::from(offset), 1);
+        lane.say(&Frame::Block { request, piece, offset, bytes }).await?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sole_holder_that_is_of_no_use_counts_as_stalled() {
+async fn a_sole_holder_that_begins_to_serve_counts_as_stalled() {
+    a_sole_holder_at(Pace::Head).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sole_holder_that_drips_counts_as_stalled() {
+    a_sole_holder_at(Pace::Drip).await;
+}
+
+/// It holds the content, truly, and serves it at a pace that is of no use: it counts as stalled, which is told and counted.
+async fn a_sole_holder_at(pace: Pace) {
     let taken = Taken::start().await;
     let (network, hostile) = (&taken.network, &taken.hostile);
     let Work::Pieces { bundle, .. } = taken.granted.work.clone() else { panic!("a lease on pieces") };
@@ -143,7 +173,7 @@ async fn a_sole_holder_that_is_of_no_use_counts_as_stalled() {
     let (mut incoming, serving) = (hostile.take_lanes(), Arc::clone(&holder));
     let lanes = tokio::spawn(async move {
         while let Some(lane) = incoming.recv().await {
-            tokio::spawn(Arc::clone(&serving).serve(Wire::over(lane.stream)));
+            tokio::spawn(Arc::clone(&serving).serve(Wire::over(lane.stream), pace));
         }
     });
     let fetched = tokio::time::timeout(BOUND, network.fetch_all(&taken.url, LENGTH)).await;
@@ -154,7 +184,7 @@ async fn a_sole_holder_that_is_of_no_use_counts_as_stalled() {
     assert!(asked > 0 && stalled > 0, "asked {asked} times, found to be stalled {stalled} times");
     let told = told_of(hostile.identity.peer_id());
     assert_eq!(told.len() as u64, stalled, "one line each time: {told:?}");
-    println!("asked {asked} times, found to be stalled {stalled} times");
+    println!("{pace:?}: asked {asked} times, found to be stalled {stalled} times");
     lanes.abort();
     taken.stop().await;
 }
