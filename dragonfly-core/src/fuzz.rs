@@ -43,6 +43,10 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "index", run: crate::store::read_rows },
 ];
 
+/// What clients ask of a gateway, and what it is told: a target of the programs, whose library always has it.
+#[cfg(feature = "gateway")]
+pub const GATEWAY: Target = Target { name: "gateway", run: crate::gateway::read_lines };
+
 /// Frames of control streams, either way.
 fn control(data: &[u8]) {
     frames::<ToCoordinator>(data);

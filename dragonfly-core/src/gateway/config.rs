@@ -8,6 +8,9 @@ use std::time::Duration;
 use regex::Regex;
 use url::Url;
 
+use super::intercept::Intercept;
+use super::users::Users;
+
 /// The registry that everybody knows by another name than its own.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "https://registry-1.docker.io");
 
@@ -26,8 +29,15 @@ pub struct GatewayConfig {
     pub prefetch: bool,
     /// Whether content that no credential was needed for is given out while its server cannot be reached. Default: no.
     pub offline: bool,
-    /// Whether `CONNECT` is answered. Default: yes.
+    /// Whether `CONNECT` is answered to hosts that are not in [`intercept`](Self::intercept). Default: yes.
     pub tunnels: bool,
+    /// Of which hosts a tunnel is opened up, so that what is asked for in it can be shared. Default: none.
+    pub intercept: Option<Intercept>,
+    /// Who may use it. Default: whoever reaches it.
+    pub users: Option<Users>,
+    /// PEM bundles of authorities to trust beside the system's, of servers. Each must hold a certificate. Gateways share
+    /// content with those that are told the same.
+    pub ca_pem: Vec<Vec<u8>>,
     /// How long the swarm may take for the first bytes before the server's own answer is passed on. Default 20 s.
     pub patience: Duration,
     /// How long a client may take nothing of what it asked for. Default 10 min.
@@ -47,6 +57,9 @@ impl Default for GatewayConfig {
             prefetch: false,
             offline: false,
             tunnels: true,
+            intercept: None,
+            users: None,
+            ca_pem: Vec::new(),
             patience: Duration::from_secs(20),
             client_timeout: Duration::from_secs(600),
             connections_max: 512,

@@ -49,6 +49,10 @@ impl Refusal {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        if self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            let challenge = HeaderValue::from_static("Basic realm=\"dragonfly\", charset=\"UTF-8\"");
+            headers.insert(header::PROXY_AUTHENTICATE, challenge);
+        }
         headers.insert(ERROR_TYPE, HeaderValue::from_static(if self.backend { "backend" } else { "proxy" }));
         response
     }

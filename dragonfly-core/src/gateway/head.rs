@@ -15,7 +15,7 @@ use crate::source::{Ask, MARK, SourceError, validator};
 use crate::task::Validator;
 
 /// The most objects that are remembered.
-const HEADS_MAX: usize = 1024;
+pub(super) const HEADS_MAX: usize = 1024;
 
 /// What a registry says the digest is.
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -191,6 +191,7 @@ impl Inner {
             url: object.url.clone(),
             headers: outgoing(&headers, &self.mark),
             body: None,
+            trust: self.trust.clone(),
             local: object.client.local,
             follow,
             own: Arc::clone(&self.own),

@@ -3,7 +3,8 @@
 //! It listens for HTTP and is two things at one address. A **registry mirror** for requests below `/v2/`: blobs and
 //! manifests that are named by their digest are tasks, whatever repository or tag they are pulled by; tags are asked for
 //! at the registry each time, with the client's own authorization. A **forward proxy** for requests with an absolute URL:
-//! what a [`Rule`] says comes through the swarm, all else is passed on; `CONNECT` is tunnelled untouched.
+//! what a [`Rule`] says comes through the swarm, all else is passed on. `CONNECT` is tunnelled untouched, but for hosts whose
+//! TLS it is told to take part in ([`Intercept`]).
 //!
 //! Whatever the client could not have from the server itself it does not get here: each host asks the server with its
 //! own client's credentials before a byte comes from the store or from others. A body is sent while it comes, but for
@@ -13,32 +14,46 @@
 //! For front ends and embedders. It uses a [`Peer`] as any other caller does, and `source` for what it passes on; nobody
 //! calls it.
 
+mod activity;
+mod authority;
 mod config;
 mod content;
 mod fail;
 mod head;
+mod intercept;
+mod metrics;
 mod pass;
 mod proxy;
 mod range;
+#[cfg(any(test, feature = "fuzzing"))]
+mod read;
 mod registry;
 mod route;
 mod server;
 mod tunnel;
+mod users;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use authority::{Authority, Hosts, InvalidAuthority, InvalidHosts};
 pub use config::{GatewayConfig, InvalidRule, Rule};
+pub use intercept::Intercept;
+pub use metrics::GatewayCounts;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use read::read_lines;
+pub use users::{InvalidUsers, Users};
 
-use crate::node::Number;
 use crate::peer::Peer;
-use crate::source::Upstream;
+use crate::source::{OriginTrust, Upstream};
 use head::Heads;
+use metrics::Counts;
 
 /// The Gateway engine. A cheap handle; it serves until [`Gateway::shutdown`].
 #[derive(Clone)]
@@ -48,8 +63,14 @@ struct Inner {
     peer: Peer,
     config: GatewayConfig,
     upstream: Upstream,
+    /// Of servers.
+    trust: OriginTrust,
     heads: Heads,
     counts: Counts,
+    /// For connections of clients, of all listeners.
+    places: Arc<Semaphore>,
+    /// For requests over HTTP/2, which are several on a connection.
+    streams: Arc<Semaphore>,
     /// What its own requests are marked with, so that one that comes back is known.
     mark: http::HeaderValue,
     /// Where this process listens.
@@ -59,34 +80,6 @@ struct Inner {
     /// Nothing is waited for any more.
     cut: CancellationToken,
     tasks: TaskTracker,
-}
-
-#[derive(Default)]
-struct Counts {
-    requests: Number,
-    swarm: Number,
-    passed: Number,
-    fallbacks: Number,
-    tunnels: Number,
-    bytes: Number,
-}
-
-/// What a [`Gateway`] has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GatewayCounts {
-    /// Requests of clients.
-    pub requests: u64,
-    /// Requests that were answered with content of the swarm.
-    pub swarm: u64,
-    /// Requests that were passed on to their servers.
-    pub passed: u64,
-    /// Those of them that should have been answered from the swarm, which had trouble.
-    pub fallbacks: u64,
-    /// Tunnels that were opened.
-    pub tunnels: u64,
-    /// Bytes of content from the swarm that were sent to clients.
-    pub bytes: u64,
 }
 
 impl Gateway {
@@ -99,9 +92,12 @@ impl Gateway {
         let mark = http::HeaderValue::try_from(data_encoding::HEXLOWER.encode(&mark));
         Self(Arc::new(Inner {
             upstream: node.sources().upstream().clone(),
+            trust: OriginTrust { ca_pem: config.ca_pem.clone(), insecure: false },
             mark: mark.unwrap_or_else(|_| http::HeaderValue::from_static("dragonfly")),
             peer: peer.clone(),
             own: config.own.clone().into(),
+            places: Arc::new(Semaphore::new(config.connections_max)),
+            streams: Arc::new(Semaphore::new(config.connections_max)),
             config,
             heads: Heads::default(),
             counts: Counts::default(),
@@ -115,19 +111,6 @@ impl Gateway {
     /// what they ask for may be on loopback. It may be called for several listeners. Does not block.
     pub fn serve(&self, listener: TcpListener) {
         self.0.tasks.spawn_on(server::accept(Arc::clone(&self.0), listener), self.0.peer.node().runtime());
-    }
-
-    /// What it has done so far.
-    pub fn counts(&self) -> GatewayCounts {
-        let counts = &self.0.counts;
-        GatewayCounts {
-            requests: counts.requests.value(),
-            swarm: counts.swarm.value(),
-            passed: counts.passed.value(),
-            fallbacks: counts.fallbacks.value(),
-            tunnels: counts.tunnels.value(),
-            bytes: counts.bytes.value(),
-        }
     }
 
     /// Accepts nobody any more and waits, at most so long, for the requests that are being answered; what has not ended

@@ -17,7 +17,7 @@ use super::{Client, Inner};
 use crate::source::{Ask, MARK};
 
 /// The longest silence within a body, either way. As of content from origins.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Headers between two neighbours alone (RFC 9110, 7.6.1), and what clients put there without its being so.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -113,6 +113,7 @@ impl Inner {
             follow: false,
             method: parts.method,
             url,
+            trust: self.trust.clone(),
             local: client.local,
             own: Arc::clone(&self.own),
         };
@@ -129,7 +130,8 @@ impl Inner {
         self.counts.passed.add(1);
         let headers = outgoing(headers, &self.mark);
         let own = Arc::clone(&self.own);
-        self.answer_of(Ask { method, url, headers, body: None, local: client.local, follow, own }).await
+        let trust = self.trust.clone();
+        self.answer_of(Ask { method, url, headers, body: None, trust, local: client.local, follow, own }).await
     }
 
     async fn answer_of(&self, ask: Ask) -> Result<Response<Body>, Refusal> {

@@ -13,7 +13,7 @@ use super::fail::Refusal;
 use super::head::{Object, asks_for_more};
 use super::pass::is_conditional;
 use super::route::Body;
-use super::{Client, Inner};
+use super::{Client, Inner, registry};
 use crate::peer;
 use crate::source::redact;
 
@@ -59,6 +59,12 @@ pub(super) async fn answer(
     }
     let said = Said::by(request.headers());
     let swarm = said.swarm.unwrap_or_else(|| rule.is_some_and(|rule| rule.swarm));
+    if swarm && registry::is_asked(&request) && !asks_for_more(request.headers()) {
+        let mut base = url;
+        base.set_path("/");
+        base.set_query(None);
+        return registry::through(gateway, client, &base, request).await;
+    }
     let simple = matches!(*request.method(), Method::GET | Method::HEAD)
         && !is_conditional(request.headers())
         && !asks_for_more(request.headers());
@@ -83,7 +89,7 @@ pub(super) async fn answer(
     if is_unchanged(request.headers(), &head.headers) {
         return Ok(unchanged(&head.headers));
     }
-    let asked = said.request(&object);
+    let asked = said.request(&object, gateway);
     let wanted = || Wanted {
         method: request.method(),
         headers: request.headers(),
@@ -108,7 +114,7 @@ pub(super) async fn answer(
 }
 
 impl Said {
-    fn request(&self, object: &Object) -> peer::Request {
+    fn request(&self, object: &Object, gateway: &Inner) -> peer::Request {
         let mut request = peer::Request::new(object.url.as_str())
             .tag(&self.tag)
             .application(&self.application)
@@ -122,11 +128,16 @@ impl Said {
         if let Some(names) = &self.filtered {
             request = request.filtered_query_params(names.iter().cloned());
         }
-        request
+        gateway.trusting(request)
     }
 }
 
 impl Inner {
+    /// A request of the swarm that trusts whom this gateway trusts.
+    pub(super) fn trusting(&self, request: peer::Request) -> peer::Request {
+        self.trust.ca_pem.iter().fold(request, |request, pem| request.ca_pem(pem.clone()))
+    }
+
     /// What was current when its server could be asked, if that is allowed.
     async fn remembered_content(
         self: &Arc<Self>,
@@ -143,6 +154,6 @@ impl Inner {
             object: head.headers,
             prefetch: false,
         };
-        self.swarm(said.request(object).stale_ok(true), wanted).await.ok()?
+        self.swarm(said.request(object, self).stale_ok(true), wanted).await.ok()?
     }
 }

@@ -1,4 +1,4 @@
-//! `CONNECT`: bytes go both ways untouched.
+//! `CONNECT`: bytes go both ways untouched, but for hosts whose TLS the gateway is to take part in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,29 +12,38 @@ use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 
 use super::fail::Refusal;
+use super::intercept::{Inside, Intercept};
 use super::route::Body;
-use super::server::Place;
+use super::server::{Place, serve_inside};
 use super::{Client, Inner};
 
 /// For a connection to the server.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// Without a byte in one direction for so long a tunnel ends: nobody knows what is in it.
-const IDLE_MAX: Duration = Duration::from_secs(600);
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(600);
 
 pub(super) async fn open(
     gateway: &Arc<Inner>,
     client: Client,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Refusal> {
+    let authority = request.uri().authority().filter(|authority| authority.port_u16().is_some()).cloned();
+    let Some(authority) = authority else {
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "CONNECT wants HOST:PORT"));
+    };
+    let (host, port) = (authority.host().to_owned(), authority.port_u16().unwrap_or_default());
+    // A tunnel is a connection of a client's, still.
+    let Some(place) = request.extensions().get::<Place>().cloned() else {
+        return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "a request without a connection"));
+    };
+    if let Some(intercept) = gateway.config.intercept.clone().filter(|intercept| intercept.wants(&host, port)) {
+        take_part(gateway, (intercept, Inside::new(&authority)), request, (client, place));
+        return Ok(opened());
+    }
     if !gateway.config.tunnels {
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this gateway opens no tunnels"));
     }
-    let authority = request.uri().authority().cloned();
-    let target = authority.and_then(|authority| Some((authority.host().to_owned(), authority.port_u16()?)));
-    let Some((host, port)) = target else {
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "CONNECT wants HOST:PORT"));
-    };
     let addresses = gateway.upstream.addresses((&host, port), client.local, &gateway.own).await?;
     let server = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(&addresses[..])).await;
     let server = server
@@ -42,8 +51,6 @@ pub(super) async fn open(
         .map_err(|e| Refusal::new(StatusCode::BAD_GATEWAY, format!("cannot connect to {host}:{port}: {e}")))?;
     gateway.counts.tunnels.add(1);
     let stop = gateway.stop.clone();
-    // A tunnel is a connection of a client's, still.
-    let place = request.extensions().get::<Place>().cloned();
     gateway.tasks.spawn(async move {
         let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
         let mut client = TokioIo::new(upgraded);
@@ -57,5 +64,37 @@ pub(super) async fn open(
         }
         drop(place);
     });
-    Ok(Response::new(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync()))
+    Ok(opened())
+}
+
+fn opened() -> Response<Body> {
+    Response::new(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync())
+}
+
+/// Serves what comes through the tunnel as the host that the client means.
+fn take_part(
+    gateway: &Arc<Inner>,
+    (intercept, inside): (Intercept, Inside),
+    request: Request<Incoming>,
+    (client, place): (Client, Place),
+) {
+    gateway.counts.intercepted.add(1);
+    let (serving, stop) = (Arc::clone(gateway), gateway.stop.clone());
+    gateway.tasks.spawn(async move {
+        let accepted = async {
+            let upgraded = hyper::upgrade::on(request).await.map_err(std::io::Error::other)?;
+            intercept.accept(inside.authority.host(), TokioIo::new(upgraded)).await
+        };
+        let accepted = tokio::select! {
+            accepted = accepted => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok(stream) => serve_inside(serving, stream, inside, (client, place)).await,
+            Err(error) => {
+                let host = inside.authority.host();
+                tracing::info!(host, %error, "a client's TLS failed: does it trust the gateway's authority, and is that still good?");
+            }
+        }
+    });
 }

@@ -35,6 +35,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::task::JoinHandle;
 
+#[cfg(all(test, feature = "gateway"))]
+pub(crate) use bounds::tests::documented;
 use buffers::Buffers;
 pub use builder::{NodeBuilder, TokenOptions};
 pub(crate) use directory::Directory;
@@ -44,9 +46,9 @@ pub(crate) use framed::{
 pub(crate) use io::IoPool;
 use metrics::Bounds;
 pub(crate) use metrics::Metrics;
-#[cfg(feature = "gateway")]
-pub(crate) use metrics::Number;
 pub use metrics::{Metric, MetricKind};
+#[cfg(feature = "gateway")]
+pub(crate) use metrics::{Number, text as metrics_text};
 pub(crate) use outbox::{Frames, NotTaken, Outbox};
 #[cfg(feature = "gateway")]
 pub(crate) use permits::PERMIT_MAX;

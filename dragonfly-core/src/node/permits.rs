@@ -12,7 +12,7 @@ use crate::task::PUBLIC_HEADERS;
 pub(crate) const PERMIT_MAX: Duration = Duration::from_secs(60);
 
 /// The most answers that are remembered: an image has tens of objects, and a host pulls a few images at a time.
-const PERMITS_MAX: usize = 4096;
+pub(super) const PERMITS_MAX: usize = 4096;
 
 /// Who may read what: the hash of a URL and of the credentials that it was asked with. Credentials themselves are not
 /// kept.

@@ -34,7 +34,7 @@ const BATCH_MAX: usize = 128;
 const FETCHES_END: Duration = Duration::from_secs(5);
 
 /// How long coordinators may take to be told of the end.
-const FAREWELL_MAX: Duration = Duration::from_secs(3);
+pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(3);
 
 pub(super) struct Actor {
     pub(super) node: Node,

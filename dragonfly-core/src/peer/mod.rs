@@ -61,7 +61,12 @@ use crate::wire::lane::SLOTS_MAX;
 use crate::{Error, ErrorKind, Result};
 
 /// The bounds of this engine that are not shown beside what is used of them.
-pub(crate) const BOUNDS: [Bound; 10] = [
+pub(crate) const BOUNDS: [Bound; 11] = [
+    (
+        "dragonfly_farewell_seconds_limit",
+        "Seconds in which coordinators are told that this host stops.",
+        actor::FAREWELL_MAX.as_secs(),
+    ),
     ("dragonfly_lane_tasks_limit", "Tasks that one side may have open on a lane.", SLOTS_MAX as u64),
     ("dragonfly_shunned_seconds", "Seconds that a neighbour is shunned at first.", hosts::SHUNNED_MIN.as_secs()),
     (

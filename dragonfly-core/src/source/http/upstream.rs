@@ -29,6 +29,8 @@ pub(crate) struct Ask {
     /// As they go out; to the URL's own scheme, host and port only.
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<BoxStream<'static, io::Result<Bytes>>>,
+    /// What makes a TLS certificate of the upstream good.
+    pub(crate) trust: OriginTrust,
     /// Whether a user of this host asks, see [`Guard`](super::super::Guard).
     pub(crate) local: bool,
     /// Whether redirects are followed here. Requests with a body are never.
@@ -50,14 +52,14 @@ impl Upstream {
     /// # Cancel safety
     /// Dropping the future ends the request.
     pub(crate) async fn ask(&self, ask: Ask) -> Result<reqwest::Response, SourceError> {
-        let Ask { method, mut url, mut headers, mut body, local, follow, own } = ask;
+        let Ask { method, mut url, mut headers, mut body, trust, local, follow, own } = ask;
         strip_user_info(&mut url);
         let follow = follow && body.is_none();
         for _ in 0..=REDIRECTS_MAX {
             self.0.guard.check_url(&url, local)?;
             refuse_own(&url, &own).await?;
             self.0.clients.check_shared_name(&url, local).await?;
-            let client = self.0.clients.client(&url, &OriginTrust::default(), local)?;
+            let client = self.0.clients.client(&url, &trust, local)?;
             let request = client.request(method.clone(), url.clone()).headers(headers.clone());
             let response = self.send(&url, request, body.take()).await?;
             let next = if follow { redirect(&url, &response)? } else { None };

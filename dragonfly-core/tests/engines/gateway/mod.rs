@@ -1,5 +1,6 @@
 //! Gateways of real nodes, between a client that speaks HTTP by hand and an origin that counts every byte.
 
+mod intercept;
 mod proxy;
 mod registry;
 

@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Gateways, open};
+use super::{Gateways, open, sha256};
 use crate::harness::{Network, SEED};
 
 const LENGTH: u64 = (2 << 20) + 77;
@@ -103,6 +103,29 @@ async fn what_the_swarm_is_not_told_of_is_passed_on() {
     put.headers_mut().insert("content-type", "text/plain".parse().unwrap());
     assert_eq!(gateways.ask(0, put).await.whole().0, 405);
     assert_eq!(gateways.network.requests("/a.deb").last().unwrap().header("content-length"), Some("10"));
+    gateways.stop().await;
+}
+
+/// A runtime that is told a proxy and no mirror: what a registry names by its digest is one task here, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_behind_the_proxy_is_taken_for_one() {
+    let config = |_: &Network| {
+        let mut config = GatewayConfig::default();
+        config.rules = vec!["swarm:/v2/.*/blobs/".parse().unwrap()];
+        config
+    };
+    let gateways = Gateways::start(config).await;
+    let bytes = content::bytes(SEED, 0, LENGTH as usize);
+    let digest = sha256(&bytes);
+    for (host, repository) in ["lib/a", "other/b"].into_iter().enumerate() {
+        let resource = Resource::seeded(SEED, LENGTH).etag(format!("\"{digest}\"")).no_last_modified();
+        let url = gateways.network.serve(&format!("/v2/{repository}/blobs/{digest}"), resource);
+        let answer = gateways.get(host, &url, &[]).await;
+        assert_eq!(answer.header("docker-content-digest"), Some(&*digest));
+        let (status, body) = answer.whole();
+        assert_eq!((status, body == bytes), (200, true));
+    }
+    assert_eq!(gateways.network.origin.counters().body_bytes_total(), LENGTH, "one copy for two repositories");
     gateways.stop().await;
 }
 
