@@ -16,6 +16,9 @@ _dfdaemon() {
             ",$1")
                 cmd="dfdaemon"
                 ;;
+            dfdaemon,ca)
+                cmd="dfdaemon__subcmd__ca"
+                ;;
             dfdaemon,doctor)
                 cmd="dfdaemon__subcmd__doctor"
                 ;;
@@ -36,6 +39,9 @@ _dfdaemon() {
                 ;;
             dfdaemon,token)
                 cmd="dfdaemon__subcmd__token"
+                ;;
+            dfdaemon__subcmd__help,ca)
+                cmd="dfdaemon__subcmd__help__subcmd__ca"
                 ;;
             dfdaemon__subcmd__help,doctor)
                 cmd="dfdaemon__subcmd__help__subcmd__doctor"
@@ -65,7 +71,7 @@ _dfdaemon() {
 
     case "${cmd}" in
         dfdaemon)
-            opts="-v -h -V --config --print-config --check-config --role --data-dir --listen --lane-listen --lane-congestion --no-lanes --scheduler --bootstrap --mdns --join --origin-trust --api --api-mode --api-group --api-tcp --api-token-file --api-host --metrics --ready-file --quota --download-limit --upload-limit --upload-slots --allow-origin --allow-loopback-origins --storage --gateway --gateway-registry --gateway-registry-default --gateway-rule --gateway-prefetch --gateway-offline --gateway-no-tunnels --drain-timeout --client-timeout --log-level --log-format --otlp-endpoint --verbose --help --version init token join status setup doctor help"
+            opts="-v -h -V --config --print-config --check-config --role --data-dir --listen --lane-listen --lane-congestion --no-lanes --scheduler --bootstrap --mdns --join --origin-trust --api --api-mode --api-group --api-tcp --api-token-file --api-host --metrics --ready-file --quota --download-limit --upload-limit --upload-slots --allow-origin --allow-loopback-origins --storage --gateway --gateway-registry --gateway-registry-default --gateway-rule --gateway-prefetch --gateway-offline --gateway-intercept --gateway-users --gateway-ca-cert --gateway-no-tunnels --drain-timeout --client-timeout --log-level --log-format --otlp-endpoint --verbose --help --version init token join status setup ca doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -183,6 +189,18 @@ _dfdaemon() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --gateway-intercept)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gateway-users)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gateway-ca-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --drain-timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -200,6 +218,36 @@ _dfdaemon() {
                     return 0
                     ;;
                 --otlp-endpoint)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dfdaemon__subcmd__ca)
+            opts="-h --data-dir --api --host --days --renew --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --data-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --api)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --days)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -237,8 +285,22 @@ _dfdaemon() {
             return 0
             ;;
         dfdaemon__subcmd__help)
-            opts="init token join status setup doctor help"
+            opts="init token join status setup ca doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dfdaemon__subcmd__help__subcmd__ca)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_dfdaemon_global_optspecs
-    string join \n config= print-config check-config role= data-dir= listen= lane-listen= lane-congestion= no-lanes scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= allow-origin= allow-loopback-origins storage= gateway= gateway-registry= gateway-registry-default= gateway-rule= gateway-prefetch gateway-offline gateway-no-tunnels drain-timeout= client-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
+    string join \n config= print-config check-config role= data-dir= listen= lane-listen= lane-congestion= no-lanes scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= allow-origin= allow-loopback-origins storage= gateway= gateway-registry= gateway-registry-default= gateway-rule= gateway-prefetch gateway-offline gateway-intercept= gateway-users= gateway-ca-cert= gateway-no-tunnels drain-timeout= client-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
 end
 
 function __fish_dfdaemon_needs_command
@@ -53,6 +53,9 @@ complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway -d 'Serve con
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-registry -d 'Where the registry is that clients call so, such as registry.example:5000=http://10.0.0.1:5000 (repeatable) [default: at its own name, over HTTPS]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-registry-default -d 'The registry of clients that name none: podman, skopeo, docker' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-rule -d 'What becomes of requests to the proxy, ACTION[+ACTION...]:REGEX, the actions of swarm, direct, tls and host=HOST[:PORT]; the first rule that fits counts (repeatable) [default: they are passed on]' -r
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-intercept -d 'Take part in the TLS of this host\'s clients, so that its content can be shared: NAME, *.NAME or an IP address, at port 443 or with :PORT. They have to trust the authority that `dfdaemon ca` creates (repeatable)' -r
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-users -d 'Let in only clients that show a name and a password of this file, with NAME:PASSWORD on each line, mode 0600, as proxies are told (Proxy-Authorization)' -r -F
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-ca-cert -d 'Trust the authorities of this file (PEM) beside the system\'s, for the servers behind the gateway (repeatable)' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l drain-timeout -d 'For what is under way when the daemon is asked to stop' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l client-timeout -d 'How long a client of the API may take nothing of what it asked for' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l log-level -d 'What is logged: a level, and levels of single rooms, such as info,swarm=debug' -r
@@ -66,7 +69,7 @@ complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l mdns -d 'Look by mDNS
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l allow-loopback-origins -d 'Fetch from loopback addresses also for other members; for tests'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-prefetch -d 'Where a client asks for a part, fetch the rest as well'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-offline -d 'While its server cannot be reached, give out what was had from it without credentials'
-complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-no-tunnels -d 'Refuse CONNECT'
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-no-tunnels -d 'Refuse CONNECT, but to the hosts of --gateway-intercept'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -s v -l verbose -d 'Say more (twice: much more): short for --log-level debug, trace'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -s V -l version -d 'Print version'
@@ -75,6 +78,7 @@ complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "token" -d 'Print 
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "join" -d 'Join a network, for the daemon\'s next start'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "status" -d 'Show what the running daemon is and does'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "setup" -d 'Have a client of this machine use the gateway, or show how'
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "ca" -d 'Create the authority with which the gateway takes part in TLS, or show it and how to trust it'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "doctor" -d 'Check ports, clock, disk, limits, membership and who can be reached, and say what to do'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand init" -l data-dir -d 'The data directory of the daemon' -r -F
@@ -102,15 +106,23 @@ complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -l root -d 'Ano
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -l undo -d 'Take back what was set up'
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -l dry-run -d 'Show what would be written, and write nothing'
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand setup" -s h -l help -d 'Print help'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand ca" -l data-dir -d 'The data directory of the daemon' -r -F
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand ca" -l api -d 'The daemon\'s socket [default: the one noted in the data directory]' -r -F
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand ca" -l host -d 'A host that it may vouch for, with all below its name; others it is not believed of (repeatable) [default: any]' -r
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand ca" -l days -d 'How long a new one is good' -r
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand ca" -l renew -d 'Make another one in place of the one that is there'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand ca" -l json -d 'Print JSON'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand ca" -s h -l help -d 'Print help'
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -l data-dir -d 'The data directory of the daemon' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -l api -d 'The daemon\'s socket [default: the one noted in the data directory]' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -l config -d 'Also check that this configuration file is understood' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -l json -d 'Print JSON'
 complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "init" -d 'Found a network here, or show which one this is'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "token" -d 'Print a token with which others join this network'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "join" -d 'Join a network, for the daemon\'s next start'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "status" -d 'Show what the running daemon is and does'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "setup" -d 'Have a client of this machine use the gateway, or show how'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "doctor" -d 'Check ports, clock, disk, limits, membership and who can be reached, and say what to do'
-complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup ca doctor help" -f -a "init" -d 'Found a network here, or show which one this is'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup ca doctor help" -f -a "token" -d 'Print a token with which others join this network'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup ca doctor help" -f -a "join" -d 'Join a network, for the daemon\'s next start'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup ca doctor help" -f -a "status" -d 'Show what the running daemon is and does'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup ca doctor help" -f -a "setup" -d 'Have a client of this machine use the gateway, or show how'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup ca doctor help" -f -a "ca" -d 'Create the authority with which the gateway takes part in TLS, or show it and how to trust it'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup ca doctor help" -f -a "doctor" -d 'Check ports, clock, disk, limits, membership and who can be reached, and say what to do'
+complete -c dfdaemon -n "__fish_dfdaemon_using_subcommand help; and not __fish_seen_subcommand_from init token join status setup ca doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -7,6 +7,8 @@ mod ids;
 #[cfg(feature = "otlp")]
 mod otlp;
 
+use std::time::Duration;
+
 use tracing_subscriber::Registry;
 
 use crate::error::Failure;
@@ -16,6 +18,11 @@ pub(crate) type Layer = Box<dyn tracing_subscriber::Layer<Registry> + Send + Syn
 
 /// What the standard calls a collector that takes everything, and one that takes traces.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+
+/// For one request to the collector.
+pub(crate) const SEND_MAX: Duration = Duration::from_secs(10);
+/// For the last spans, when the program ends.
+pub(crate) const END_MAX: Duration = Duration::from_secs(5);
 
 /// Traces that are being sent. Ended with [`Traces::end`], or the last ones are lost.
 #[must_use]
@@ -54,7 +61,7 @@ impl Traces {
     /// Sends what is left, within a few seconds. Not to be called in an asynchronous context.
     pub(crate) fn end(self) {
         #[cfg(feature = "otlp")]
-        if let Some(Err(error)) = self.provider.map(|provider| provider.shutdown_with_timeout(otlp::END_MAX)) {
+        if let Some(Err(error)) = self.provider.map(|provider| provider.shutdown_with_timeout(END_MAX)) {
             tracing::warn!("the last traces were not sent: {error}");
         }
     }

@@ -14,7 +14,7 @@ use crate::error::Failure;
 use crate::model::ErrorBody;
 
 /// For the whole body: it is small, and who sends it drop by drop must not hold a place.
-const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+pub(super) const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A JSON object; no body at all is the same as `{}`.
 pub(super) struct Asked<T>(pub(super) T);

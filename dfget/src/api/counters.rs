@@ -69,6 +69,9 @@ pub(super) async fn count(State(context): State<Arc<Context>>, request: Request,
 /// Everything that the daemon tells Prometheus.
 pub(super) async fn text(context: &Context) -> String {
     let mut text = context.node.metrics_text();
+    if let Some(gateway) = context.gateway.get() {
+        text += &gateway.metrics_text();
+    }
     let neighbours = match context.peer() {
         Ok(peer) => peer.neighbours().await.unwrap_or_default().iter().filter(|host| host.connected).count(),
         Err(_) => 0,
@@ -102,18 +105,8 @@ pub(super) async fn text(context: &Context) -> String {
         .collect();
     let help = "Requests to the local API, by method, route and status.";
     family("dragonfly_api_requests_total", "counter", help, &requests);
-    if let Some(gateway) = context.gateway.get() {
-        let counts = gateway.counts();
-        for (name, help, value) in [
-            ("requests_total", "Requests of clients to the gateway.", counts.requests),
-            ("swarm_total", "Requests to the gateway answered with content of the swarm.", counts.swarm),
-            ("passed_total", "Requests to the gateway that were passed on.", counts.passed),
-            ("fallbacks_total", "Requests that the swarm should have answered, and the server did.", counts.fallbacks),
-            ("tunnels_total", "Tunnels that were opened through the gateway.", counts.tunnels),
-            ("bytes_total", "Bytes of content of the swarm sent to clients of the gateway.", counts.bytes),
-        ] {
-            family(&format!("dragonfly_gateway_{name}"), "counter", help, &one(value as f64));
-        }
+    for (name, help, value) in context.bounds.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        family(name, "gauge", help, &one(*value as f64));
     }
     let since = context.counters.started.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     family("process_start_time_seconds", "gauge", "When the process started, since 1970.", &one(since));

@@ -29,8 +29,8 @@ mod live;
 mod tasks;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use axum::Json;
@@ -58,6 +58,19 @@ use crate::model::ErrorBody;
 /// The largest request body: room for a bundle of certificates, too little to hurt.
 const BODY_MAX: usize = 1 << 20;
 
+/// The name of a metric, what it bounds, and how much.
+pub(crate) type Bound = (&'static str, &'static str, u64);
+
+/// The bounds of what a request may be.
+pub(crate) const BOUNDS: [Bound; 2] = [
+    (
+        "dragonfly_api_body_seconds_limit",
+        "Seconds that the body of a request to the local API may take.",
+        body::BODY_TIME_MAX.as_secs(),
+    ),
+    ("dragonfly_api_body_bytes_limit", "Bytes of such a body.", BODY_MAX as u64),
+];
+
 /// What the handlers share.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -75,6 +88,8 @@ pub(crate) struct Context {
     /// Cancelled when the daemon is about to stop.
     pub(crate) stopping: CancellationToken,
     pub(crate) counters: Arc<Counters>,
+    /// The daemon's own bounds, for its operator to see.
+    pub(crate) bounds: Mutex<Vec<Bound>>,
     pub(crate) events: Hub,
     pub(crate) log: LogControl,
 }

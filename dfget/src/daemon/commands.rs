@@ -1,9 +1,10 @@
-//! The command lines of `dfdaemon init|token|join|status|doctor`.
+//! The command lines of `dfdaemon init|token|join|status|ca|doctor`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
+use dragonfly_core::gateway::Hosts;
 use dragonfly_core::trust::Roles;
 use dragonfly_core::wire::Address;
 
@@ -66,6 +67,25 @@ pub(super) struct Join {
     /// A token, @FILE, or - for standard input
     #[arg(env = "DRAGONFLY_JOIN", hide_env_values = true)]
     pub(super) token: String,
+}
+
+/// The authority to create or show.
+#[derive(Debug, Args)]
+pub(super) struct Ca {
+    #[command(flatten)]
+    pub(super) which: Which,
+    /// A host that it may vouch for, with all below its name; others it is not believed of (repeatable) [default: any]
+    #[arg(long, value_name = "HOST", value_parser = super::ca::parse_hosts, action = ArgAction::Append)]
+    pub(super) host: Vec<Hosts>,
+    /// How long a new one is good
+    #[arg(long, value_name = "DAYS", default_value_t = 1825, value_parser = clap::value_parser!(u32).range(1..=36500))]
+    pub(super) days: u32,
+    /// Make another one in place of the one that is there
+    #[arg(long)]
+    pub(super) renew: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// What to show.

@@ -18,7 +18,7 @@ pub(crate) use self::print::print;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::resolve::resolve_text;
 pub(super) use self::resolve::{Refused, Settings, resolve};
-use super::commands::{Doctor, Init, Join, Status, Token};
+use super::commands::{Ca, Doctor, Init, Join, Status, Token};
 use super::gateway::{GatewayArgs, Role};
 use super::setup::Setup;
 use crate::error::Failure;
@@ -57,6 +57,8 @@ pub(super) enum Command {
     Status(Status),
     /// Have a client of this machine use the gateway, or show how
     Setup(Setup),
+    /// Create the authority with which the gateway takes part in TLS, or show it and how to trust it
+    Ca(Ca),
     /// Check ports, clock, disk, limits, membership and who can be reached, and say what to do
     Doctor(Doctor),
 }

@@ -1,8 +1,8 @@
 //! The engines that the roles ask for, on one node: started bottom up, stopped top down.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dragonfly_core::Error;
@@ -13,6 +13,7 @@ use dragonfly_core::seed::Seed;
 use dragonfly_core::trust::Roles;
 use tokio_util::sync::CancellationToken;
 
+use super::bounds;
 use super::config::Serve;
 use crate::api::{Context, Hub};
 use crate::error::Failure;
@@ -20,7 +21,7 @@ use crate::join::read_token;
 use crate::logging::LogControl;
 
 /// For one engine to stop; one that hangs must not keep the others from closing their stores.
-const STOP_MAX: Duration = Duration::from_secs(10);
+pub(super) const STOP_MAX: Duration = Duration::from_secs(10);
 
 pub(super) async fn start(args: &Serve, data_dir: &Path, log: LogControl) -> Result<Context, Failure> {
     let mut builder = Node::builder()
@@ -73,6 +74,7 @@ pub(super) async fn start(args: &Serve, data_dir: &Path, log: LogControl) -> Res
         ready: AtomicBool::new(false),
         stopping: CancellationToken::new(),
         counters: Arc::default(),
+        bounds: Mutex::new(bounds::of(args)),
         events: Hub::default(),
         log,
     };

@@ -1,10 +1,11 @@
 //! Small files that others read: written beside their place, with their mode from the start, then renamed.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::Write;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use dragonfly_core::ErrorKind;
 use serde::Serialize;
 
 use crate::error::Failure;
@@ -28,12 +29,25 @@ pub(super) fn replace(path: &Path, text: &[u8], mode: u32) -> Result<(), Failure
         // Whatever the mask of this process takes away.
         file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(text)?;
+        file.sync_all()?;
         fs::rename(&temporary, path)
     };
     write().map_err(|e| {
         let _ = fs::remove_file(&temporary);
         failed(e)
     })
+}
+
+/// The text of a file, with at most so many bytes. `what` it is goes into errors.
+pub(super) fn read_text(file: File, path: &Path, what: &str, max: u64) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = file.take(max + 1).read_to_string(&mut text);
+    read.map_err(|e| Failure::io(format_args!("cannot read {what} in {}", path.display()), &e))?;
+    if text.len() as u64 > max {
+        let message = format!("{} is too large for {what}: more than {max} bytes", path.display());
+        return Err(Failure::new(ErrorKind::Config, message));
+    }
+    Ok(text)
 }
 
 /// Makes a directory that is its owner's alone, with its parents; one that exists stays as it is.

@@ -2,19 +2,24 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{ArgAction, Args};
 use dragonfly_core::ErrorKind;
-use dragonfly_core::gateway::{GatewayConfig, Rule};
+use dragonfly_core::gateway::{GatewayConfig, Hosts, Intercept, Rule, Users};
 use dragonfly_core::trust::Roles;
 use url::Url;
 
 use super::config::Serve;
+use super::{ca, secret};
 use crate::error::Failure;
 
 /// Where the gateway listens if the role says that there is to be one, and nothing says where.
 pub(super) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 65010);
+
+/// The longest list of users.
+const USERS_MAX: u64 = 1 << 20;
 
 /// What a daemon does: roles in its network, and whether it is a gateway, which is between it and its own clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +77,25 @@ pub(crate) struct GatewayArgs {
     /// While its server cannot be reached, give out what was had from it without credentials
     #[arg(long, env = "DFDAEMON_GATEWAY_OFFLINE")]
     gateway_offline: bool,
-    /// Refuse CONNECT
+    /// Take part in the TLS of this host's clients, so that its content can be shared: NAME, *.NAME or an IP address, at
+    /// port 443 or with :PORT. They have to trust the authority that `dfdaemon ca` creates (repeatable)
+    #[arg(
+        long,
+        value_name = "HOST",
+        value_parser = super::ca::parse_hosts,
+        action = ArgAction::Append,
+        env = "DFDAEMON_GATEWAY_INTERCEPT",
+        value_delimiter = ','
+    )]
+    gateway_intercept: Vec<Hosts>,
+    /// Let in only clients that show a name and a password of this file, with NAME:PASSWORD on each line, mode 0600, as
+    /// proxies are told (Proxy-Authorization)
+    #[arg(long, value_name = "FILE", env = "DFDAEMON_GATEWAY_USERS")]
+    gateway_users: Option<PathBuf>,
+    /// Trust the authorities of this file (PEM) beside the system's, for the servers behind the gateway (repeatable)
+    #[arg(long, value_name = "FILE", action = ArgAction::Append, env = "DFDAEMON_GATEWAY_CA_CERT", value_delimiter = ',')]
+    gateway_ca_cert: Vec<PathBuf>,
+    /// Refuse CONNECT, but to the hosts of --gateway-intercept
     #[arg(long, env = "DFDAEMON_GATEWAY_NO_TUNNELS")]
     gateway_no_tunnels: bool,
 }
@@ -110,7 +133,7 @@ impl Serve {
     }
 
     /// `own`: where this daemon listens for other things.
-    pub(super) fn gateway_config(&self, own: Vec<SocketAddr>) -> GatewayConfig {
+    pub(super) fn gateway_config(&self, own: Vec<SocketAddr>) -> Result<GatewayConfig, Failure> {
         let args = &self.gateway;
         let mut config = GatewayConfig::default();
         config.registries.clone_from(&args.gateway_registry);
@@ -121,8 +144,34 @@ impl Serve {
         config.tunnels = !args.gateway_no_tunnels;
         config.client_timeout = self.client_timeout;
         config.own = own;
-        config
+        if !args.gateway_intercept.is_empty() {
+            config.intercept = Some(self.intercept(&args.gateway_intercept)?);
+        }
+        config.users = args.gateway_users.as_deref().map(users).transpose()?;
+        for path in &args.gateway_ca_cert {
+            let pem = ca::read(path, "the authorities")?;
+            if !pem.contains("-----BEGIN CERTIFICATE-----") {
+                let message = format!("{}: there is no certificate in it", path.display());
+                return Err(Failure::new(ErrorKind::Config, message).hint("--gateway-ca-cert wants a PEM file"));
+            }
+            config.ca_pem.push(pem.into_bytes());
+        }
+        Ok(config)
     }
+
+    fn intercept(&self, hosts: &[Hosts]) -> Result<Intercept, Failure> {
+        let data_dir = self.data_dir()?;
+        let authority = ca::load(&data_dir)?.ok_or_else(|| {
+            let message = format!("--gateway-intercept: there is no authority in {}", data_dir.display());
+            Failure::new(ErrorKind::Config, message).hint("dfdaemon ca creates one, and says how clients trust it")
+        })?;
+        Intercept::new(authority, hosts.to_vec()).map_err(|e| ca::invalid(&data_dir, &e))
+    }
+}
+
+fn users(path: &Path) -> Result<Users, Failure> {
+    let text = secret::read_private(path, "users", USERS_MAX)?;
+    Users::from_text(&text).map_err(|e| Failure::new(ErrorKind::Config, format!("{}: {e}", path.display())))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `dfdaemon`: starts the engines that its roles ask for on one node, serves the local API, and stops in order.
 
+mod bounds;
+mod ca;
 mod commands;
 pub(crate) mod config;
 mod doctor;
@@ -83,6 +85,7 @@ fn obey(command: &Command) -> Result<ExitCode, Failure> {
         Command::Token(args) => (runtime.block_on(token::token(args))? + "\n", true),
         Command::Join(args) => (runtime.block_on(init::join(args))?, true),
         Command::Setup(args) => (setup::setup(args)?, true),
+        Command::Ca(args) => (ca::ca(args)?, true),
         Command::Status(args) => (runtime.block_on(status::status(args))?, true),
         Command::Doctor(args) => runtime.block_on(doctor::doctor(args))?,
     };
@@ -123,6 +126,7 @@ fn check(serve: &Serve) -> Result<(), Failure> {
     serve.listen()?;
     serve.otlp_endpoint.as_deref().map(traces::check).transpose()?;
     serve.check_gateway()?;
+    serve.gateway_config(Vec::new())?;
     if let Some(group) = &serve.api_group {
         socket::group_id(group)?;
     }
@@ -235,7 +239,7 @@ impl Running {
         let gateway = match gateway {
             None => None,
             Some((listener, address)) => {
-                let gateway = Gateway::new(context.peer()?, serve.gateway_config(own));
+                let gateway = Gateway::new(context.peer()?, serve.gateway_config(own)?);
                 gateway.serve(listener);
                 let _ = context.gateway.set(gateway);
                 Some(address)

@@ -1,9 +1,10 @@
 //! SIGHUP: the settings are read again; what can change while the daemon runs does, and the rest is named.
 
 use std::ffi::OsString;
+use std::sync::PoisonError;
 
 use super::config::{Refused, Settings, resolve};
-use super::{Running, engines, notify, secret};
+use super::{Running, bounds, engines, notify, secret};
 
 /// Settings that take effect at once.
 const LIVE: [&str; 5] = ["log-level", "download-limit", "upload-limit", "drain-timeout", "api-token-file"];
@@ -39,6 +40,7 @@ fn apply(running: &mut Running, settings: Settings) {
         tracing::error!("the log's levels stay as they were: {}", failure.message);
     }
     engines::limits(&running.context.node, serve);
+    *running.context.bounds.lock().unwrap_or_else(PoisonError::into_inner) = bounds::of(serve);
     if let Some(key) = &running.key {
         // Also where the file is the same one: what is in it may have changed.
         match serve.api_token_file().and_then(|path| secret::read(&path)) {

@@ -1,12 +1,13 @@
-//! The token of the TCP API, in a file that only its owner reads.
+//! What only its owner may read: the token of the TCP API, and other small files of secrets.
 
 use std::fs::OpenOptions;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use dragonfly_core::ErrorKind;
 
+use super::files;
 use crate::error::Failure;
 
 /// The longest token.
@@ -32,20 +33,24 @@ pub(super) fn read_or_create(path: &Path) -> Result<String, Failure> {
 
 /// The token in the file.
 pub(super) fn read(path: &Path) -> Result<String, Failure> {
-    let failed = |e: io::Error| Failure::io(format_args!("cannot read the token in {}", path.display()), &e);
-    let file = std::fs::File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
-        let message = format!("{} can be read by others: `chmod 600` it, and change the token", path.display());
-        return Err(Failure::new(ErrorKind::Config, message));
-    }
-    let mut text = String::new();
-    file.take(TOKEN_MAX).read_to_string(&mut text).map_err(failed)?;
+    let text = read_private(path, "the token", TOKEN_MAX)?;
     let token = text.trim();
     if token.len() < TOKEN_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let message = format!("{} holds no token: at least {TOKEN_MIN} visible characters", path.display());
         return Err(Failure::new(ErrorKind::Config, message));
     }
     Ok(token.to_owned())
+}
+
+/// The text of a file that nobody but its owner can read, with at most so many bytes. `what` it is goes into errors.
+pub(super) fn read_private(path: &Path, what: &str, max: u64) -> Result<String, Failure> {
+    let failed = |e: io::Error| Failure::io(format_args!("cannot read {what} in {}", path.display()), &e);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
+        let message = format!("{} can be read by others: `chmod 600` it, and change {what}", path.display());
+        return Err(Failure::new(ErrorKind::Config, message));
+    }
+    files::read_text(file, path, what, max)
 }
 
 #[cfg(test)]

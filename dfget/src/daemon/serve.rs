@@ -20,9 +20,9 @@ use crate::api::Caller;
 use crate::passing::Sending;
 
 /// Connections at a time on one listener; more wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 256;
+pub(super) const CONNECTIONS_MAX: usize = 256;
 /// For the head of a request: local clients are quick, and a silent one must not hold a place.
-const HEAD_MAX: Duration = Duration::from_secs(10);
+pub(super) const HEAD_MAX: Duration = Duration::from_secs(10);
 /// After `accept` fails for want of descriptors, it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

@@ -15,13 +15,8 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::filter_fn;
 
-use super::{Layer, ids, set};
+use super::{Layer, SEND_MAX, ids, set};
 use crate::error::Failure;
-
-/// For the last spans, when the program ends.
-pub(super) const END_MAX: Duration = Duration::from_secs(5);
-/// For one request to the collector.
-const SEND_MAX: Duration = Duration::from_secs(10);
 
 pub(super) fn start(endpoint: Option<&str>, program: &'static str) -> Result<(SdkTracerProvider, Layer), Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::new(ErrorKind::Config, format!("traces cannot be sent: {e}"));

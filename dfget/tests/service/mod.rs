@@ -1,5 +1,8 @@
 //! The daemon as a service: settings, reload, what the service manager is told, init, join, status and doctor.
 
+mod bounds;
+mod ca;
+
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
