@@ -1,11 +1,13 @@
 //! What is fuzzed of the programs; see `dragonfly_core::fuzz`. Not part of the API.
 
-use dragonfly_core::fuzz::Target;
+use dragonfly_core::fuzz::{GATEWAY, Target};
 
 use crate::daemon::config::{print, resolve_text};
+use crate::range::ByteRange;
 
 /// All of them.
-pub const TARGETS: [Target; 1] = [Target { name: "config", run: config }];
+pub const TARGETS: [Target; 3] =
+    [Target { name: "config", run: config }, GATEWAY, Target { name: "range", run: range }];
 
 /// The daemon's configuration as TOML and as YAML. What was understood is printed and understood again as the same.
 fn config(data: &[u8]) {
@@ -21,6 +23,13 @@ fn config(data: &[u8]) {
         // What is worked out at the start, and what is a secret, is not printed as it was.
         changed.retain(|key| key != "join" && settings.is_from_file(key));
         assert!(changed.is_empty(), "understood as something else: {changed:?}\n{printed}");
+    }
+}
+
+/// A part of content as people name it. What was understood is written and understood again as the same.
+fn range(data: &[u8]) {
+    if let Ok(range) = String::from_utf8_lossy(data).parse::<ByteRange>() {
+        assert_eq!(range.to_string().parse::<ByteRange>(), Ok(range));
     }
 }
 
