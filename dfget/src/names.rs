@@ -18,9 +18,22 @@ pub(crate) fn redact(url: &str) -> String {
     if secret { format!("{url}?...") } else { url.to_string() }
 }
 
+/// Characters of what is no URL that are shown.
+const SHOWN_MAX: usize = 80;
+
+/// A URL that somebody typed.
+pub(crate) fn parse_url(text: &str) -> Result<Url, Failure> {
+    Url::parse(text).map_err(|e| {
+        // What cannot be read can hold a password all the same.
+        let shown = text.split(['?', '#']).next().unwrap_or_default();
+        let shown: String = shown.rsplit('@').next().unwrap_or_default().chars().take(SHOWN_MAX).collect();
+        Failure::usage(format!("{shown:?} is not a URL: {e}"))
+    })
+}
+
 /// The last segment of the URL's path, decoded, as the name of a file.
 pub(crate) fn output_name(url: &str) -> Result<PathBuf, Failure> {
-    let url = Url::parse(url).map_err(|e| Failure::usage(format!("not a URL: {e}")))?;
+    let url = parse_url(url)?;
     let segment = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
     let decoded = decode(segment);
     // A name that would leave the directory, or confuse a terminal, is used as it stands in the URL.

@@ -239,7 +239,7 @@ pub(crate) struct Top {
 impl Naming {
     /// A request for a URL, checked as far as it can be here.
     pub(crate) fn request(&self, url: &str) -> Result<FetchRequest, Failure> {
-        let parsed = url::Url::parse(url).map_err(|e| Failure::usage(format!("not a URL: {e}")))?;
+        let parsed = crate::names::parse_url(url)?;
         if parsed.scheme() == "file" {
             return Err(Failure::usage("file: URLs are not fetched: copy the file"));
         }

@@ -100,7 +100,7 @@ async fn below(
     counts: &mut Counts,
 ) -> Result<(), End> {
     let request = args.request(url)?;
-    let mut root = Url::parse(url).map_err(|e| Failure::usage(format!("not a URL: {e}")))?;
+    let mut root = crate::names::parse_url(url)?;
     if !root.path().ends_with('/') {
         root.set_path(&format!("{}/", root.path()));
     }
