@@ -31,6 +31,17 @@ fn starts_tells_where_it_is_and_stops_in_order() {
     assert!(!ready_file.exists() && !socket.exists());
 }
 
+#[test]
+fn a_second_one_on_the_same_directory_is_refused() {
+    let daemon = Daemon::with_role("peer").start();
+    let args = ["--data-dir", "data", "--listen", "/ip4/127.0.0.1/tcp/0", "--api", "unix:other.sock"];
+    let second = run(dfdaemon(daemon.dir()).args(args));
+    assert!(!second.is_code(0) && format!("{second:?}").contains("is used by another process"), "{second:?}");
+    // The first one is none the worse.
+    let (status, log) = daemon.stop();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
 #[tokio::test]
 async fn the_api_answers_and_refuses() {
     let daemon = Daemon::with_role("peer").start();
