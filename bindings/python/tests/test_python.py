@@ -128,7 +128,9 @@ def test_ctrl_c(how: str) -> None:
     """It ends the call, and what was fetched for it is left."""
     with Endless() as origin:
         program = f"""if True:
-    import dragonfly
+    import dragonfly, signal
+    # A shell that starts the tests in the background has them ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     url = {origin.url!r}
     told = []
     def waiting(event):
