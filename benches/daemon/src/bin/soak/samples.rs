@@ -39,7 +39,7 @@ impl Measure {
     const fn noise(self) -> f64 {
         match self {
             Self::Resident => 4.0,
-            Self::Descriptors => 16.0,
+            Self::Descriptors => 4.0,
             Self::Disk => 32.0,
         }
     }
