@@ -332,6 +332,10 @@ impl Actor {
 
     /// Looks which tasks belong elsewhere now, some at a time, those that somebody waits for first.
     pub(super) fn reassess(&mut self) {
+        // The next ones have their turn in a moment, whatever happens meanwhile.
+        if self.authorities.reassessing {
+            return;
+        }
         let mut ids: Vec<(bool, TaskId)> = self.tasks.iter().map(|(id, task)| (task.wants.is_empty(), *id)).collect();
         ids.sort_unstable();
         let mut moved = 0;

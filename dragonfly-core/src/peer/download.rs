@@ -28,7 +28,7 @@ pub(super) const RESTARTS_MAX: u32 = 8;
 pub(super) const STALLED_MAX: Duration = Duration::from_secs(120);
 
 /// The reason where no origin and no neighbour failed.
-const NO_WAY: &str = "no neighbour has what is missing, and nobody was allowed to ask the origin";
+pub(super) const NO_WAY: &str = "no neighbour has what is missing, and nobody was allowed to ask the origin";
 
 type Outcome = futures::future::Shared<futures::future::BoxFuture<'static, Result<Receipt>>>;
 

@@ -90,7 +90,7 @@ fn who_is_come_back_to_is_not_stormed() {
         // All of them within the longest pause; after a longer absence spread over half of it at least.
         assert!(batch <= HOSTS, "a host says so much at a time and no more: {batch}");
         if back > BACKOFF.1 * 2 {
-            assert!(session <= HOSTS / 10, "{session} of {HOSTS}");
+            assert!(session <= HOSTS / 10 && batch <= HOSTS / 2, "{session} and {batch} of {HOSTS}");
         }
     }
 }

@@ -5,8 +5,10 @@
 use dragonfly_testkit::{Origin, Resource};
 
 use super::*;
+use crate::ErrorKind;
 use crate::node::{Node, RateLimits, TokenOptions};
 use crate::peer::content::Content;
+use crate::peer::download::{NO_WAY, stalled};
 use crate::peer::{Peer, Request};
 
 const BOUND: Duration = Duration::from_secs(120);
@@ -99,6 +101,23 @@ async fn bytes_from_an_origin_are_arrivals() {
     let node = Node::builder().start().await.unwrap();
     let peer = Peer::builder(&node).start().await.unwrap();
     arrives_before_a_piece_is_whole(&peer, Request::new(origin.url("/file"))).await;
+}
+
+/// Who waits in vain learns what stood in the way last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_neighbour_is_named_in_the_error() {
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(1, 1 << 20).stall_after(0, u64::MAX));
+    let node = Node::builder().start().await.unwrap();
+    let peer = Peer::builder(&node).start().await.unwrap();
+    let mut want = peer.engine.want(&Request::new(origin.url("/file"))).await.unwrap();
+    let (content, _) = want.content().await.unwrap();
+    let error = stalled(&content);
+    assert!(error.to_string().ends_with(NO_WAY), "{error}");
+    content.set_trouble("the neighbour P sent nothing of what it was asked for, for 10s");
+    let error = stalled(&content);
+    let text = "nothing came for 120s, 0 of 1048576 bytes held; last: the neighbour P sent nothing";
+    assert!(error.kind() == ErrorKind::Timeout && error.to_string().contains(text), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
