@@ -118,7 +118,10 @@ async fn kill(victims: Victims, moment: Moment) -> Sent {
         let mut doomed: Vec<_> = victims.iter().filter(|daemon| daemon.is_peer()).map(|v| fetch(v, &url)).collect();
         moment.comes(&origin);
         if who == Victims::LeaseHolder {
-            let holder = (0..survivors.len()).max_by_key(|at| taken(&survivors[*at..=*at])).unwrap();
+            // Before anything has come, who waits for the origin's answer.
+            let key = |at: &usize| (taken(&survivors[*at..=*at]), survivors[*at].metric("dragonfly_origin_requests"));
+            let holder = (0..survivors.len()).max_by_key(key).unwrap();
+            assert_ne!(key(&holder), (0, 0), "it fetches");
             victims.push(survivors.remove(holder));
             doomed.push(clients.remove(holder));
         }
@@ -146,8 +149,8 @@ async fn kill(victims: Victims, moment: Moment) -> Sent {
 
 /// The living take one copy, and `again`; what else the origin sent was in flight to the dead, or had come to them.
 async fn matrix(victims: Victims, again: u64) {
-    // Who holds a lease is known by what it has taken.
-    let known = |moment: &Moment| victims != Victims::LeaseHolder || *moment as u8 >= Moment::AtTheFirstByte as u8;
+    // Who holds a lease is known once the origin was asked.
+    let known = |moment: &Moment| victims != Victims::LeaseHolder || *moment as u8 >= Moment::BeforeTheFirstByte as u8;
     for moment in MOMENTS.into_iter().filter(known) {
         let Sent { total, living, at_death } = kill(victims, moment).await;
         assert!(living <= LENGTH + again, "{victims:?} {moment:?}: {living} of {LENGTH} to the living");

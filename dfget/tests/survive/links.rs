@@ -55,6 +55,44 @@ async fn members_that_know_nobody_find_each_other_on_their_link() {
     work.await.unwrap();
 }
 
+/// Six members that know each other, three on either side of where the link can be cut.
+fn six_without_servers(link: &mut Link) -> Vec<Daemon> {
+    let first = Daemon::with_role("peer").at(&link.place(true)).start();
+    let token = first.token("peer");
+    let mut daemons = vec![first];
+    for at in 1..6 {
+        daemons.push(Daemon::with_role("peer").at(&link.place(at < 3)).token(&token).start());
+    }
+    everyone_knows_everyone(&daemons.iter().collect::<Vec<_>>());
+    daemons
+}
+
+/// The same, whole again while most are still without: everybody finishes, for less than a copy for each half.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_is_split_and_healed_in_mid_download() {
+    let Some(mut link) = Link::new() else { return };
+    let origin = Origin::builder().address(SocketAddr::from((link.origin(), 0))).start().await.unwrap();
+    origin.set("/file", Resource::seeded(SEED, LENGTH).rate(RATE));
+    let url = origin.url("/file");
+    let work = tokio::task::spawn_blocking(move || {
+        let daemons = six_without_servers(&mut link);
+        let clients = daemons.iter().map(|daemon| (daemon, fetch(daemon, &url))).collect();
+        let sent = |parts: u64| {
+            wait_for("the origin to send", || (origin.body_bytes("/file") >= parts * LENGTH / 4).then_some(()))
+        };
+        sent(1);
+        link.cut();
+        sent(3);
+        link.heal();
+        all_finish(clients, LENGTH);
+        let sent = origin.body_bytes("/file");
+        drop((daemons, link));
+        println!("split and healed: {:.3} copies", copies(sent));
+        assert!(sent <= 2 * LENGTH, "{sent} of {LENGTH}: {:?}", origin.log());
+    });
+    work.await.unwrap();
+}
+
 /// A network without servers is split in mid-download, in silence: he who coordinates and fetches is a black hole for
 /// one half. Both halves finish; healed, they agree again after a while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,13 +102,7 @@ async fn a_network_that_is_split_in_mid_download() {
     origin.set("/file", Resource::seeded(SEED, LENGTH).rate(RATE));
     let url = origin.url("/file");
     let work = tokio::task::spawn_blocking(move || {
-        let first = Daemon::with_role("peer").at(&link.place(true)).start();
-        let token = first.token("peer");
-        let mut daemons = vec![first];
-        for at in 1..6 {
-            daemons.push(Daemon::with_role("peer").at(&link.place(at < 3)).token(&token).start());
-        }
-        everyone_knows_everyone(&daemons.iter().collect::<Vec<_>>());
+        let daemons = six_without_servers(&mut link);
         let clients = daemons.iter().map(|daemon| (daemon, fetch(daemon, &url))).collect();
         wait_for("the middle of the download", || (origin.body_bytes("/file") >= LENGTH / 2).then_some(()));
         link.cut();
