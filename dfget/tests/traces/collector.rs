@@ -120,7 +120,10 @@ fn one_trace_tells_of_a_download_across_its_hosts() {
         assert_eq!((host(serve), text(&serve.attributes, "receiver")), (seed_id.clone(), Some(peer_id.clone())));
         assert_eq!((&serve.links[0].trace_id, &serve.links[0].span_id), (&of_seed.trace_id, &of_seed.span_id));
     }
-    assert_eq!(serves.iter().map(|serve| number(serve, "bytes")).sum::<u64>(), LENGTH);
+    // One for each lane: where both hosts open one at the same time, what was on its way on the one that goes is sent again.
+    let served = serves.iter().map(|serve| number(serve, "bytes")).sum::<u64>();
+    let again = if serves.len() == 1 { 0 } else { LENGTH };
+    assert!((LENGTH..=LENGTH + again).contains(&served), "{served} of {LENGTH} in {} spans", serves.len());
 
     let fetches = named(&spans, "origin");
     assert!(!fetches.is_empty());
