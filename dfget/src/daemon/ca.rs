@@ -35,8 +35,11 @@ pub(super) fn ca(args: &Ca) -> Result<String, Failure> {
     let data_dir = args.which.data_dir()?;
     let data_dir = std::path::absolute(&data_dir).map_err(|e| Failure::io("cannot tell the working directory", &e))?;
     let [certificate, _] = paths(&data_dir);
-    // What is to be replaced may be broken.
-    let found = if args.renew { load(&data_dir).ok().flatten() } else { load(&data_dir)? };
+    let found = match load(&data_dir) {
+        // What is to be replaced may be broken. What it vouched for is not known then, and must not become everything.
+        Err(_) if args.renew && !args.host.is_empty() => None,
+        found => found?,
+    };
     if found.is_some() && !args.renew && !args.host.is_empty() {
         let message = format!("there is an authority already: {}", certificate.display());
         let failure = Failure::new(ErrorKind::Config, message);
@@ -114,7 +117,7 @@ pub(super) fn read(path: &Path, what: &str) -> Result<String, Failure> {
 pub(super) fn invalid(data_dir: &Path, error: &InvalidAuthority) -> Failure {
     let message = format!("{} in {}: {error}", FILES[0], data_dir.display());
     Failure::new(ErrorKind::Config, message)
-        .hint("dfdaemon ca --renew makes another one, of the same hosts if no --host is given")
+        .hint("dfdaemon ca --renew makes another one, --host for each host if this one cannot be read")
 }
 
 /// The hosts that settings name.

@@ -66,6 +66,11 @@ fn a_gateway_that_clients_could_not_trust_does_not_start() {
     fs::write(&key, before).unwrap();
     let mixed = check(dir, &["--gateway-intercept", "pypi.org"]);
     assert!(!mixed.is_code(0) && format!("{mixed:?}").contains("another certificate's"), "{mixed:?}");
+    // What it vouched for is not known: it is not renewed for every host.
+    let refused = ca(dir, &["--renew"]);
+    assert!(!refused.is_code(0) && format!("{refused:?}").contains("--host"), "{refused:?}");
+    let renewed = shown(&ca(dir, &["--json", "--renew", "--host", "pypi.org"]));
+    assert_eq!(renewed["hosts"], serde_json::json!(["pypi.org"]));
 }
 
 #[test]
