@@ -67,13 +67,19 @@ fn six_without_servers(link: &mut Link) -> Vec<Daemon> {
     daemons
 }
 
-/// The same, whole again while most are still without: everybody finishes, for less than a copy for each half.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_that_is_split_and_healed_in_mid_download() {
-    let Some(mut link) = Link::new() else { return };
+/// A link that can be cut, and an origin on it with a file.
+async fn link_with_origin() -> Option<(Link, Origin, String)> {
+    let link = Link::new()?;
     let origin = Origin::builder().address(SocketAddr::from((link.origin(), 0))).start().await.unwrap();
     origin.set("/file", Resource::seeded(SEED, LENGTH).rate(RATE));
     let url = origin.url("/file");
+    Some((link, origin, url))
+}
+
+/// The same, whole again while most are still without: everybody finishes, for less than a copy for each half.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_is_split_and_healed_in_mid_download() {
+    let Some((mut link, origin, url)) = link_with_origin().await else { return };
     let work = tokio::task::spawn_blocking(move || {
         let daemons = six_without_servers(&mut link);
         let clients = daemons.iter().map(|daemon| (daemon, fetch(daemon, &url))).collect();
@@ -97,10 +103,7 @@ async fn a_network_that_is_split_and_healed_in_mid_download() {
 /// one half. Both halves finish; healed, they agree again after a while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_network_that_is_split_in_mid_download() {
-    let Some(mut link) = Link::new() else { return };
-    let origin = Origin::builder().address(SocketAddr::from((link.origin(), 0))).start().await.unwrap();
-    origin.set("/file", Resource::seeded(SEED, LENGTH).rate(RATE));
-    let url = origin.url("/file");
+    let Some((mut link, origin, url)) = link_with_origin().await else { return };
     let work = tokio::task::spawn_blocking(move || {
         let daemons = six_without_servers(&mut link);
         let clients = daemons.iter().map(|daemon| (daemon, fetch(daemon, &url))).collect();
