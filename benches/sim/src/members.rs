@@ -88,6 +88,7 @@ impl Members {
             age_max_ms: None,
             stale_ok: true,
             priority: PRIORITY,
+            earlier: None,
         };
         if self.up.insert(host) {
             self.tell(now, up);

@@ -82,6 +82,7 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         age_max_ms: Some(5),
         stale_ok: false,
         priority: 3,
+        earlier: None,
     };
     let announce = Announce { version: VERSION, record: None, seed: true, slots: 8 };
     let current = Current {

@@ -17,11 +17,11 @@ use crate::wire::{Address, PeerId};
 pub(crate) const PEERS_MAX: usize = 64;
 
 /// Addresses of one peer that are remembered.
-const ADDRESSES_MAX: usize = 8;
+pub(super) const ADDRESSES_MAX: usize = 8;
 
 /// Records that the behaviour itself may hold, over all peers: it has no bound of its own, and searches them one by
 /// one. Beyond it, it is begun anew.
-const RECORDS_MAX: usize = 512;
+pub(super) const RECORDS_MAX: usize = 512;
 
 /// How long what this host says of itself holds, and how often it asks. Short beside the field's minutes, so that
 /// who is gone is forgotten; a question and its answers are some hundred bytes each.

@@ -36,7 +36,7 @@ pub use limits::Limits;
 use crate::wire::Bound;
 
 /// The bounds of connections and streams that are not shown beside what is used of them.
-pub(crate) fn bounds() -> [Bound; 9] {
+pub(crate) fn bounds() -> [Bound; 12] {
     let limits = Limits::default();
     [
         (
@@ -66,6 +66,9 @@ pub(crate) fn bounds() -> [Bound; 9] {
             "Accepted streams of a protocol that may wait.",
             limits.accept_queue as u64,
         ),
+        ("dragonfly_link_peers_limit", "Peers found on the links that are remembered.", local::PEERS_MAX as u64),
+        ("dragonfly_link_addresses_limit", "Addresses of one of them.", local::ADDRESSES_MAX as u64),
+        ("dragonfly_link_records_limit", "Records of the links that are held.", local::RECORDS_MAX as u64),
         ("dragonfly_lane_connections_limit", "Lanes open or about to be closed.", lane::LANES_MAX as u64),
         (
             "dragonfly_lane_unsent_bytes_limit",

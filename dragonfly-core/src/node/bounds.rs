@@ -1,13 +1,19 @@
 //! Every bound that is fixed, for the operator to see beside what is used: each room says its own.
 
 use super::metrics::{Metric, MetricKind};
-use super::{descriptors, io, outbox, permits, triggers};
+use super::{contradicted, descriptors, directory, io, outbox, permits, triggers};
 use crate::wire::Bound;
-use crate::{net, peer, scheduler, seed, source, store, swarm, wire};
+use crate::{net, peer, scheduler, seed, source, store, swarm, trust, wire};
 
 /// The bounds of what all engines of a node share.
-fn own() -> [Bound; 9] {
+fn own() -> [Bound; 12] {
     [
+        ("dragonfly_members_limit", "Other members of the network that are remembered.", directory::MEMBERS_MAX as u64),
+        (
+            "dragonfly_coordinators_remembered_limit",
+            "Tasks whose coordinator is remembered.",
+            directory::CHOICES_MAX as u64,
+        ),
         ("dragonfly_frame_seconds_limit", "Seconds that a frame may be on its way.", super::FRAME_MAX.as_secs()),
         ("dragonfly_disk_jobs_limit", "Jobs that may wait for the disk.", io::QUEUE_MAX as u64),
         ("dragonfly_open_files_limit", "Files of content open at a time.", descriptors::for_content() as u64),
@@ -26,6 +32,11 @@ fn own() -> [Bound; 9] {
             "Answers of origins on who may read what that are remembered.",
             permits::PERMITS_MAX as u64,
         ),
+        (
+            "dragonfly_contradicted_limit",
+            "Members that contradicted themselves that are remembered.",
+            contradicted::CONTRADICTED_MAX as u64,
+        ),
         ("dragonfly_permit_seconds_limit", "Seconds for which such an answer counts.", permits::PERMIT_MAX.as_secs()),
         ("dragonfly_seed_tasks_limit", "Such tasks that may be under way.", seed::TASKS_MAX as u64),
         ("dragonfly_pieces_limit", "Pieces of one task at the most.", u64::from(crate::task::PIECES_MAX)),
@@ -34,7 +45,7 @@ fn own() -> [Bound; 9] {
 
 /// All of them.
 pub(super) fn fixed() -> Vec<Metric> {
-    let rooms = [&wire::BOUNDS[..], &store::BOUNDS, &peer::BOUNDS];
+    let rooms = [&wire::BOUNDS[..], &store::BOUNDS, &peer::BOUNDS, &trust::BOUNDS];
     let rooms = rooms.into_iter().flatten().copied();
     let all = rooms.chain(net::bounds()).chain(swarm::bounds()).chain(scheduler::bounds());
     let all = all.chain(source::bounds()).chain(own());
@@ -75,7 +86,8 @@ pub(crate) mod tests {
         for (what, names) in &rows {
             assert!(!names.is_empty(), "no metric shows: {what}");
             for name in names {
-                let optional = *name == "store_quota_bytes";
+                let storage = cfg!(feature = "storage");
+                let optional = *name == "store_quota_bytes" || *name == "storage_sites_limit" && !storage;
                 assert!(optional || shown.contains(format!("dragonfly_{name}").as_str()), "{name} of: {what}");
             }
         }

@@ -390,6 +390,7 @@ impl NodeBuilder {
             rates: self.rates,
             throttles: Throttles::of_node(&self.rates),
             permits: Permits::default(),
+            contradicted: super::contradicted::Contradicted::default(),
             connections_max: limits.connections,
             seed: AtomicBool::new(false),
             schedules: AtomicBool::new(false),

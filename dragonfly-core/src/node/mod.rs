@@ -9,6 +9,7 @@ mod admission;
 mod bounds;
 mod buffers;
 mod builder;
+mod contradicted;
 mod descriptors;
 mod directory;
 mod framed;
@@ -39,6 +40,8 @@ use tokio::task::JoinHandle;
 pub(crate) use bounds::tests::documented;
 use buffers::Buffers;
 pub use builder::{NodeBuilder, TokenOptions};
+#[cfg(feature = "gateway")]
+use contradicted::Contradicted;
 pub(crate) use directory::Directory;
 pub(crate) use framed::{
     CONTROL_PROTOCOL, ControlReader, FRAME_MAX, LANE_PROTOCOL, in_time, read_frame, write_control, write_frame,
@@ -50,7 +53,6 @@ pub use metrics::{Metric, MetricKind};
 #[cfg(feature = "gateway")]
 pub(crate) use metrics::{Number, text as metrics_text};
 pub(crate) use outbox::{Frames, NotTaken, Outbox};
-#[cfg(feature = "gateway")]
 pub(crate) use permits::PERMIT_MAX;
 pub(crate) use permits::{Asker, Permits, is_public};
 pub(crate) use policy::Rules;
@@ -120,6 +122,7 @@ struct Inner {
     rates: RateLimits,
     throttles: Throttles,
     permits: Permits,
+    contradicted: Contradicted,
     connections_max: usize,
     seed: AtomicBool,
     schedules: AtomicBool,
@@ -413,6 +416,11 @@ impl Node {
     }
 
     /// What origins let this host's callers read.
+    /// Whose word counts for nothing here.
+    pub(crate) fn contradicted(&self) -> &Contradicted {
+        &self.0.contradicted
+    }
+
     pub(crate) fn permits(&self) -> &Permits {
         &self.0.permits
     }

@@ -35,7 +35,7 @@ const SEEK_MAX: Duration = Duration::from_secs(3);
 const HOPS_MAX: u8 = 4;
 
 /// Sessions with members that coordinate something for this host, beside those that it was told of.
-const FOUND_MAX: usize = 64;
+pub(super) const FOUND_MAX: usize = 64;
 
 /// Tasks that are moved to another coordinator at a time, and the pause between: a coordinator that comes back, or
 /// takes over, is not stormed. Those that somebody waits for go first.

@@ -1,5 +1,6 @@
 //! One generation of a task on this host, as everything in the engine shares it.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -47,6 +48,34 @@ impl Counts {
             from_origin: self.from_origin.saturating_sub(before.from_origin),
             from_peers: self.from_peers.saturating_sub(before.from_peers),
         }
+    }
+}
+
+/// What others signed of a generation.
+pub(crate) struct Told {
+    /// Who attested which value of each piece.
+    values: Vec<Option<(PeerId, PieceHash)>>,
+    /// Whose seal says which root.
+    root: Option<(PeerId, [u8; 32])>,
+}
+
+impl Told {
+    /// Whether a piece is held that is what one of these said it is.
+    pub(super) fn is_held_on_the_word_of(&self, content: &Content, signers: &BTreeSet<PeerId>) -> bool {
+        (0..).zip(&self.values).any(|(piece, told)| {
+            told.is_some_and(|(signer, value)| signers.contains(&signer) && content.entry.value(piece) == Some(value))
+        })
+    }
+
+    /// Those who said something else than what `content` is, which has this root.
+    pub(super) fn liars(&self, content: &Content, root: &[u8]) -> BTreeSet<PeerId> {
+        let differs = |(piece, told): (PieceIndex, &Option<(PeerId, PieceHash)>)| {
+            let (signer, value) = (*told)?;
+            (content.entry.value(piece) != Some(value)).then_some(signer)
+        };
+        // A seal is of the whole.
+        let sealer = self.root.filter(|(_, sealed)| sealed != root).map(|(sealer, _)| sealer);
+        (0..).zip(&self.values).filter_map(differs).chain(sealer).collect()
     }
 }
 
@@ -319,10 +348,11 @@ impl Content {
         from_origin >= self.layout.length() && from_peers == 0 && self.bytes_held == 0
     }
 
-    /// Who attested which value of each piece.
-    pub(crate) fn attested(&self) -> Vec<Option<(PeerId, PieceHash)>> {
+    /// What others signed of it.
+    pub(crate) fn told(&self) -> Told {
         let evidence = self.evidence();
-        (0..self.layout.pieces()).map(|piece| evidence.value(piece)).collect()
+        let values = (0..self.layout.pieces()).map(|piece| evidence.value(piece)).collect();
+        Told { values, root: evidence.sealer().zip(evidence.sealed_root()) }
     }
 
     /// Bytes of it that are held now.

@@ -9,12 +9,11 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::content::{Content, Counts, State};
+use super::content::{Content, Counts, State, Told};
 use super::engine::{Engine, Want};
 use super::follow::Follower;
 use super::{Event, Proof, Receipt, Request};
-use crate::task::{Algorithm, Digest, PieceHash};
-use crate::wire::PeerId;
+use crate::task::{Algorithm, Digest};
 use crate::{Error, ErrorKind, Result};
 
 /// How many progress events wait for a slow reader before the oldest are dropped.
@@ -148,7 +147,7 @@ impl std::fmt::Debug for Events {
 async fn run(engine: Engine, request: Request, events: broadcast::Sender<Event>) -> Result<Receipt> {
     let started = Instant::now();
     let mut want = engine.want(&request).await?;
-    let mut given = Given { request: &request, events: &events, started, attested: None };
+    let mut given = Given { request: &request, events: &events, started, told: None };
     for _ in 0..RESTARTS_MAX {
         let (content, before) = want.content().await?;
         if let Some(receipt) = complete(&engine, &mut want, (&content, before), &mut given).await? {
@@ -164,8 +163,8 @@ struct Given<'a> {
     request: &'a Request,
     events: &'a broadcast::Sender<Event>,
     started: Instant,
-    /// What others attested of content that did not have the caller's digest, once that was so.
-    attested: Option<Vec<Option<(PeerId, PieceHash)>>>,
+    /// What others signed of content that did not have the caller's digest, or that of its seal, once that was so.
+    told: Option<Told>,
 }
 
 /// Follows one generation to its end; `None` if another took its place.
@@ -173,7 +172,7 @@ async fn complete(
     engine: &Engine,
     want: &mut Want,
     (content, before): (&Arc<Content>, Counts),
-    Given { request, events, started, attested }: &mut Given<'_>,
+    Given { request, events, started, told }: &mut Given<'_>,
 ) -> Result<Option<Receipt>> {
     let layout = content.layout;
     let _ = events.send(Event::Described { length: layout.length() });
@@ -222,9 +221,9 @@ async fn complete(
         Ok(proven) => proven,
         Err(error) => {
             // Others had a hand in it: who attested what is wrong may have lied. The origin alone can tell.
-            if content.is_from_others() && request.back_to_source && attested.is_none() {
+            if content.is_from_others() && request.back_to_source && told.is_none() {
                 tracing::info!(task = ?content.task, error = %error, "what others attested is taken from the origin anew");
-                *attested = Some(content.attested());
+                *told = Some(content.told());
                 engine.distrust(content).await;
                 return Ok(None);
             }
@@ -232,8 +231,8 @@ async fn complete(
             return Err(error);
         }
     };
-    if let Some(attested) = attested {
-        engine.blame_liars(content, attested).await;
+    if let Some(told) = told {
+        engine.blame_liars(content, &root, told).await;
     }
     let output = follower.finish().await?;
     let Counts { from_origin, from_peers } = content.counts().since(before);

@@ -1,6 +1,5 @@
 //! The handle of the Peer engine, and what callers ask of it.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -9,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::actor::Actor;
-use super::content::{Content, Counts, State};
+use super::content::{Content, Counts, State, Told};
 use super::download::{STALLED_MAX, stalled};
 use super::event::{Command, Event, NewWant, Scope, WantId, WantStatus};
 use super::tasks::eighths;
@@ -17,8 +16,7 @@ use super::{ActiveTask, LeasesOf, NeighbourInfo, Request, reauth, resolve};
 use crate::node::Node;
 use crate::scheduler::Coordinator;
 use crate::swarm::TaskKey;
-use crate::task::{Class, PieceHash, PieceIndex, TaskId};
-use crate::wire::PeerId;
+use crate::task::{Class, Digest, PieceIndex, TaskId};
 use crate::wire::control::Held;
 use crate::{Error, ErrorKind, Result};
 
@@ -194,15 +192,11 @@ impl Engine {
         let _ = self.command(Command::Window { task, pieces }).await;
     }
 
-    /// Shuns those who attested other values than those of `content`, which has the caller's digest.
-    pub(super) async fn blame_liars(&self, content: &Content, attested: &[Option<(PeerId, PieceHash)>]) {
-        let differs = |(piece, told): (u32, &Option<(PeerId, PieceHash)>)| {
-            let (signer, value) = (*told)?;
-            (content.entry.value(piece) != Some(value)).then_some(signer)
-        };
-        let peers: BTreeSet<PeerId> = (0..).zip(attested).filter_map(differs).collect();
+    /// Shuns those who signed something else than what `content` is, which came from the origin and has this root.
+    pub(super) async fn blame_liars(&self, content: &Content, root: &Digest, told: &Told) {
+        let peers = told.liars(content, root.bytes());
         if !peers.is_empty() {
-            let why = format!("what it attested of {:?} is not what the origin sends", content.task);
+            let why = format!("what it signed of {:?} is not what the origin sends", content.task);
             let _ = self.command(Command::Blame { peers, why }).await;
         }
     }

@@ -1,5 +1,6 @@
 //! What reaches the engine's one task: everything that happens, in one bounded queue.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::net::{Incoming, Stream};
 use crate::source::SourceError;
 use crate::swarm::{HostKey, Input, LeaseKey, TaskKey};
 use crate::task::{Generation, PieceIndex, TaskId};
+use crate::wire::PeerId;
 use crate::wire::control::{Failure, Held, LeaseId, TaskInfo, ToMember};
 use crate::{Error, Result};
 
@@ -98,7 +100,7 @@ pub(super) enum Command {
     },
     /// These hosts attested what is not so.
     Blame {
-        peers: std::collections::BTreeSet<crate::wire::PeerId>,
+        peers: BTreeSet<PeerId>,
         why: String,
     },
     /// What others attested does not have the caller's digest: the task is taken from its origin by this host alone.
@@ -154,7 +156,7 @@ pub(super) enum AuthorityEvent {
         commands: crate::node::Outbox,
         /// Cancelled when the session is over.
         over: CancellationToken,
-        peer: crate::wire::PeerId,
+        peer: PeerId,
     },
 }
 
@@ -218,8 +220,6 @@ pub(super) enum Event {
     Described {
         task: TaskId,
         lease: LeaseId,
-        /// The coordinator that had asked for it.
-        by: Option<AuthorityId>,
         outcome: Result<Description, SourceError>,
     },
     Dialled {
@@ -240,6 +240,11 @@ pub(super) enum Event {
         lease: LeaseKey,
         end: PieceIndex,
         outcome: Result<(), Failure>,
+    },
+    /// These have contradicted themselves about a task, as a neighbour showed.
+    Contradicted {
+        task: TaskKey,
+        signers: BTreeSet<PeerId>,
     },
     LeaseProgress {
         task: TaskId,

@@ -12,7 +12,7 @@ use super::event::{AuthorityId, Event};
 use super::origin::{self, Body, Description, Fetch, OriginBody, Spooled};
 use crate::source::SourceError;
 use crate::swarm::{Input, LeaseKey, TaskKey};
-use crate::task::{Class, PieceIndex, TaskId};
+use crate::task::{Class, PieceIndex, TaskId, Validator};
 use crate::trust::statement::open_grant;
 use crate::wire::control::{
     Answer, Described, FETCHING_MAX, Failure, FailureKind, Granted, LeaseId, ToCoordinator, Work,
@@ -42,6 +42,16 @@ pub(super) struct Bodies {
     stream: Option<(LeaseId, OriginBody)>,
     spooled: Option<Spooled>,
     spare: Option<(Said, Body)>,
+    asking: Option<Asking>,
+}
+
+/// A describing request that is under way.
+struct Asking {
+    /// Whose lease it was made under.
+    lease: LeaseId,
+    prior: Option<Validator>,
+    /// Who is to have the answer now, and under which lease.
+    answer_to: (Option<AuthorityId>, LeaseId),
 }
 
 /// What a description said.
@@ -79,6 +89,23 @@ impl Bodies {
             (None, None) => return,
         };
         self.spare = self.said.take().map(|said| (said, body));
+    }
+
+    /// Whether the origin was asked, for a coordinator that is lost, and what it said or will say is of use to the next.
+    pub(super) fn asked(&self) -> bool {
+        self.asking.is_some() || self.spare.as_ref().is_some_and(|(said, _)| said.at.elapsed() <= SPARE_MAX)
+    }
+
+    /// Whether a request is under way that asks the same for another coordinator: then its answer is for this lease.
+    fn waits_for(&mut self, by: Option<AuthorityId>, lease: LeaseId, prior: Option<&Validator>) -> bool {
+        let fits = |asking: &&mut Asking| asking.prior.as_ref() == prior && asking.answer_to.0 != by;
+        let same = self.asking.as_mut().filter(fits);
+        same.map(|asking| asking.answer_to = (by, lease)).is_some()
+    }
+
+    /// The lease for which the request that was made under this one is under way now.
+    fn lease_now(&self, lease: LeaseId) -> LeaseId {
+        self.asking.as_ref().filter(|asking| asking.lease == lease).map_or(lease, |asking| asking.answer_to.1)
     }
 
     /// A description that nobody has a use for now.
@@ -161,42 +188,43 @@ impl Actor {
         self.input(Input::LeaseGranted { task: key, lease, pieces });
     }
 
-    fn describe(&mut self, id: TaskId, lease: LeaseId, prior: Option<crate::task::Validator>) {
+    fn describe(&mut self, id: TaskId, lease: LeaseId, prior: Option<Validator>) {
         if let Some(task) = self.tasks.get_mut(&id)
             && let Some((said, body)) = task.bodies.take_spare(task.age_max_ms())
         {
             return self.tell_described(id, lease, said, body);
         }
-        let task = self.tasks.get(&id);
-        let (access, by) = (task.and_then(|task| task.access.clone()), task.and_then(|task| task.authority));
-        let shared = task.is_some_and(|task| !task.scope.is_local());
-        let Some(access) = access else {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if task.bodies.waits_for(task.authority, lease, prior.as_ref()) {
+            return;
+        }
+        let shared = !task.scope.is_local();
+        let Some(access) = task.access.clone() else {
             self.fail_lease(id, lease, 0, local("this host may not go to the origin of this task"));
             return;
         };
+        task.bodies.asking = Some(Asking { lease, prior: prior.clone(), answer_to: (task.authority, lease) });
         let (node, events) = (self.node.clone(), self.events.clone());
         self.spawn_event(async move {
             let sources = Arc::clone(node.sources());
             let outcome = origin::describe(&node, &sources, &access, (prior, shared), (id, lease), &events).await;
-            Event::Described { task: id, lease, by, outcome }
+            Event::Described { task: id, lease, outcome }
         });
     }
 
     pub(super) fn spooling(&mut self, task: TaskId, lease: LeaseId) {
+        let lease = self.tasks.get(&task).map_or(lease, |task| task.bodies.lease_now(lease));
         self.tell_of(
             task,
             ToCoordinator::Described(Described { task, lease, fresh_ms: None, answer: Answer::Spooling }),
         );
     }
 
-    pub(super) fn described(
-        &mut self,
-        id: TaskId,
-        lease: LeaseId,
-        by: Option<AuthorityId>,
-        outcome: Result<Description, SourceError>,
-    ) {
+    pub(super) fn described(&mut self, id: TaskId, lease: LeaseId, outcome: Result<Description, SourceError>) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
+        // Another request was made meanwhile, because this one asks something else: its answer is the one that counts.
+        let Some(asking) = task.bodies.asking.take_if(|asking| asking.lease == lease) else { return };
+        let (by, lease) = asking.answer_to;
         if task.authority != by {
             // Who is asked now had nothing to do with it, and may come to ask the same.
             if let Some(description) = outcome.ok().filter(|description| !description.private) {
@@ -317,10 +345,12 @@ impl Actor {
     }
 
     pub(super) fn lease_progress(&mut self, task: TaskId, lease: LeaseId, end: PieceIndex) {
+        let mut of_now = lease;
         if let Some(task) = self.tasks.get_mut(&task) {
             task.asked.at_work();
+            of_now = task.bodies.lease_now(lease);
         }
-        self.tell_of(task, ToCoordinator::Progress { task, lease, end });
+        self.tell_of(task, ToCoordinator::Progress { task, lease: of_now, end });
     }
 
     pub(super) fn lease_ended(&mut self, key: TaskKey, lease: LeaseKey, end: PieceIndex, outcome: Result<(), Failure>) {

@@ -12,7 +12,7 @@ use crate::net::Found;
 use crate::wire::PeerId;
 
 /// Sessions with members that were found. Beyond it members know of each other by what they tell each other.
-const MET_MAX: usize = 16;
+pub(super) const MET_MAX: usize = 16;
 
 /// So long after the start a task waits for others to be found: two questions of the link and their answers.
 const SETTLE: Duration = Duration::from_secs(3);

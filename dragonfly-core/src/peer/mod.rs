@@ -13,6 +13,7 @@ mod attest;
 mod authorities;
 mod authority;
 mod content;
+mod contradicted;
 mod download;
 mod drain;
 mod engine;
@@ -61,7 +62,13 @@ use crate::wire::lane::SLOTS_MAX;
 use crate::{Error, ErrorKind, Result};
 
 /// The bounds of this engine that are not shown beside what is used of them.
-pub(crate) const BOUNDS: [Bound; 11] = [
+pub(crate) const BOUNDS: [Bound; 13] = [
+    (
+        "dragonfly_coordinator_sessions_limit",
+        "Sessions with members that coordinate something, beside those that this host was told of.",
+        authorities::FOUND_MAX as u64,
+    ),
+    ("dragonfly_link_sessions_limit", "Sessions with members that were found on the links.", links::MET_MAX as u64),
     (
         "dragonfly_farewell_seconds_limit",
         "Seconds in which coordinators are told that this host stops.",

@@ -20,7 +20,9 @@ use crate::task::{Generation, HaveMap, Layout, TaskId};
 use crate::trust::{Coordinators, EvidenceVerifier};
 use crate::wire::PeerId;
 use crate::wire::codec;
-use crate::wire::control::{Current, Failure, Granted, Held, Join, Neighbour, TaskInfo, ToCoordinator};
+use crate::wire::control::{
+    Current, Earlier, Failure, FailureKind, Granted, Held, Join, Neighbour, TaskInfo, ToCoordinator,
+};
 use crate::wire::statement::Evidence;
 use crate::{Error, ErrorKind, Result};
 
@@ -39,6 +41,8 @@ pub(super) struct Task {
     pub(super) access: Option<OriginAccess>,
     pub(super) wants: BTreeMap<WantId, Wanted>,
     pub(super) authority: Option<AuthorityId>,
+    /// Whether it ever had one.
+    coordinated: bool,
     /// How its coordinator is found where no scheduler has it.
     pub(super) meeting: Meeting,
     /// What the store held of it when it was asked for, until a generation takes part.
@@ -81,6 +85,7 @@ impl Task {
             access: None,
             wants: BTreeMap::new(),
             authority: None,
+            coordinated: false,
             meeting: Meeting::default(),
             held: None,
             current: None,
@@ -203,7 +208,7 @@ impl Actor {
     }
 
     /// Takes part in the task no more.
-    fn drop_task(&mut self, id: TaskId) {
+    pub(super) fn drop_task(&mut self, id: TaskId) {
         self.leave(id);
         self.deactivate(id);
         self.tasks.remove(&id);
@@ -229,9 +234,12 @@ impl Actor {
     /// Joins (or joins again, with what has changed) at a coordinator.
     pub(super) fn join(&mut self, id: TaskId, authority: AuthorityId) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
+        let mut earlier = None;
         if task.authority.replace(authority) != Some(authority) {
             task.bodies.release();
             task.asked.another();
+            let moved = std::mem::replace(&mut task.coordinated, true);
+            earlier = moved.then(|| if task.bodies.asked() { Earlier::Asked } else { Earlier::Moved });
         }
         let Some(task) = self.tasks.get(&id) else { return };
         let content = task.current.and_then(|key| self.contents.get(&key));
@@ -257,6 +265,7 @@ impl Actor {
             age_max_ms: task.age_max_ms(),
             stale_ok: !task.wants.is_empty() && task.wants.values().all(|want| want.stale_ok),
             priority: task.wants.values().map(|want| want.priority).min().unwrap_or(7),
+            earlier,
         };
         let key = task.current;
         self.tell(authority, ToCoordinator::Join(join));
@@ -311,7 +320,7 @@ impl Actor {
     }
 
     /// Opens the generation that is current in the store.
-    fn activate(&mut self, id: TaskId) {
+    pub(super) fn activate(&mut self, id: TaskId) {
         let key = TaskKey(self.keys.fetch_add(1, Ordering::Relaxed));
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let Some(current) = task.described.clone() else { return };
@@ -417,8 +426,14 @@ impl Actor {
     }
 
     pub(super) fn task_failed(&mut self, id: TaskId, failure: &Failure) {
-        let label = self.tasks.get(&id).map(|task| task.label.clone()).unwrap_or_default();
-        self.fail(id, &Error::from_failure(failure, &label));
+        let Some(task) = self.tasks.get(&id) else { return };
+        let error = Error::from_failure(failure, &task.label);
+        // That nobody may ask the origin is no reason where others had it: what kept them from giving it is.
+        let content =
+            task.current.and_then(|key| self.contents.get(&key)).filter(|_| failure.kind == FailureKind::Local);
+        let trouble = content.and_then(|content| content.trouble());
+        let error = trouble.map_or_else(|| error.clone(), |trouble| error.clone().and(&trouble));
+        self.fail(id, &error);
     }
 
     /// Fails everyone who wants the task.
@@ -465,7 +480,7 @@ impl Actor {
         self.remove(content, done);
     }
 
-    fn remove(&self, content: Option<Arc<Content>>, done: oneshot::Sender<()>) {
+    pub(super) fn remove(&self, content: Option<Arc<Content>>, done: oneshot::Sender<()>) {
         let node = self.node.clone();
         self.node.spawn(async move {
             if let Some(content) = content {
@@ -569,6 +584,7 @@ pub(super) fn content_of(
     let layout = entry.described().layout;
     let coordinators = if scope.is_local() { Coordinators::AnyMember } else { node.coordinators_policy() };
     let mut evidence = EvidenceVerifier::new(node.membership(), current.task, current.generation, layout, coordinators);
+    node.contradicted().all().into_iter().for_each(|signer| evidence.void(signer));
     let now = now_unix();
     for bytes in entry.evidence() {
         // What was accepted before is accepted again, unless its signer was revoked since.

@@ -23,6 +23,7 @@ impl Core {
         let member = &self.tasks[t].members[&host];
         let may_start = member.seed && member.is_fit();
         match &self.tasks[t].describe {
+            None if self.tasks[t].is_collecting_answers() => {}
             None => {
                 let (tried, stage) = (BTreeSet::new(), Stage::Trigger);
                 self.tasks[t].describe = Some(Describe { round: 0, tried, retryable: false, last: None, stage });
@@ -117,7 +118,7 @@ impl Core {
         seeds.copied().max_by_key(|&h| (rendezvous(&task.id, &self.hosts[h].peer), self.hosts[h].peer))
     }
 
-    fn grant_describe(&mut self, t: TaskIx, host: HostIx) {
+    pub(super) fn grant_describe(&mut self, t: TaskIx, host: HostIx) {
         self.epoch += 1;
         let id = LeaseId { number: self.next_number(), epoch: self.epoch };
         let (deadline, until) = (self.now + self.config.lease_timeout * 2, self.now + DESCRIBE_TIME_MAX);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::config::FAILURE_TEXT_MAX;
-use super::core::{Core, Timer, millis_u32};
+use super::core::{Core, millis_u32};
 use super::ranges::RangeSet;
 use super::slab::{HostIx, TaskIx};
 use super::task::{Member, Task, Version};
@@ -55,7 +55,10 @@ impl Core {
         } else {
             let seq = self.next_number();
             self.tasks[t].wait(host, seq);
-            self.describe_for(t, host);
+            match join.earlier {
+                Some(earlier) => self.describe_again(t, host, earlier),
+                None => self.describe_for(t, host),
+            }
         }
         if called && current {
             self.want_lease(t, host);
@@ -100,7 +103,6 @@ impl Core {
 
     /// Takes in what a joiner holds: its place, and what the generation looks like if nobody knew.
     fn learn_held(&mut self, t: TaskIx, host: HostIx, held: &Held) {
-        let step = self.next_number();
         let task = &mut self.tasks[t];
         let unknown = task.version.is_none();
         if task.version.is_none()
@@ -125,8 +127,7 @@ impl Core {
             });
         }
         if unknown && held.live && task.version.is_some() {
-            task.collecting = Some(step);
-            self.arm(self.now + self.config.collect_time, Timer::Collected { task: t, step });
+            self.collect(t);
         }
         let task = &mut self.tasks[t];
         if task.version.as_ref().is_some_and(|version| version.generation == held.generation) {
@@ -141,15 +142,6 @@ impl Core {
         if task.members[&host].generation() == Some(held.generation) {
             task.edit(host, |m| m.eighths = held.eighths);
         }
-    }
-
-    /// Whoever had a part in the task has had the time to say so: ranges are leased from now on.
-    pub(super) fn collected(&mut self, t: TaskIx, step: u64) {
-        if self.tasks.get(t).is_none_or(|task| task.collecting != Some(step)) {
-            return;
-        }
-        self.tasks[t].collecting = None;
-        self.settle(t);
     }
 
     /// Tells members what is current and whom to trade it with.

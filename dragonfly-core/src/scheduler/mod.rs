@@ -13,6 +13,7 @@
 //! Whoever calls it has checked identity, roles and tenant (from credentials), seals, and that a
 //! [`TaskSpec`](crate::task::TaskSpec) in a join is the preimage of the task's id.
 
+mod collect;
 mod config;
 mod core;
 mod describe;

@@ -171,7 +171,8 @@ impl Core {
         assert_eq!(task.waiting.len(), members().filter(|m| m.waiting.is_some()).count());
         let asked = members().filter(|m| m.asked.is_some()).count();
         assert_eq!(task.askers.iter().map(|asks| asks.len()).sum::<usize>(), asked);
-        assert!(task.describe.is_some() || task.waiting.is_empty(), "who waits is being worked for");
+        let worked_for = task.describe.is_some() || task.collecting.is_some();
+        assert!(worked_for || task.waiting.is_empty(), "who waits is being worked for");
     }
 
     fn assert_leases(&self, task: &Task) {

@@ -1,6 +1,7 @@
 //! Tests of the core with a virtual clock. After every input the invariants are checked.
 #![allow(clippy::unwrap_used)]
 
+mod collect;
 mod current;
 mod graph;
 mod hosts;
@@ -64,6 +65,7 @@ fn wanting(n: u8) -> Join {
         age_max_ms: None,
         stale_ok: false,
         priority: 3,
+        earlier: None,
     }
 }
 

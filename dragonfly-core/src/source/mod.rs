@@ -322,6 +322,9 @@ pub(crate) fn bounds() -> Vec<crate::wire::Bound> {
             "Seconds without a byte of an origin, unless it was said.",
             HttpConfig::default().silence_timeout.as_secs(),
         ),
+        ("dragonfly_origin_pools_limit", "Pools of connections to origins.", http::client::CLIENTS_MAX as u64),
     ]);
+    #[cfg(feature = "storage")]
+    all.push(("dragonfly_storage_sites_limit", "Storages whose set-up is kept.", storage::SITES_MAX as u64));
     all
 }

@@ -20,7 +20,7 @@ pub const GRANTS_MAX: usize = 4096;
 pub const ATTESTATIONS_MAX: usize = 65_536;
 
 /// Checked credentials remembered per task, so that each host's is checked once and not with each grant.
-const CHECKED_MAX: usize = 256;
+pub(super) const CHECKED_MAX: usize = 256;
 
 /// Whose grants count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +157,7 @@ pub struct EvidenceVerifier {
     next_attestation: u64,
     pieces: BTreeMap<PieceIndex, Kept>,
     contradicted: BTreeSet<PeerId>,
-    seal: Option<(Seal, SealBundle)>,
+    seal: Option<(Seal, PeerId, SealBundle)>,
 }
 
 #[derive(Debug)]
@@ -226,6 +226,11 @@ impl EvidenceVerifier {
             Evidence::Grant(bundle) => self.accept_grant(bundle, now_unix),
             Evidence::Seal(bundle) => self.accept_seal(bundle, now_unix),
         }
+    }
+
+    /// Nothing is believed of this signer.
+    pub fn void(&mut self, signer: PeerId) {
+        self.contradicted.insert(signer);
     }
 
     /// From now on checks against this list. Values that were accepted stay; under a grant whose holder or grantor
@@ -399,11 +404,11 @@ impl EvidenceVerifier {
             return Err(EvidenceError::Sealer);
         }
         match &self.seal {
-            Some((known, _)) if known.root != seal.root => Err(EvidenceError::Sealed),
+            Some((known, ..)) if known.root != seal.root => Err(EvidenceError::Sealed),
             Some(_) => Ok(Outcome::Known),
             None => {
                 let (root, digests) = (seal.root, seal.digests.clone());
-                self.seal = Some((seal, bundle.clone()));
+                self.seal = Some((seal, signer, bundle.clone()));
                 Ok(Outcome::Sealed { root, signer, digests })
             }
         }
@@ -430,12 +435,17 @@ impl EvidenceVerifier {
 
     /// The BLAKE3 hash of the content that the seal says.
     pub fn sealed_root(&self) -> Option<[u8; 32]> {
-        self.seal.as_ref().map(|(seal, _)| seal.root)
+        self.seal.as_ref().map(|(seal, ..)| seal.root)
+    }
+
+    /// Who says so.
+    pub fn sealer(&self) -> Option<PeerId> {
+        self.seal.as_ref().map(|(_, signer, _)| *signer)
     }
 
     /// The seal with its signer's credential, to be passed on.
     pub fn seal(&self) -> Option<&SealBundle> {
-        self.seal.as_ref().map(|(_, bundle)| bundle)
+        self.seal.as_ref().map(|(.., bundle)| bundle)
     }
 }
 

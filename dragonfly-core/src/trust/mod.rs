@@ -40,3 +40,13 @@ pub use record::{ADDRESSES_MAX, RECORD_MAX, open_record, sign_record};
 pub use revocation::{REVOKED_MAX, Revocations};
 pub use statement::StatementError;
 pub use token::{BOOTSTRAP_MAX, TOKEN_TEXT_MAX, Token, TokenError};
+
+use crate::wire::Bound;
+
+/// What is kept of what others signed.
+pub(crate) const BOUNDS: [Bound; 4] = [
+    ("dragonfly_evidence_grants_limit", "Grants kept of a task.", GRANTS_MAX as u64),
+    ("dragonfly_evidence_attestations_limit", "Attestations kept of a task.", ATTESTATIONS_MAX as u64),
+    ("dragonfly_credentials_checked_limit", "Checked credentials remembered of a task.", evidence::CHECKED_MAX as u64),
+    ("dragonfly_revoked_limit", "Tokens and identities that a network may have revoked.", REVOKED_MAX as u64),
+];

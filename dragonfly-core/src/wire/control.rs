@@ -296,6 +296,21 @@ pub struct Join {
     /// 0 (most urgent) to 7.
     #[n(6)]
     pub priority: u8,
+    /// Present where the member had another coordinator for it, until now.
+    #[n(7)]
+    pub earlier: Option<Earlier>,
+}
+
+/// What another coordinator left a member with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Earlier {
+    /// Nothing that says what the content is. Others of its members may know more, and come too.
+    #[n(0)]
+    Moved,
+    /// It was to ask the origin what the content is: it has the answer, or waits for it.
+    #[n(1)]
+    Asked,
 }
 
 /// A generation that a member holds pieces of.

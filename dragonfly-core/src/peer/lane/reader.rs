@@ -11,7 +11,7 @@ use super::{Lane, LaneError, Pending};
 use crate::node::{PeerRequest, now_unix, read_frame};
 use crate::peer::arrivals::meanwhile;
 use crate::peer::content::{Content, keep_evidence};
-use crate::peer::event::{Command, Event, LaneEvent};
+use crate::peer::event::{Event, LaneEvent};
 use crate::swarm::{Input, RequestId};
 use crate::task::{HaveMap, PieceHash, PieceHasher};
 use crate::trust::{EvidenceError, Outcome as Accepted};
@@ -174,9 +174,8 @@ async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> 
         }
     }
     if !liars.is_empty() {
-        let why = format!("it attested two values of one piece of {:?}", content.task);
-        let blame = Event::Command(Command::Blame { peers: liars, why });
-        lane.events.send(blame).await.map_err(|_| LaneError::Stopped)?;
+        let contradicted = Event::Contradicted { task: content.key, signers: liars };
+        lane.events.send(contradicted).await.map_err(|_| LaneError::Stopped)?;
     }
     if !fresh.is_empty() {
         keep_evidence(&lane.node, content, fresh).await;

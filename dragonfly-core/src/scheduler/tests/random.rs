@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::wire::control::Held;
+use crate::wire::control::{Earlier, Held};
 
 /// What a run has seen, so that messages name leases and generations that exist, now or before.
 struct Run {
@@ -184,6 +184,7 @@ impl Run {
             age_max_ms: self.chance(20).then(|| self.rng.random_range(0..30_000)),
             stale_ok: self.chance(30),
             priority: self.rng.random_range(0..10),
+            earlier: [None, None, Some(Earlier::Moved), Some(Earlier::Asked)][self.rng.random_range(0..4)],
         }
     }
 

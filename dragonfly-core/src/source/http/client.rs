@@ -11,7 +11,7 @@ use super::super::{Guard, OriginTrust, SourceError, SourceErrorKind, redact};
 use super::{HttpConfig, Proxy, tls};
 
 /// The most pools that are kept: each private authority that a caller brings makes one.
-const CLIENTS_MAX: usize = 16;
+pub(in crate::source) const CLIENTS_MAX: usize = 16;
 
 /// The clients of a source.
 pub(in crate::source) struct Clients {

@@ -33,7 +33,7 @@ use place::{Kind, Place, Site};
 use transport::{Seen, Transport};
 
 /// The most sites whose set-up is kept, with the credentials that were fetched for them.
-const SITES_MAX: usize = 64;
+pub(super) const SITES_MAX: usize = 64;
 
 /// The source for all storages that were built in.
 pub struct StorageSource {

@@ -64,6 +64,7 @@ fn to_coordinator() -> Vec<ToCoordinator> {
             age_max_ms: Some(10_000),
             stale_ok: false,
             priority: 4,
+            earlier: None,
         }),
         ToCoordinator::AskLease(task),
         ToCoordinator::Described(Described { task, lease, fresh_ms: None, answer }),
@@ -80,6 +81,16 @@ fn to_coordinator() -> Vec<ToCoordinator> {
         ToCoordinator::KeepAlive,
         ToCoordinator::Seek { task, lost: Some(PEER) },
         ToCoordinator::AskNeighbours { task, lacking: true, starved_ms: Some(20_000) },
+        ToCoordinator::Join(Join {
+            info: info(),
+            held: None,
+            wanted: true,
+            may_lease: true,
+            age_max_ms: None,
+            stale_ok: false,
+            priority: 0,
+            earlier: Some(Earlier::Asked),
+        }),
     ]
 }
 

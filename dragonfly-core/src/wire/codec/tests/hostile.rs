@@ -196,6 +196,7 @@ fn what_a_coordinator_is_told_is_bounded() {
             age_max_ms: None,
             stale_ok: false,
             priority,
+            earlier: None,
         }
     };
     let mut other = join(spec.clone(), 0);

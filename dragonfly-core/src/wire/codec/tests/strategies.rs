@@ -111,8 +111,9 @@ fn join() -> impl Strategy<Value = Join> {
             fetching,
         },
     );
-    (info(), of(held), any::<[bool; 3]>(), any::<Option<u64>>(), 0..=7_u8).prop_map(
-        |(info, held, [wanted, may_lease, stale_ok], age_max_ms, priority)| Join {
+    let earlier = of(select(vec![Earlier::Moved, Earlier::Asked]));
+    (info(), of(held), any::<[bool; 3]>(), any::<Option<u64>>(), 0..=7_u8, earlier).prop_map(
+        |(info, held, [wanted, may_lease, stale_ok], age_max_ms, priority, earlier)| Join {
             info,
             held,
             wanted,
@@ -120,6 +121,7 @@ fn join() -> impl Strategy<Value = Join> {
             age_max_ms,
             stale_ok,
             priority,
+            earlier,
         },
     )
 }

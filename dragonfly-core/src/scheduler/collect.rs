@@ -1,0 +1,65 @@
+//! A task that another coordinator had: until those who had a part in it have said what it left them with, the origin
+//! is asked for nothing that one of them may have asked for.
+
+use std::collections::BTreeSet;
+
+use super::core::{Core, Timer};
+use super::slab::{HostIx, TaskIx};
+use super::task::{Describe, Stage, Task};
+use crate::wire::control::Earlier;
+
+impl Core {
+    /// Gives members that come from another coordinator the time to say what they hold, fetch and asked for.
+    pub(super) fn collect(&mut self, t: TaskIx) {
+        let step = self.next_number();
+        self.tasks[t].collecting = Some(step);
+        self.arm(self.now + self.config.collect_time, Timer::Collected { task: t, step });
+    }
+
+    /// Whoever had a part in the task has had the time to say so: from now on the origin is asked and ranges are leased.
+    pub(super) fn collected(&mut self, t: TaskIx, step: u64) {
+        if self.tasks.get(t).is_none_or(|task| task.collecting != Some(step)) {
+            return;
+        }
+        let task = &mut self.tasks[t];
+        task.collecting = None;
+        if let Some(&first) = task.waiting.values().next() {
+            self.describe_for(t, first);
+        }
+        self.settle(t);
+    }
+
+    /// A member waits to hear what the content is, and comes from another coordinator.
+    pub(super) fn describe_again(&mut self, t: TaskIx, host: HostIx, earlier: Earlier) {
+        let task = &self.tasks[t];
+        match (earlier, task.describe.as_ref().map(|describe| &describe.stage)) {
+            // The answer costs nothing more.
+            (Earlier::Asked, None | Some(Stage::Trigger | Stage::Pause { .. })) if task.members[&host].may_lease => {
+                self.cancel_trigger(t);
+                let task = &mut self.tasks[t];
+                let anew =
+                    Describe { round: 0, tried: BTreeSet::new(), retryable: false, last: None, stage: Stage::Trigger };
+                task.describe.get_or_insert(anew);
+                if task.version.is_none() {
+                    // Nobody had heard what the content is, so that nobody holds any.
+                    task.collecting = None;
+                }
+                self.grant_describe(t, host);
+            }
+            (_, None) if task.is_new() => self.collect(t),
+            _ => self.describe_for(t, host),
+        }
+    }
+}
+
+impl Task {
+    /// Whether nothing is known of it but that one member waits to hear more.
+    fn is_new(&self) -> bool {
+        self.version.is_none() && self.collecting.is_none() && self.waiting.len() == 1
+    }
+
+    /// Whether the origin is not to be asked yet: somebody may have done so.
+    pub(super) const fn is_collecting_answers(&self) -> bool {
+        self.version.is_none() && self.collecting.is_some()
+    }
+}
