@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use super::peer::{Hostile, Lane, Wire};
 use super::{BOUND, LENGTH, ORIGIN_RATE, Request, current, granted, joining};
-use crate::harness::{Network, SEED, eventually, metric};
+use crate::harness::{Network, SEED, all_roles, eventually, logged, metric};
 
 const REFUSED: &str = "dragonfly_evidence_refused_total";
 const BLAMED: &str = "dragonfly_neighbours_blamed_total";
@@ -39,6 +39,10 @@ enum Forgery {
     AnothersGrant,
     /// A seal, from one that is neither scheduler nor seed.
     Seal,
+    /// Two values for the same pieces, both signed by it, in a network in which that would count.
+    Contradiction,
+    /// A seal of what the content is not, from one that has every role.
+    FalseSeal,
     /// A grant of a network of its own, in which it has every role.
     OtherNetwork,
     /// The same that says to be of this network.
@@ -79,7 +83,12 @@ impl Forger {
 
     /// Values that no piece has, for every piece, under a grant.
     fn lies(&self, grant: &Signed) -> Vec<Evidence> {
-        let values: Vec<PieceHash> = vec![[3; 32]; self.pieces() as usize];
+        self.saying(grant, [3; 32])
+    }
+
+    /// The same value for every piece.
+    fn saying(&self, grant: &Signed, value: PieceHash) -> Vec<Evidence> {
+        let values: Vec<PieceHash> = vec![value; self.pieces() as usize];
         let mut attester = Attester::new(grant);
         let batches = values.chunks(ATTESTED_PIECES_MAX).zip((0..).step_by(ATTESTED_PIECES_MAX));
         let signed = batches.map(|(values, first)| attester.attest(&self.hostile.identity, first, values).unwrap());
@@ -120,7 +129,13 @@ impl Forger {
                 let lies = self.lies(&bundle.grant);
                 [vec![Evidence::Grant(bundle)], lies].concat()
             }
-            Forgery::Seal => {
+            Forgery::Contradiction => {
+                let signed = sign_grant(&self.hostile.identity, &self.grant());
+                let both = [self.saying(&signed, [3; 32]), self.saying(&signed, [4; 32])].concat();
+                let grant = GrantBundle { grant: signed, grantor: own.clone(), holder: own };
+                [vec![Evidence::Grant(grant)], both].concat()
+            }
+            Forgery::Seal | Forgery::FalseSeal => {
                 let seal = Seal {
                     version: 1,
                     network: *self.hostile.membership.network_id(),
@@ -207,13 +222,19 @@ async fn granted_another(hostile: &Hostile, scheduler: &Node) -> GrantBundle {
 async fn under(forgery: Forgery) -> u64 {
     // Where any member may attest and grant, what a member says of itself holds: the guide says so.
     let network = match forgery {
-        Forgery::None | Forgery::OtherTask => Network::start(2, true).await,
+        Forgery::None | Forgery::OtherTask | Forgery::Contradiction | Forgery::FalseSeal => {
+            Network::start(2, true).await
+        }
         _ => Network::of_seeds(2).await,
     };
     let url = network.serve("/file", Resource::seeded(SEED, LENGTH).rate(ORIGIN_RATE));
     let request = Request::new(&url);
     let scheduler = network.scheduler.as_ref().unwrap().0.clone();
-    let hostile = Hostile::join(&network.token()).await;
+    let hostile = Hostile::join(&match forgery {
+        Forgery::FalseSeal => scheduler.token(all_roles()).unwrap(),
+        _ => network.token(),
+    })
+    .await;
     let granted = match forgery {
         Forgery::OtherTask => Some(granted_another(&hostile, &scheduler).await),
         _ => None,
@@ -242,13 +263,25 @@ async fn under(forgery: Forgery) -> u64 {
         assert_eq!(receipt.blake3.bytes(), content::blake3(SEED, LENGTH), "{forgery:?}");
     }
     let origin = network.origin.body_bytes("/file");
-    assert!(origin <= LENGTH * 3 / 2, "{forgery:?}: {origin} bytes left the origin");
+    // Where nobody's word counts any more, each takes it from the origin.
+    let most = if forgery == Forgery::FalseSeal { 4 * LENGTH } else { LENGTH * 3 / 2 };
+    assert!(origin <= most, "{forgery:?}: {origin} bytes left the origin");
     let sum = |name| nodes.iter().map(|node| metric(node, name)).sum::<u64>();
     match forgery {
         Forgery::None => {
             eventually("it has shown what it heard", async || (!forger.heard.lock().await.is_empty()).then_some(()))
                 .await;
             assert_eq!(sum(BLAMED), 0);
+        }
+        Forgery::Contradiction | Forgery::FalseSeal => {
+            eventually(&format!("who waits blames it for {forgery:?}"), async || (sum(BLAMED) > 0).then_some(())).await;
+            let lines = logged(&forger.hostile.identity.peer_id().to_string());
+            let told = |what: &str| lines.iter().filter(|line| line.contains(what)).count() as u64;
+            assert_eq!(told("is to blame"), sum(BLAMED), "one line each time: {lines:?}");
+            match forgery {
+                Forgery::FalseSeal => assert!(told("is not what the origin sends") > 0, "{lines:?}"),
+                _ => assert!(told("its word is void") > 0, "{lines:?}"),
+            }
         }
         // No honest member passes on what was signed by nobody.
         Forgery::FlippedAttestation | Forgery::FlippedGrant => {
@@ -261,7 +294,9 @@ async fn under(forgery: Forgery) -> u64 {
             assert_eq!(sum(BLAMED), 0, "{forgery:?}");
         }
     }
-    assert_eq!(sum("dragonfly_pieces_refuted_total"), 0, "{forgery:?}: no value of it was believed");
+    // Of two values the first is believed until the second is heard.
+    let believed = forgery == Forgery::Contradiction;
+    assert!(believed || sum("dragonfly_pieces_refuted_total") == 0, "{forgery:?}: no value of it was believed");
     let refused = sum(REFUSED);
     println!("{forgery:?}: {refused} items refused, {} blame it, {origin} bytes left the origin", sum(BLAMED));
     drop(session);
@@ -292,6 +327,18 @@ async fn evidence_of_one_without_the_role() {
     for forgery in [Forgery::WithoutRole, Forgery::BorrowedCredential, Forgery::AnothersGrant, Forgery::Seal] {
         assert!(under(forgery).await > 0);
     }
+}
+
+/// Its word is void from then on, it is blamed in one line, and the content is what it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn evidence_that_contradicts_itself() {
+    under(Forgery::Contradiction).await;
+}
+
+/// Who has the right to seal and lies is found out by way of the origin, and blamed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seal_of_something_else() {
+    under(Forgery::FalseSeal).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,6 +18,9 @@ use super::peer::{Hostile, Lane, Wire};
 use super::{BOUND, LENGTH, granted, joining, value};
 use crate::harness::{Network, SEED, logged, metric};
 
+/// A download ends when nothing has come for two minutes.
+const GIVEN_UP: Duration = Duration::from_secs(200);
+
 const STALLED: &str = "dragonfly_neighbours_stalled_total";
 
 /// A network whose scheduler takes `hostile` for the holder of all of a file, the file's task and URL, the lease on it, and
@@ -148,10 +151,9 @@ async fn a_sole_holder_that_drips_counts_as_stalled() {
     a_sole_holder_at(Pace::Drip).await;
 }
 
-/// It holds the content, truly, and serves it at a pace that is of no use: it counts as stalled, which is told and counted.
-async fn a_sole_holder_at(pace: Pace) {
-    let taken = Taken::start().await;
-    let (network, hostile) = (&taken.network, &taken.hostile);
+/// Has it serve at that pace everyone who opens a lane to it.
+fn serving(taken: &Taken, pace: Pace) -> (Arc<Holder>, JoinHandle<()>) {
+    let hostile = &taken.hostile;
     let Work::Pieces { bundle, .. } = taken.granted.work.clone() else { panic!("a lease on pieces") };
     let grant = open_grant(&bundle.grant).unwrap().0;
     let layout = Layout::of_length(LENGTH).unwrap();
@@ -176,6 +178,14 @@ async fn a_sole_holder_at(pace: Pace) {
             tokio::spawn(Arc::clone(&serving).serve(Wire::over(lane.stream), pace));
         }
     });
+    (holder, lanes)
+}
+
+/// It holds the content, truly, and serves it at a pace that is of no use: it counts as stalled, which is told and counted.
+async fn a_sole_holder_at(pace: Pace) {
+    let taken = Taken::start().await;
+    let (network, hostile) = (&taken.network, &taken.hostile);
+    let (holder, lanes) = serving(&taken, pace);
     let fetched = tokio::time::timeout(BOUND, network.fetch_all(&taken.url, LENGTH)).await;
     fetched.unwrap_or_else(|_| panic!("honest downloads do not finish"));
     assert_eq!(network.origin.body_bytes("/file"), LENGTH, "the honest fetch it once between them");
@@ -185,6 +195,28 @@ async fn a_sole_holder_at(pace: Pace) {
     let told = told_of(hostile.identity.peer_id());
     assert_eq!(told.len() as u64, stalled, "one line each time: {told:?}");
     println!("{pace:?}: asked {asked} times, found to be stalled {stalled} times");
+    lanes.abort();
+    taken.stop().await;
+}
+
+/// Who may not go to the origin has it from that holder or not at all: the error says that it was this neighbour that sent
+/// nothing, and neither an origin nor the caller's time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_neighbour_is_named_to_who_waits() {
+    let taken = Taken::start().await;
+    let (holder, lanes) = serving(&taken, Pace::Head);
+    let download = taken.network.peers[0].peer.fetch(Request::new(&taken.url).back_to_source(false));
+    let failed = tokio::time::timeout(GIVEN_UP, download).await.expect("it does not wait for ever");
+    let error = failed.expect_err("nobody sends it");
+    let culprit = taken.hostile.identity.peer_id().to_string();
+    let said = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let said: Vec<String> = said.map(ToString::to_string).collect();
+    assert!(
+        said.iter().any(|text| text.contains("sent nothing of what it was asked for") && text.contains(&culprit)),
+        "{said:?}"
+    );
+    assert!(holder.asked.load(Ordering::Relaxed) > 0);
+    assert_eq!(taken.network.origin.body_bytes("/file"), 0);
     lanes.abort();
     taken.stop().await;
 }

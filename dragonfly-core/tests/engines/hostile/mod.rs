@@ -37,6 +37,9 @@ const BOUND: Duration = Duration::from_secs(90);
 /// Requests that one host makes of one that does not have what it claims, until it asks it no more.
 const ASKED_IN_VAIN_MAX: usize = 4 + dragonfly_core::wire::lane::REQUESTS_MAX;
 
+/// Items of evidence in one message of the hostile peer: fewer than one may have.
+const EVIDENCE_SAID: usize = 16;
+
 /// How often a scene is played anew until the hostile peer is asked for something.
 const SCENES_MAX: usize = 12;
 
@@ -127,8 +130,8 @@ impl Attack {
             _ => {}
         }
         let known = self.kept.lock().await.clone();
-        if !known.is_empty() {
-            lane.say(&Frame::Message(Message::Evidence { slot: 1, items: known })).await?;
+        for items in known.chunks(EVIDENCE_SAID) {
+            lane.say(&Frame::Message(Message::Evidence { slot: 1, items: items.to_vec() })).await?;
         }
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
         loop {
@@ -136,8 +139,11 @@ impl Attack {
                 frame = lane.hear() => match frame {
                     None => return Ok(()),
                     Some(Frame::Message(Message::Evidence { items, .. })) => {
-                        self.kept.lock().await.extend(items.clone());
-                        let _ = self.heard.send(items);
+                        let mut kept = self.kept.lock().await;
+                        let fresh: Vec<_> = items.into_iter().filter(|item| !kept.contains(item)).collect();
+                        kept.extend(fresh.iter().cloned());
+                        drop(kept);
+                        let _ = self.heard.send(fresh);
                     }
                     Some(Frame::Message(Message::Request { request, first, .. })) => {
                         self.seen.asked.fetch_add(1, Ordering::Relaxed);
@@ -147,7 +153,7 @@ impl Attack {
                     }
                     Some(_) => {}
                 },
-                items = heard.recv() => if let Ok(items) = items {
+                items = heard.recv() => if let Ok(items) = items && !items.is_empty() {
                     lane.say(&Frame::Message(Message::Evidence { slot: 1, items })).await?;
                 },
                 _ = ticks.tick(), if claims => self.claim(lane).await?,
@@ -324,7 +330,16 @@ async fn last_refuted(mut events: Events) -> u32 {
 
 /// How a member joins that wants the content and no leases.
 fn joining(info: TaskInfo) -> Join {
-    Join { info, held: None, wanted: true, may_lease: false, age_max_ms: None, stale_ok: false, priority: 3 }
+    Join {
+        info,
+        held: None,
+        wanted: true,
+        may_lease: false,
+        age_max_ms: None,
+        stale_ok: false,
+        priority: 3,
+        earlier: None,
+    }
 }
 
 /// Joins the task without leases and waits for what is current.
@@ -487,6 +502,13 @@ async fn floods() {
         let limit = metric(&scene.network.peers[0].node, limit);
         assert!(most[used] <= limit, "{used}: {} of {limit}", most[used]);
     }
+    // Who says that much and listens to nothing is cut off in the end.
+    let (seen, all) = (&scene.attack.seen, scene.nodes().len());
+    let over = eventually("its lanes are over", async || {
+        let ended = seen.ended.load(Ordering::Relaxed);
+        (ended >= all).then_some(ended)
+    });
+    println!("{} lanes of {all} hosts are over", over.await);
     scene.stop().await;
 }
 
@@ -534,6 +556,7 @@ async fn floods_of_the_coordinator() {
             age_max_ms: Some(0),
             stale_ok: false,
             priority: 7,
+            earlier: None,
         };
         // It may be cut off for not listening.
         if session.say(&ToCoordinator::Join(join)).await.is_err() {
