@@ -11,7 +11,8 @@ mod several;
 mod twice;
 
 use std::fs;
-use std::process::{Child, Stdio};
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use dragonfly_testkit::content;
 
@@ -30,10 +31,27 @@ fn fetch_with(daemon: &Daemon, url: &str, args: &[&str]) -> Child {
     command.args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+/// What a client says of itself when its time is up, 120 s after it began, and no client is older than that and what it
+/// takes to say so, on a busy machine.
+const AGE_MAX: Duration = Duration::from_secs(150);
+
+/// Waits for a client to end, which says little; one that outlives its bound is a failure and not waited for.
+fn ended(mut client: Child) -> Output {
+    let began = Instant::now();
+    while client.try_wait().unwrap().is_none() {
+        if began.elapsed() > AGE_MAX {
+            client.kill().unwrap();
+            panic!("a client outlives its bound: {:?}", client.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    client.wait_with_output().unwrap()
+}
+
 /// Waits for the clients of these daemons: every one must have the right bytes.
 fn all_finish(clients: Vec<(&Daemon, Child)>, length: u64) {
     for (daemon, client) in clients {
-        let done = client.wait_with_output().unwrap();
+        let done = ended(client);
         let stderr = String::from_utf8_lossy(&done.stderr);
         assert_eq!(done.status.code(), Some(0), "{stderr}\n{}", daemon.log());
         let bytes = fs::read(daemon.dir().join("output")).unwrap();

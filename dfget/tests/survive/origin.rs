@@ -4,7 +4,7 @@ use std::process::Child;
 
 use dragonfly_testkit::{Resource, content};
 
-use super::{SEED, all_finish, fetch_with};
+use super::{SEED, all_finish, ended, fetch_with};
 use crate::harness::{Daemon, TestOrigin, names, wait_for};
 
 const LENGTH: u64 = 16 << 20;
@@ -37,7 +37,7 @@ fn fetch_all<'a>(daemons: &'a [Daemon], url: &str, args: &[&str]) -> Vec<(&'a Da
 /// the final name, nor under any other.
 fn all_fail(clients: Vec<(&Daemon, Child)>) {
     for (daemon, client) in clients {
-        let done = client.wait_with_output().unwrap();
+        let done = ended(client);
         let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
         assert_eq!(done.status.code(), Some(1), "{stderr}\n{}", daemon.log());
         let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("dfget: ")).collect();
@@ -61,12 +61,26 @@ fn before(servers: bool) {
     all_fail(fetch_all(&daemons, &url, &[]));
 }
 
-fn in_the_middle(servers: bool) {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// It was asked, and has not answered.
+    Asked,
+    FirstByte,
+    Middle,
+}
+
+fn under_way(servers: bool, moment: Moment) {
     let origin = TestOrigin::start();
-    let url = origin.set("/file", Resource::seeded(SEED, LENGTH).rate(RATE));
+    let file = Resource::seeded(SEED, LENGTH).rate(RATE);
+    let url = origin.set("/file", if moment == Moment::Asked { file.held() } else { file });
     let daemons = network(servers);
     let clients = fetch_all(&daemons, &url, &[]);
-    wait_for("the middle of the download", || (origin.origin.body_bytes("/file") >= LENGTH / 2).then_some(()));
+    let comes = || match moment {
+        Moment::Asked => !origin.origin.log().is_empty(),
+        Moment::FirstByte => origin.origin.body_bytes("/file") > 0,
+        Moment::Middle => origin.origin.body_bytes("/file") >= LENGTH / 2,
+    };
+    wait_for("the moment to go", || comes().then_some(()));
     drop(origin);
     all_fail(clients);
 }
@@ -106,9 +120,21 @@ fn the_origin_is_gone_before_anyone_asks() {
 }
 
 #[test]
+fn the_origin_goes_when_it_was_asked() {
+    under_way(true, Moment::Asked);
+    under_way(false, Moment::Asked);
+}
+
+#[test]
+fn the_origin_goes_at_the_first_byte() {
+    under_way(true, Moment::FirstByte);
+    under_way(false, Moment::FirstByte);
+}
+
+#[test]
 fn the_origin_goes_in_the_middle() {
-    in_the_middle(true);
-    in_the_middle(false);
+    under_way(true, Moment::Middle);
+    under_way(false, Moment::Middle);
 }
 
 #[test]

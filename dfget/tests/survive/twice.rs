@@ -2,7 +2,7 @@
 
 use dragonfly_testkit::Resource;
 
-use super::{SEED, all_finish, all_know, fetch};
+use super::{SEED, all_finish, all_know, ended, fetch};
 use crate::harness::{Daemon, TestOrigin, wait_for};
 
 const LENGTH: u64 = 24 << 20;
@@ -18,6 +18,8 @@ enum Order {
     SchedulerThenSeed,
     SchedulerThenItsSuccessor,
     SeedThenItsSuccessor,
+    /// Four peers at once.
+    HalfThePeersThenTheSeed,
     /// Of equals, each time the one that has taken most from the origin.
     HolderThenItsSuccessor,
 }
@@ -51,6 +53,11 @@ fn cast(order: Order) -> [Vec<Daemon>; 3] {
             let (seeds, mut peers) = (start("seed", 2), start("peer", PEERS));
             peers.push(first);
             [seeds, Vec::new(), peers]
+        }
+        Order::HalfThePeersThenTheSeed => {
+            let (half, seed, mut peers) = (start("peer", PEERS / 2), start("seed", 1), start("peer", PEERS / 2));
+            peers.push(first);
+            [half, seed, peers]
         }
         Order::HolderThenItsSuccessor => {
             let mut peers = start("peer", PEERS - 1);
@@ -86,19 +93,23 @@ fn kill_twice(order: Order) {
     for part in [1, 2] {
         wait_for("the moment to kill", || (origin.body_bytes("/file") >= part * LENGTH / 4).then_some(()));
         let from = if part == 2 && !second.is_empty() { &mut second } else { &mut first };
-        drop(holder(from));
+        match (order, part) {
+            (Order::HalfThePeersThenTheSeed, 1) => from.clear(),
+            _ => drop(holder(from)),
+        }
         before = origin.body_bytes("/file");
     }
     let all: Vec<&Daemon> = first.iter().chain(&second).chain(&stay).collect();
     let mut survivors = Vec::new();
-    for (peer, mut client) in clients {
+    for (peer, client) in clients {
         match all.iter().find(|daemon| daemon.ready().peer_id == peer) {
             Some(daemon) => survivors.push((*daemon, client)),
             // It says that its daemon is gone.
-            None => drop(client.wait().unwrap()),
+            None => drop(ended(client)),
         }
     }
-    assert!(survivors.len() >= PEERS - 2);
+    let least = if order == Order::HalfThePeersThenTheSeed { PEERS / 2 } else { PEERS - 2 };
+    assert!(survivors.len() >= least);
     all_finish(survivors, LENGTH);
     let sent = origin.body_bytes("/file");
     println!("{order:?}: {:.3} copies, {before} bytes before the second", sent as f64 / LENGTH as f64);
@@ -118,6 +129,11 @@ fn the_scheduler_then_its_successor() {
 #[test]
 fn the_seed_then_its_successor() {
     kill_twice(Order::SeedThenItsSuccessor);
+}
+
+#[test]
+fn half_of_the_peers_then_the_seed() {
+    kill_twice(Order::HalfThePeersThenTheSeed);
 }
 
 #[test]
