@@ -259,6 +259,8 @@ impl Actor {
                 self.authorities.links.reached(id);
             }
             AuthorityEvent::Down => {
+                // Before any of its tasks comes here.
+                self.coordinator.other_lost();
                 authority.state = AuthorityState::Connecting(Instant::now());
                 self.lose(id);
                 self.reassess_after(PATIENCE);

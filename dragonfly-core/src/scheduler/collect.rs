@@ -9,6 +9,18 @@ use super::task::{Describe, Stage, Task};
 use crate::wire::control::Earlier;
 
 impl Core {
+    /// Another coordinator is lost.
+    pub(super) fn expect_others(&mut self) {
+        // They are given the time to come, and those who come last in it the time to speak.
+        self.expecting_until = self.now + self.config.collect_time * 2;
+    }
+
+    /// How one that joins a task anew counts while members of a lost coordinator may come: like one of these, so that
+    /// nobody is asked what they know already.
+    pub(super) fn expects_others(&self) -> Option<Earlier> {
+        (self.now < self.expecting_until).then_some(Earlier::Moved)
+    }
+
     /// Gives members that come from another coordinator the time to say what they hold, fetch and asked for.
     pub(super) fn collect(&mut self, t: TaskIx) {
         let step = self.next_number();

@@ -39,6 +39,8 @@ pub struct Core {
     actions: VecDeque<Action>,
     counter: u64,
     pub(super) epoch: u64,
+    /// Until then members of a coordinator that was lost may come.
+    pub(super) expecting_until: Duration,
 }
 
 /// What is to be looked at later. It may have changed or gone by then; nothing is ever taken out of the queue.
@@ -67,6 +69,7 @@ impl Core {
         let counter = rng.next_u64() >> 2;
         Self {
             epoch: config.epoch_floor,
+            expecting_until: Duration::ZERO,
             config,
             counter,
             rng,
@@ -95,6 +98,7 @@ impl Core {
             Input::HostUp { peer, seed_role, tenant, seen_ip, local } => {
                 self.add_host(peer, seed_role, &tenant, seen_ip, local);
             }
+            Input::OtherLost => self.expect_others(),
             Input::Message { from, message } => self.message(from, message),
         }
     }

@@ -99,6 +99,7 @@ pub(crate) struct Coordinator {
 #[allow(clippy::large_enum_variant, reason = "moved through one bounded queue; boxes would cost more")]
 enum Event {
     Down { session: u64, peer: PeerId },
+    OtherLost,
     Message { session: u64, peer: PeerId, message: ToCoordinator },
     Snapshot(oneshot::Sender<Snapshot>),
     Up { session: Session, peer: PeerId },
@@ -158,6 +159,12 @@ impl Coordinator {
             self.stop.clone(),
         ));
         theirs
+    }
+
+    /// This host has lost another coordinator. Where too much waits already it is not told: that costs no more than a
+    /// question to an origin.
+    pub(crate) fn other_lost(&self) {
+        let _ = self.inbox.try_send(Event::OtherLost);
     }
 
     async fn send(&self, event: Event) -> Result<()> {
@@ -290,6 +297,7 @@ impl Actor {
     fn handle(&mut self, event: Event) {
         let now = self.now();
         match event {
+            Event::OtherLost => self.core.handle(now, Input::OtherLost),
             Event::Snapshot(reply) => {
                 let _ = reply.send(self.core.snapshot());
             }

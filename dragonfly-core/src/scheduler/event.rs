@@ -32,6 +32,9 @@ pub enum Input {
         /// Whether it runs in this very process: then silence does not mean that it is down.
         local: bool,
     },
+    /// Another coordinator is gone, as this host found: its members may come here, and those who come before them may
+    /// ask for what they know.
+    OtherLost,
     /// A host said something.
     Message {
         /// The host.

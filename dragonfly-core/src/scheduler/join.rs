@@ -55,7 +55,7 @@ impl Core {
         } else {
             let seq = self.next_number();
             self.tasks[t].wait(host, seq);
-            match join.earlier {
+            match join.earlier.or_else(|| self.expects_others()) {
                 Some(earlier) => self.describe_again(t, host, earlier),
                 None => self.describe_for(t, host),
             }

@@ -88,6 +88,20 @@ fn nobody_is_forgotten_when_the_first_one_leaves_meanwhile() {
     assert!(w.core.snapshot().tasks.is_empty());
 }
 
+/// Who comes anew may be quicker than those who lost their coordinator at the same time.
+#[test]
+fn where_another_coordinator_was_lost_its_members_are_waited_for() {
+    let mut w = with_peers(3);
+    w.step(Input::OtherLost);
+    w.join(1, wanting(1));
+    assert!(w.said.is_empty());
+    w.join(2, asked());
+    w.describer(2);
+    w.secs(2);
+    w.join(3, wanting(2));
+    assert_eq!(w.describers().len(), 1, "and later no more");
+}
+
 /// Ranges that are being fetched under the leases of another coordinator count as fetched, and nothing is leased until all
 /// have had the time to say so.
 #[test]
