@@ -134,19 +134,21 @@ impl Directory {
         self.members.get(&peer).map(|member| &member.named)
     }
 
-    /// Who coordinates `task`: the member named before while it can be reached; else the one that rendezvous hashing
+    /// Who coordinates `task`: the member named before while it can be reached and no scheduler can; else the one that rendezvous hashing
     /// names of those that can, schedulers before others: who meets this host may not know that there are any. `lost` is one that the asker could not reach. This host, if nobody suits better.
     pub(crate) fn coordinator_of(&mut self, now: Duration, task: TaskId, lost: Option<PeerId>) -> PeerId {
+        let others = || self.members.keys().copied().filter(|peer| Some(*peer) != lost && self.suits(now, *peer));
+        let schedules = |peer: &PeerId| self.members.get(peer).is_some_and(|member| member.scheduler);
         if let Some(choice) = self.choices.get(&task)
             && Some(choice.peer) != lost
             && (choice.peer == self.me || self.suits(now, choice.peer))
+            // One that was named while no scheduler could be reached gives way to the scheduler, as its members do.
+            && (schedules(&choice.peer) || !others().any(|peer| schedules(&peer)))
         {
             return choice.peer;
         }
-        let others = self.members.keys().copied().filter(|peer| Some(*peer) != lost && self.suits(now, *peer));
         let me = self.i_may.then_some(self.me);
-        let schedules = |peer: &PeerId| self.members.get(peer).is_some_and(|member| member.scheduler);
-        let best = others.chain(me).max_by_key(|peer| (schedules(peer), rendezvous_score(&task, peer.public_key())));
+        let best = others().chain(me).max_by_key(|peer| (schedules(peer), rendezvous_score(&task, peer.public_key())));
         let peer = best.unwrap_or(self.me);
         self.keep(task, peer);
         peer
