@@ -139,16 +139,18 @@ impl Directory {
     pub(crate) fn coordinator_of(&mut self, now: Duration, task: TaskId, lost: Option<PeerId>) -> PeerId {
         let others = || self.members.keys().copied().filter(|peer| Some(*peer) != lost && self.suits(now, *peer));
         let schedules = |peer: &PeerId| self.members.get(peer).is_some_and(|member| member.scheduler);
+        let by_score = |peer: &PeerId| rendezvous_score(&task, peer.public_key());
         if let Some(choice) = self.choices.get(&task)
             && Some(choice.peer) != lost
             && (choice.peer == self.me || self.suits(now, choice.peer))
-            // One that was named while no scheduler could be reached gives way to the scheduler, as its members do.
-            && (schedules(&choice.peer) || !others().any(|peer| schedules(&peer)))
         {
-            return choice.peer;
+            // One that was named while no scheduler could be reached gives way to the scheduler, as its members do, and has
+            // the task again should that be gone again.
+            let scheduler = others().filter(schedules).max_by_key(by_score).filter(|_| !schedules(&choice.peer));
+            return scheduler.unwrap_or(choice.peer);
         }
         let me = self.i_may.then_some(self.me);
-        let best = others().chain(me).max_by_key(|peer| (schedules(peer), rendezvous_score(&task, peer.public_key())));
+        let best = others().chain(me).max_by_key(|peer| (schedules(peer), by_score(peer)));
         let peer = best.unwrap_or(self.me);
         self.keep(task, peer);
         peer

@@ -304,6 +304,7 @@ impl Actor {
         for task in self.tasks.values_mut() {
             if task.authority == Some(id) {
                 task.authority = None;
+                task.bodies.orphan(id);
                 current.extend(task.current);
             }
             if task.meeting.asked.is_some_and(|(asked, _)| asked == id) {

@@ -60,13 +60,6 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// Whether a piece is held that is what one of these said it is.
-    pub(super) fn is_held_on_the_word_of(&self, content: &Content, signers: &BTreeSet<PeerId>) -> bool {
-        (0..).zip(&self.values).any(|(piece, told)| {
-            told.is_some_and(|(signer, value)| signers.contains(&signer) && content.entry.value(piece) == Some(value))
-        })
-    }
-
     /// Those who said something else than what `content` is, which has this root.
     pub(super) fn liars(&self, content: &Content, root: &[u8]) -> BTreeSet<PeerId> {
         let differs = |(piece, told): (PieceIndex, &Option<(PeerId, PieceHash)>)| {
@@ -88,6 +81,7 @@ pub(crate) struct Content {
     pub(crate) entry: Arc<dyn Entry>,
     /// Bytes that the store held when the task started in this process.
     pub(crate) bytes_held: u64,
+    tainted: AtomicBool,
     /// Whether all of it was taken from the origin before it had a name.
     own: bool,
     pub(crate) throttles: Throttles,
@@ -139,6 +133,7 @@ impl Content {
             guard: Mutex::new(Some(entry.use_guard()?)),
             entry,
             bytes_held,
+            tainted: AtomicBool::new(false),
             own: false,
             throttles,
             evidence: Mutex::new(evidence),
@@ -346,6 +341,23 @@ impl Content {
     pub(crate) fn is_fetched_here(&self) -> bool {
         let Counts { from_origin, from_peers } = self.counts();
         from_origin >= self.layout.length() && from_peers == 0 && self.bytes_held == 0
+    }
+
+    /// Nothing of these counts any more. What is held on their word stays held, and is not proven by it.
+    pub(super) fn void(&self, signers: &BTreeSet<PeerId>) {
+        let mut evidence = self.evidence();
+        let theirs = |piece| evidence.value(piece).is_some_and(|(signer, _)| signers.contains(&signer));
+        // What is complete was passed on already, for what it was worth.
+        let under_way = !self.is_complete();
+        if under_way && (0..self.layout.pieces()).any(|piece| self.entry.is_held(piece) && theirs(piece)) {
+            self.tainted.store(true, Ordering::Release);
+        }
+        signers.iter().for_each(|&signer| evidence.void(signer));
+    }
+
+    /// Whether a piece is held, or was, on the word of one that contradicted itself.
+    pub(super) fn is_tainted(&self) -> bool {
+        self.tainted.load(Ordering::Acquire)
     }
 
     /// What others signed of it.

@@ -211,7 +211,7 @@ async fn complete(
         }
     }
     let _ = events.send(Event::Complete);
-    let proven = match prove(engine, content) {
+    let proven = match prove(engine, content, request) {
         Ok((root, proof)) => {
             follower.check_digest(&root, request.digest.as_ref(), proof).await.map(|proof| (root, proof))
         }
@@ -260,7 +260,7 @@ pub(super) fn stalled(content: &Content) -> Error {
 }
 
 /// The root of complete content, and whether anyone beyond the attestations vouches for it.
-fn prove(engine: &Engine, content: &Content) -> Result<(Digest, Proof)> {
+fn prove(engine: &Engine, content: &Content, request: &Request) -> Result<(Digest, Proof)> {
     let root = content
         .root()
         .ok_or_else(|| Error::new(ErrorKind::Internal, "complete content without a value for every piece"))?;
@@ -269,6 +269,10 @@ fn prove(engine: &Engine, content: &Content) -> Result<(Digest, Proof)> {
         && sealed != root
     {
         return Err(Error::new(ErrorKind::Network, "the pieces match their attestations but not the task's seal"));
+    }
+    let by_digest = request.digest.is_some();
+    if content.is_tainted() && sealed_root.is_none() && !by_digest {
+        return Err(Error::new(ErrorKind::Network, "some pieces were attested by a host that contradicts itself"));
     }
     let vouched = sealed_root.is_some() || content.is_fetched_here() || engine.is_alone();
     let digest = Digest::new(Algorithm::Blake3, &root)

@@ -258,6 +258,10 @@ pub(super) enum Event {
         task: TaskId,
         number: u64,
     },
+    /// An answer of the origin's that no coordinator asked for has grown old.
+    SpareOver {
+        task: TaskId,
+    },
     /// Time to look whether the coordinator of a task has said what its content is.
     AnswerDue {
         task: TaskId,

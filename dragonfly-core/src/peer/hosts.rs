@@ -256,12 +256,27 @@ impl Actor {
         host.strikes += 1;
         host.shunned = Some(Instant::now() + shunned);
         let peer = host.peer;
-        if let Some(lane) = host.lane.take() {
-            lane.stop.cancel();
-        }
+        self.end_lane(key);
         tracing::warn!(%peer, why, ?shunned, "a neighbour is to blame: it is not asked for a time");
         self.node.metrics().neighbours_blamed.add(1);
         self.input(Input::LaneDown { host: key });
+    }
+
+    /// Ends the lanes on which a task is open; neighbours meet on new ones.
+    pub(super) fn end_lanes_of(&mut self, task: TaskKey) {
+        for index in 0..self.hosts.table.len() {
+            let host = HostKey(index as u32);
+            if self.hosts.lane(host).is_some_and(|lane| lane.tasks.contains_key(&task)) {
+                self.end_lane(host);
+                self.input(Input::LaneDown { host });
+            }
+        }
+    }
+
+    fn end_lane(&mut self, key: HostKey) {
+        if let Some(lane) = self.hosts.get(key).and_then(|host| host.lane.take()) {
+            lane.stop.cancel();
+        }
     }
 
     /// Runs a lane. If both hosts opened one at the same time, the one that the smaller id opened stays: both
@@ -278,9 +293,7 @@ impl Actor {
             Some(lane) if lane.ours != ours && !preferred => return,
             Some(_) => {
                 // A second one by the same side replaces the first: that one is broken, or its opener forgot it.
-                if let Some(lane) = host.lane.take() {
-                    lane.stop.cancel();
-                }
+                self.end_lane(key);
                 self.input(Input::LaneDown { host: key });
             }
             None => {}

@@ -91,6 +91,18 @@ impl Bodies {
         self.spare = self.said.take().map(|said| (said, body));
     }
 
+    /// This coordinator is lost: what was asked for it is asked for the next, also if that is the same one again.
+    pub(super) fn orphan(&mut self, by: AuthorityId) {
+        if let Some(asking) = self.asking.as_mut().filter(|asking| asking.answer_to.0 == Some(by)) {
+            asking.answer_to.0 = None;
+        }
+    }
+
+    /// Lets go of what is too old to be passed on.
+    pub(super) fn expire(&mut self) {
+        self.spare.take_if(|(said, _)| said.at.elapsed() >= SPARE_MAX);
+    }
+
     /// Whether the origin was asked, for a coordinator that is lost, and what it said or will say is of use to the next.
     pub(super) fn asked(&self) -> bool {
         self.asking.is_some() || self.spare.as_ref().is_some_and(|(said, _)| said.at.elapsed() <= SPARE_MAX)
@@ -136,6 +148,20 @@ const fn lease_id(lease: LeaseKey) -> LeaseId {
 }
 
 impl Actor {
+    /// Sees to it that an answer that nobody comes to ask for does not keep its connection.
+    pub(super) fn expire_spare(&self, id: TaskId) {
+        self.spawn_event(async move {
+            tokio::time::sleep(SPARE_MAX).await;
+            Event::SpareOver { task: id }
+        });
+    }
+
+    pub(super) fn spare_over(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.bodies.expire();
+        }
+    }
+
     pub(super) fn granted(&mut self, granted: Granted) {
         let Granted { task: id, lease, .. } = granted;
         let access = self.tasks.get(&id).is_some_and(|task| task.access.is_some());
@@ -225,10 +251,11 @@ impl Actor {
         // Another request was made meanwhile, because this one asks something else: its answer is the one that counts.
         let Some(asking) = task.bodies.asking.take_if(|asking| asking.lease == lease) else { return };
         let (by, lease) = asking.answer_to;
-        if task.authority != by {
+        if by.is_none() || task.authority != by {
             // Who is asked now had nothing to do with it, and may come to ask the same.
             if let Some(description) = outcome.ok().filter(|description| !description.private) {
                 task.bodies.spare(description);
+                self.expire_spare(id);
             }
             return;
         }

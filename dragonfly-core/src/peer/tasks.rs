@@ -208,7 +208,7 @@ impl Actor {
     }
 
     /// Takes part in the task no more.
-    pub(super) fn drop_task(&mut self, id: TaskId) {
+    fn drop_task(&mut self, id: TaskId) {
         self.leave(id);
         self.deactivate(id);
         self.tasks.remove(&id);
@@ -240,6 +240,9 @@ impl Actor {
             task.asked.another();
             let moved = std::mem::replace(&mut task.coordinated, true);
             earlier = moved.then(|| if task.bodies.asked() { Earlier::Asked } else { Earlier::Moved });
+            if earlier == Some(Earlier::Asked) {
+                self.expire_spare(id);
+            }
         }
         let Some(task) = self.tasks.get(&id) else { return };
         let content = task.current.and_then(|key| self.contents.get(&key));
@@ -320,7 +323,7 @@ impl Actor {
     }
 
     /// Opens the generation that is current in the store.
-    pub(super) fn activate(&mut self, id: TaskId) {
+    fn activate(&mut self, id: TaskId) {
         let key = TaskKey(self.keys.fetch_add(1, Ordering::Relaxed));
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let Some(current) = task.described.clone() else { return };
@@ -480,7 +483,7 @@ impl Actor {
         self.remove(content, done);
     }
 
-    pub(super) fn remove(&self, content: Option<Arc<Content>>, done: oneshot::Sender<()>) {
+    fn remove(&self, content: Option<Arc<Content>>, done: oneshot::Sender<()>) {
         let node = self.node.clone();
         self.node.spawn(async move {
             if let Some(content) = content {

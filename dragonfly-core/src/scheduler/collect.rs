@@ -44,23 +44,32 @@ impl Core {
     /// A member waits to hear what the content is, and comes from another coordinator.
     pub(super) fn describe_again(&mut self, t: TaskIx, host: HostIx, earlier: Earlier) {
         let task = &self.tasks[t];
-        match (earlier, task.describe.as_ref().map(|describe| &describe.stage)) {
+        let stage = task.describe.as_ref().map(|describe| &describe.stage);
+        match (earlier, stage) {
             // The answer costs nothing more.
-            (Earlier::Asked, None | Some(Stage::Trigger | Stage::Pause { .. })) if task.members[&host].may_lease => {
+            (Earlier::Asked, None | Some(Stage::Trigger)) if self.may_have_asked(t, host) => {
                 self.cancel_trigger(t);
                 let task = &mut self.tasks[t];
                 let anew =
                     Describe { round: 0, tried: BTreeSet::new(), retryable: false, last: None, stage: Stage::Trigger };
                 task.describe.get_or_insert(anew);
-                if task.version.is_none() {
-                    // Nobody had heard what the content is, so that nobody holds any.
-                    task.collecting = None;
-                }
+                // Nobody had heard what the content is, so that nobody holds any.
+                task.collecting = None;
                 self.grant_describe(t, host);
             }
-            (_, None) if task.is_new() => self.collect(t),
+            (_, None) if self.tasks[t].is_new() => self.collect(t),
             _ => self.describe_for(t, host),
         }
+    }
+
+    /// Whether a member may be believed that it asked the origin: what it says is anyone's word, so that it gets nothing by
+    /// it that it could not have got by coming first. Once, where nobody knows the content, and not past a seed.
+    fn may_have_asked(&self, t: TaskIx, host: HostIx) -> bool {
+        let (task, serial) = (&self.tasks[t], self.hosts[host].serial);
+        let member = &task.members[&host];
+        let others = self.seeds.get(&task.tenant).is_some_and(|seeds| !seeds.is_empty()) && !member.seed;
+        let tried = task.describe.as_ref().is_some_and(|describe| describe.tried.contains(&serial));
+        task.version.is_none() && member.may_lease && member.is_fit() && !member.doubted && !others && !tried
     }
 }
 

@@ -110,7 +110,8 @@ impl Actor {
             if at_work {
                 directory.keep(task, me);
             }
-            let coordinator = directory.coordinator_of(now, task, lost);
+            // A scheduler has what it is asked about, whichever others there are.
+            let coordinator = if self.node.schedules() { me } else { directory.coordinator_of(now, task, lost) };
             directory.get(coordinator).cloned()
         });
         let to = to.unwrap_or(Neighbour { peer: me, record: None, seen_ip: None, seed: false });

@@ -228,9 +228,14 @@ impl EvidenceVerifier {
         }
     }
 
-    /// Nothing is believed of this signer.
+    /// Nothing is believed of this signer, nor of what it said before: pieces for which its word was kept have no value
+    /// until somebody else's is accepted.
     pub fn void(&mut self, signer: PeerId) {
         self.contradicted.insert(signer);
+        let attestations = &self.attestations;
+        let theirs = |kept: &Kept| attestations.get(&kept.attestation).is_some_and(|said| said.signer == signer);
+        self.pieces.retain(|_, kept| !theirs(kept));
+        self.attestations.retain(|_, said| said.signer != signer);
     }
 
     /// From now on checks against this list. Values that were accepted stay; under a grant whose holder or grantor

@@ -67,6 +67,12 @@ fn schedulers_are_named_before_others() {
         named.contains(&known.coordinator_of(NOW, task(99), None)),
         "who was named before gives way, as its members do"
     );
+    let scheduler = known.coordinator_of(NOW, task(99), None);
+    known.unreachable(NOW, peer(3));
+    known.unreachable(NOW, peer(5));
+    assert_eq!(known.coordinator_of(NOW, task(99), Some(scheduler)), before, "and has it again");
+    known.reached(peer(3));
+    known.reached(peer(5));
     let lost = known.coordinator_of(NOW, task(0), None);
     known.unreachable(NOW, lost);
     assert!(named.contains(&known.coordinator_of(NOW, task(0), Some(lost))), "the other one");

@@ -60,16 +60,36 @@ fn whoever_may_not_ask_has_no_answer() {
 }
 
 #[test]
-fn a_seed_that_was_called_is_not_waited_for_where_somebody_knows() {
-    let mut w = World::new();
-    (1..=2).for_each(|n| w.peer_up(n));
+fn a_seed_that_asked_is_not_called_and_no_peer_is_believed_past_one() {
+    let mut w = with_peers(2);
     w.seed_up(101);
-    w.join(1, seedable(1));
-    assert_eq!(w.triggered(), [peer(101)]);
+    w.join(1, Join { earlier: Some(Earlier::Moved), ..seedable(1) });
     w.join(2, Join { earlier: Some(Earlier::Asked), ..seedable(1) });
-    w.describer(2);
-    w.secs(30);
+    assert!(w.describers().is_empty(), "a peer's word is not enough where a seed is");
+    w.join(101, Join { earlier: Some(Earlier::Asked), ..seedable(1) });
+    w.describer(101);
+    w.secs(5);
     assert!(w.triggered().is_empty());
+}
+
+/// Who says it again and again is believed once, and never of content that is known.
+#[test]
+fn what_was_asked_is_believed_once() {
+    let mut w = with_peers(2);
+    w.join(1, asked());
+    let lease = w.describer(1);
+    w.fail(1, lease, failure(FailureKind::Origin, true));
+    w.join(1, asked());
+    assert!(w.describers().is_empty());
+    w.join(2, wanting(1));
+    w.secs(1);
+    let mut w = World::cold(2, 64 * MIB, etag("x")).0;
+    w.join(2, Join { age_max_ms: Some(0), ..asked() });
+    let lease = w.describer(2);
+    w.join(1, Join { age_max_ms: Some(0), ..asked() });
+    assert!(w.describers().is_empty());
+    w.describe(2, lease, Answer::Unchanged);
+    assert!(w.current(1).is_some());
 }
 
 #[test]

@@ -9,9 +9,10 @@ use dragonfly_core::task::{Layout, PieceHash, TaskId, Validator, piece_length_fo
 use dragonfly_core::trust::statement::{Attester, open_grant};
 use dragonfly_core::wire::control::{Answer, Described, Granted, Join, TaskInfo, ToCoordinator, Work};
 use dragonfly_core::wire::lane::{Frame, Message, Run};
-use dragonfly_core::wire::statement::{ATTESTED_PIECES_MAX, Evidence};
+use dragonfly_core::wire::statement::{ATTESTED_PIECES_MAX, Evidence, Signed};
 use dragonfly_core::{PeerId, Request};
 use dragonfly_testkit::{Resource, content};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::peer::{Hostile, Lane, Wire};
@@ -25,17 +26,17 @@ const STALLED: &str = "dragonfly_neighbours_stalled_total";
 
 /// A network whose scheduler takes `hostile` for the holder of all of a file, the file's task and URL, the lease on it, and
 /// what keeps the session up: it says that it is there, and listens to nothing else.
-struct Taken {
-    network: Network,
-    hostile: Arc<Hostile>,
+pub(super) struct Taken {
+    pub(super) network: Network,
+    pub(super) hostile: Arc<Hostile>,
     task: TaskId,
-    url: String,
-    granted: Granted,
+    pub(super) url: String,
+    pub(super) granted: Granted,
     keeping: JoinHandle<()>,
 }
 
 impl Taken {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let network = Network::start(2, false).await;
         let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
         let task = network.peers[0].peer.task_id(&Request::new(&url)).unwrap();
@@ -69,7 +70,7 @@ impl Taken {
         Self { network, hostile, task, url, granted, keeping }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.keeping.abort();
         self.hostile.host.clone().shutdown().await;
         self.network.stop().await;
@@ -87,7 +88,9 @@ async fn a_sole_holder_that_serves_nobody() {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Pace {
+pub(super) enum Pace {
+    /// As it should be.
+    Honest,
     /// The head of a block, and nothing more.
     Head,
     /// A byte every half second, each in a frame of its own.
@@ -95,24 +98,38 @@ enum Pace {
 }
 
 /// What a member says that holds everything: the truth.
-struct Holder {
+pub(super) struct Holder {
     open: Message,
     evidence: Vec<Evidence>,
+    /// Another value of the first piece.
+    contradiction: Evidence,
     pieces: u32,
-    asked: AtomicUsize,
+    pub(super) asked: AtomicUsize,
+    /// Whether it contradicts itself now, on every lane.
+    pub(super) turned: watch::Sender<bool>,
 }
 
 impl Holder {
     /// Says what it has on a lane, and serves it at that pace.
     async fn serve(self: Arc<Self>, mut lane: Lane, pace: Pace) -> std::io::Result<()> {
         self.offer(&mut lane).await?;
-        while let Some(frame) = lane.hear().await {
+        let mut turned = self.turned.subscribe();
+        loop {
+            let frame = tokio::select! {
+                frame = lane.hear() => frame,
+                Ok(()) = turned.changed() => {
+                    self.contradict(&mut lane).await?;
+                    continue;
+                }
+            };
+            let Some(frame) = frame else { return Ok(()) };
             match frame {
                 // It did not know the content when it was offered.
                 Frame::Message(Message::Open { .. }) => self.offer(&mut lane).await?,
-                Frame::Message(Message::Request { request, first, .. }) => {
+                Frame::Message(Message::Request { request, first, values, .. }) => {
                     self.asked.fetch_add(1, Ordering::Relaxed);
                     match pace {
+                        Pace::Honest => pieces(&mut lane, request, first, values.len() as u32 / 32).await?,
                         Pace::Head => lane.raw(&[0, 0, 64, 0, 4, 0]).await?,
                         Pace::Drip => drip(&mut lane, request, first).await?,
                     }
@@ -120,7 +137,13 @@ impl Holder {
                 _ => {}
             }
         }
-        Ok(())
+    }
+
+    /// Shows a second value of a piece.
+    async fn contradict(&self, lane: &mut Lane) -> std::io::Result<()> {
+        lane.say(&Frame::Message(self.open.clone())).await?;
+        let items = vec![self.evidence[0].clone(), self.contradiction.clone()];
+        lane.say(&Frame::Message(Message::Evidence { slot: 1, items })).await
     }
 
     async fn offer(&self, lane: &mut Lane) -> std::io::Result<()> {
@@ -129,6 +152,20 @@ impl Holder {
         let runs = vec![Run { first: 0, count: self.pieces }];
         lane.say(&Frame::Message(Message::Have { slot: 1, runs, complete: true })).await
     }
+}
+
+/// The pieces as they are.
+async fn pieces(lane: &mut Lane, request: u32, first: u32, count: u32) -> std::io::Result<()> {
+    let length = piece_length_for(LENGTH);
+    for piece in first..first + count {
+        let start = u64::from(piece) * length;
+        for offset in (0..length.min(LENGTH - start)).step_by(64 << 10) {
+            let most = (LENGTH - start - offset).min(64 << 10).min(length - offset);
+            let bytes = content::bytes(SEED, start + offset, most as usize);
+            lane.say(&Frame::Block { request, piece, offset: offset as u32, bytes }).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn drip(lane: &mut Lane, request: u32, piece: u32) -> std::io::Result<()> {
@@ -151,8 +188,14 @@ async fn a_sole_holder_that_drips_counts_as_stalled() {
     a_sole_holder_at(Pace::Drip).await;
 }
 
+/// The grant that comes first.
+fn granted_to(evidence: &[Evidence]) -> Signed {
+    let Some(Evidence::Grant(bundle)) = evidence.first() else { panic!("{evidence:?}") };
+    bundle.grant.clone()
+}
+
 /// Has it serve at that pace everyone who opens a lane to it.
-fn serving(taken: &Taken, pace: Pace) -> (Arc<Holder>, JoinHandle<()>) {
+pub(super) fn serving(taken: &Taken, pace: Pace) -> (Arc<Holder>, JoinHandle<()>) {
     let hostile = &taken.hostile;
     let Work::Pieces { bundle, .. } = taken.granted.work.clone() else { panic!("a lease on pieces") };
     let grant = open_grant(&bundle.grant).unwrap().0;
@@ -171,7 +214,16 @@ fn serving(taken: &Taken, pace: Pace) -> (Arc<Holder>, JoinHandle<()>) {
     for (batch, first) in values.chunks(ATTESTED_PIECES_MAX).zip((0..).step_by(ATTESTED_PIECES_MAX)) {
         evidence.push(Evidence::Attestation(attester.attest(&hostile.identity, first, batch).unwrap()));
     }
-    let holder = Arc::new(Holder { open, evidence, pieces: layout.pieces(), asked: AtomicUsize::new(0) });
+    let lie = Attester::new(&granted_to(&evidence)).attest(&hostile.identity, 0, &[[9; 32]]).unwrap();
+    let contradiction = Evidence::Attestation(lie);
+    let holder = Arc::new(Holder {
+        open,
+        evidence,
+        contradiction,
+        pieces: layout.pieces(),
+        asked: AtomicUsize::new(0),
+        turned: watch::Sender::new(false),
+    });
     let (mut incoming, serving) = (hostile.take_lanes(), Arc::clone(&holder));
     let lanes = tokio::spawn(async move {
         while let Some(lane) = incoming.recv().await {

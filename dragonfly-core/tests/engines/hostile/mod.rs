@@ -1,5 +1,6 @@
 //! Members that do harm: honest downloads finish, right; who is to blame is shunned; nothing grows without bound.
 
+mod contradicting;
 mod coordinators;
 mod cost;
 mod forged;
