@@ -109,6 +109,7 @@ fn private_images_are_read_with_what_a_login_left() {
     let dir = tempfile::tempdir().unwrap();
     let done = run(dfget(dir.path()).args(["--recursive", &url, "-O", "out"]));
     assert!(done.is_code(1) && done.stderr.contains("log in (docker login, podman login)"), "{done:?}");
+    assert!(done.stderr.contains("hint: check the login or the --storage settings"), "{done:?}");
     let host = origin.origin.url("/").replace("http://", "").replace('/', "");
     let auths = json!({"auths": {host.clone(): {"auth": "YWxpY2U6c2VjcmV0MTIz"}}}).to_string();
     fs::create_dir(dir.path().join(".docker")).unwrap();

@@ -56,7 +56,7 @@ fn of_code(
             (SourceErrorKind::NotFound, "the registry has no such repository".to_owned())
         }
         (Some("MANIFEST_UNKNOWN"), _) => {
-            (SourceErrorKind::NotFound, "the repository has no such tag or manifest".to_owned())
+            (SourceErrorKind::NotFound, "there is no such tag or manifest, or no such repository".to_owned())
         }
         (Some("BLOB_UNKNOWN"), _) => (SourceErrorKind::NotFound, "the repository has no such blob".to_owned()),
         (Some("TOOMANYREQUESTS"), _) | (_, 429) => (judged.kind(), "the registry asks to slow down".to_owned()),

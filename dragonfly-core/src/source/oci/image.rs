@@ -293,7 +293,7 @@ mod tests {
         };
         let index = layout_index(&top, Some("v1"));
         let Manifest::Index(all) = read(INDEX_TYPE, &index).unwrap() else { panic!() };
-        assert_eq!(all, [top.clone()]);
+        assert_eq!(all, std::slice::from_ref(&top));
         assert!(String::from_utf8(index).unwrap().contains(r#""org.opencontainers.image.ref.name":"v1""#));
         assert!(!String::from_utf8(layout_index(&top, None)).unwrap().contains("annotations"));
     }

@@ -12,8 +12,7 @@ const SCOPE: &str = "scope=repository%3Aa%3Apull";
 async fn with_tokens(open: bool) -> Fake {
     let fake = Fake::start().await;
     let address = fake.address;
-    let (mut given, count) = (Vec::new(), std::sync::atomic::AtomicU32::new(0));
-    given.push(ALICE.to_owned());
+    let count = std::sync::atomic::AtomicU32::new(0);
     fake.first(move |seen| {
         if seen.path.starts_with("/token") {
             let known = seen.authorization.as_deref() == Some(ALICE)
@@ -180,8 +179,7 @@ async fn what_is_read_with_a_credential_is_for_this_hosts_users_alone() {
         assert_eq!(refusal(&source, wrong).await.kind(), SourceErrorKind::Guarded);
     }
     assert!(fake.seen().is_empty());
-    let mut settings = StorageSettings::default();
-    settings.anonymous = true;
+    let settings = StorageSettings { anonymous: true, ..StorageSettings::default() };
     let as_nobody = super::source(alice(&fake).scheme("oci", settings.clone()));
     assert!(as_nobody.is_own(&asked.url), "what is set for the registry takes the place of it");
     let as_nobody = super::source(StorageConfig::default().origin(origin(&fake), settings));

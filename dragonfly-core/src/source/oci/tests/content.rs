@@ -117,8 +117,7 @@ fn a_url_names_a_digest_or_does_not() {
 #[test]
 fn a_registry_is_asked_over_tls_unless_it_is_on_this_host() {
     let endpoint = |authority: &str, given: Option<&str>| {
-        let mut settings = StorageSettings::default();
-        settings.endpoint = given.map(str::to_owned);
+        let settings = StorageSettings { endpoint: given.map(str::to_owned), ..StorageSettings::default() };
         super::endpoint(&settings, authority).map(String::from)
     };
     for (authority, given, wanted) in [
