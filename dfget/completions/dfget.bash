@@ -83,7 +83,7 @@ _dfget() {
 
     case "${cmd}" in
         dfget)
-            opts="-i -O -c -r -H -p -e -q -v -h -V --input-file --recursive --include --exclude --max-files --dry-run --output --overwrite --continue --range --digest --header --tag --application --filtered-query-param --ca-cert --insecure --limit-rate --priority --timeout --disable-back-to-source --piece-length --max-concurrent-requests --endpoint --api-token-file --standalone --data-dir --join --scheduler --bootstrap --storage --quiet --verbose --json --no-progress --help --version stat ls rm pin unpin preheat tasks peers top help"
+            opts="-i -O -c -r -H -p -e -q -v -h -V --input-file --recursive --include --exclude --max-files --platform --dry-run --output --overwrite --continue --range --digest --header --tag --application --filtered-query-param --ca-cert --insecure --limit-rate --priority --timeout --disable-back-to-source --piece-length --max-concurrent-requests --endpoint --api-token-file --standalone --data-dir --join --scheduler --bootstrap --storage --quiet --verbose --json --no-progress --help --version stat ls rm pin unpin preheat tasks peers top help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -106,6 +106,10 @@ _dfget() {
                     return 0
                     ;;
                 --max-files)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --platform)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_dfget_global_optspecs
-    string join \n i/input-file= recursive include= exclude= max-files= dry-run O/output= overwrite c/continue r/range= digest= H/header= tag= application= filtered-query-param= ca-cert= insecure limit-rate= p/priority= timeout= disable-back-to-source piece-length= max-concurrent-requests= e/endpoint= api-token-file= standalone data-dir= join= scheduler= bootstrap= storage= q/quiet v/verbose json no-progress h/help V/version
+    string join \n i/input-file= recursive include= exclude= max-files= platform= dry-run O/output= overwrite c/continue r/range= digest= H/header= tag= application= filtered-query-param= ca-cert= insecure limit-rate= p/priority= timeout= disable-back-to-source piece-length= max-concurrent-requests= e/endpoint= api-token-file= standalone data-dir= join= scheduler= bootstrap= storage= q/quiet v/verbose json no-progress h/help V/version
 end
 
 function __fish_dfget_needs_command
@@ -28,6 +28,7 @@ complete -c dfget -n "__fish_dfget_needs_command" -s i -l input-file -d 'Read UR
 complete -c dfget -n "__fish_dfget_needs_command" -l include -d 'With --recursive: only files that fit this pattern, such as \'*.safetensors\' or \'a/**\' (repeatable)' -r
 complete -c dfget -n "__fish_dfget_needs_command" -l exclude -d 'With --recursive: no files that fit this pattern (repeatable)' -r
 complete -c dfget -n "__fish_dfget_needs_command" -l max-files -d 'With --recursive: the most files; more are an error' -r
+complete -c dfget -n "__fish_dfget_needs_command" -l platform -d 'With --recursive and an oci: URL: only the image for this platform [default: all that the image is there for]' -r
 complete -c dfget -n "__fish_dfget_needs_command" -s O -l output -d 'Where to put it: a file, an existing directory, or - for standard output [default: the URL\'s last segment]' -r -F
 complete -c dfget -n "__fish_dfget_needs_command" -s r -l range -d 'Only these bytes: FIRST-LAST, FIRST- or -COUNT, both ends included' -r
 complete -c dfget -n "__fish_dfget_needs_command" -l digest -d 'The digest of the whole: blake3:, sha256:, sha512:, md5: or crc32c: and hexadecimal digits' -r
@@ -48,7 +49,7 @@ complete -c dfget -n "__fish_dfget_needs_command" -l join -d 'Join a network and
 complete -c dfget -n "__fish_dfget_needs_command" -l scheduler -d 'A scheduler\'s address with /p2p, for fetching in this process (repeatable)' -r
 complete -c dfget -n "__fish_dfget_needs_command" -l bootstrap -d 'A member\'s address with /p2p, for fetching in this process (repeatable)' -r
 complete -c dfget -n "__fish_dfget_needs_command" -l storage -d 'How a storage is reached and as whom when fetching in this process: WHERE.WHAT=VALUE, such as s3.endpoint=https://minio.example (repeatable) [default: what each platform\'s environment and files say]' -r
-complete -c dfget -n "__fish_dfget_needs_command" -l recursive -d 'Fetch everything below the URL: a directory of a server, a prefix of a bucket, an index page. It goes into a directory, -O or one with the URL\'s last name; files that are there already are left as they are'
+complete -c dfget -n "__fish_dfget_needs_command" -l recursive -d 'Fetch everything below the URL: a directory of a server, a prefix of a bucket, an index page, an image (as an OCI layout). It goes into a directory, -O or one with the URL\'s last name; files that are there already are left as they are'
 complete -c dfget -n "__fish_dfget_needs_command" -l dry-run -d 'With --recursive: say what would be fetched (length, output, URL), and fetch nothing'
 complete -c dfget -n "__fish_dfget_needs_command" -l overwrite -d 'Replace an existing output'
 complete -c dfget -n "__fish_dfget_needs_command" -s c -l continue -d 'As in wget; what was interrupted always goes on'

@@ -20,8 +20,11 @@ pub(crate) fn hint_for(failure: &Failure) -> Option<&'static str> {
     failure.hint.or_else(|| on_the_way(failure)).or_else(|| hint(failure.kind))
 }
 
-/// What the library's origin says of a connection (`dragonfly_core::source`), and what helps.
+/// What the library's origin says of a connection or of who asks (`dragonfly_core::source`), and what helps.
 fn on_the_way(failure: &Failure) -> Option<&'static str> {
+    if failure.kind == ErrorKind::Forbidden && failure.message.contains(": the registry ") {
+        return Some("check the login or the --storage settings of this user, or of the daemon where one runs");
+    }
     if !matches!(failure.kind, ErrorKind::Network | ErrorKind::Origin) {
         return None;
     }

@@ -116,6 +116,8 @@ impl FetchRequest {
         }
         if let Some(digest) = &self.digest {
             request = request.digest(digest.parse().map_err(|e| Failure::usage(format!("digest: {e}")))?);
+        } else if let Some(digest) = named_digest(&self.url) {
+            request = request.digest(digest);
         }
         for (name, value) in &self.headers {
             request = request.header(name.as_str(), value.as_str());
@@ -140,6 +142,17 @@ impl FetchRequest {
         }
         Ok(request)
     }
+}
+
+/// The digest in the URL of what an image is made of: then the content is held to it.
+#[cfg(feature = "storages")]
+fn named_digest(url: &str) -> Option<dragonfly_core::Digest> {
+    dragonfly_core::source::named_digest(&url::Url::parse(url).ok()?)
+}
+
+#[cfg(not(feature = "storages"))]
+fn named_digest(_: &str) -> Option<dragonfly_core::Digest> {
+    None
 }
 
 /// A failed request.

@@ -105,6 +105,7 @@
 //! | `mdns` | members on one link find each other without an address to meet at | 5 |
 //! | `quic` | QUIC beside TCP between peers | 12 |
 //! | `azblob`, `cos`, `fs`, `ftp`, `gcs`, `hdfs-native`, `obs`, `oss`, `s3`, `sftp`, `webdav`, `webhdfs` | origins in that kind of storage, each with `storage`, which is of no use alone: `source::StorageConfig` | 30 for `s3`, 72 for all of HTTP's |
+//! | `oci` | `source::OciSource`: images and other artifacts of registries, with `storage` for its settings | |
 //! | `gateway` | `gateway::Gateway`: a registry mirror and forward proxy, with `http` | 7 beside HTTP's |
 //! | `conformance` | `source::conformance`: tries a source on a real origin; for tests | |
 //! | `fuzzing` | what the fuzzers of this repository call; for nobody else | |

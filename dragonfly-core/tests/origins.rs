@@ -196,3 +196,88 @@ async fn files() {
     };
     conforms("files", Subject::new(registry(config), url("file:///c/"), put)).await;
 }
+
+/// The repository `content` of a registry, where blobs are found by names: of those that were put here.
+#[cfg(feature = "oci")]
+struct ByName {
+    sources: Registry,
+    registry: &'static str,
+    digests: std::sync::Arc<std::sync::Mutex<std::collections::BTreeMap<String, String>>>,
+}
+
+#[cfg(feature = "oci")]
+impl dragonfly_core::source::Source for ByName {
+    fn schemes(&self) -> &[&str] {
+        &["named"]
+    }
+
+    fn open<'a>(
+        &'a self,
+        mut request: dragonfly_core::source::OpenRequest,
+    ) -> futures::future::BoxFuture<'a, Result<dragonfly_core::source::Opened, dragonfly_core::source::SourceError>>
+    {
+        let name = url::form_urlencoded::parse(&request.url.path().as_bytes()[1..]).next().unwrap().0.into_owned();
+        let known = self.digests.lock().unwrap().get(&name).cloned();
+        let digest = known.unwrap_or_else(|| format!("sha256:{}", "0".repeat(64)));
+        request.url = url(&format!("oci://{}/content@{digest}", self.registry));
+        Box::pin(async move { self.sources.open(request).await })
+    }
+}
+
+/// A registry of the suite, as whom `config` says.
+#[cfg(feature = "oci")]
+fn of_registry(
+    name: &'static str,
+    registry: &'static str,
+    config: StorageConfig,
+    denied: Option<StorageConfig>,
+    place: &std::path::Path,
+) -> Subject {
+    let digests = std::sync::Arc::<std::sync::Mutex<std::collections::BTreeMap<String, String>>>::default();
+    let by_name = |config| {
+        let digests = std::sync::Arc::clone(&digests);
+        let source = ByName { sources: self::registry(config), registry, digests };
+        Registry::builder().source(std::sync::Arc::new(source)).build()
+    };
+    let (sources, denied) = (by_name(config), denied.map(by_name));
+    let mut subject = subject(sources, "named://registry/", name, place);
+    let (put, noted) = (subject.put, std::sync::Arc::clone(&digests));
+    subject.put = Box::new(move |path, content| {
+        use dragonfly_core::task::{Algorithm, DigestHasher};
+        put(path, content)?;
+        let mut hasher = DigestHasher::new(Algorithm::Sha256);
+        hasher.update(content);
+        noted.lock().unwrap().insert(path.to_owned(), hasher.finish().to_string());
+        Ok(())
+    });
+    subject.denied = denied.map(|sources| (sources, url("named://registry/whole.bin")));
+    // What is listed are images, in tests of their own.
+    subject.lists = false;
+    subject
+}
+
+#[cfg(feature = "oci")]
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_registry() {
+    let Some(place) = place() else { return };
+    let mut config = StorageConfig::default();
+    config.no_environment = true;
+    conforms("docker-registry", of_registry("registry", "127.0.0.1:9467", config, None, &place)).await;
+}
+
+#[cfg(feature = "oci")]
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_registry_with_a_password() {
+    let Some(place) = place() else { return };
+    let with = |secret: &str| {
+        let mut own = StorageSettings::default();
+        (own.user, own.secret) = (Some("alice".to_owned()), Some(secret.to_owned()));
+        let mut config = StorageConfig::default().origin("oci://127.0.0.1:9468".parse().unwrap(), own);
+        config.no_environment = true;
+        config
+    };
+    let (config, denied) = (with("secret123"), Some(with(WRONG)));
+    let mut subject = of_registry("private-registry", "127.0.0.1:9468", config, denied, &place);
+    subject.secrets = vec!["secret123".to_owned(), WRONG.to_owned()];
+    conforms("docker-registry with a password", subject).await;
+}

@@ -101,8 +101,9 @@ pub(crate) struct Fetch {
     /// Read URLs from a file, one a line, or from standard input with -; lines that start with # are left out
     #[arg(short, long, value_name = "FILE")]
     pub(crate) input_file: Option<PathBuf>,
-    /// Fetch everything below the URL: a directory of a server, a prefix of a bucket, an index page. It goes into a
-    /// directory, -O or one with the URL's last name; files that are there already are left as they are
+    /// Fetch everything below the URL: a directory of a server, a prefix of a bucket, an index page, an image (as an OCI
+    /// layout). It goes into a directory, -O or one with the URL's last name; files that are there already are left as
+    /// they are
     #[arg(long)]
     pub(crate) recursive: bool,
     /// With --recursive: only files that fit this pattern, such as '*.safetensors' or 'a/**' (repeatable)
@@ -114,6 +115,10 @@ pub(crate) struct Fetch {
     /// With --recursive: the most files; more are an error
     #[arg(long, value_name = "COUNT", default_value_t = 10_000, requires = "recursive")]
     pub(crate) max_files: usize,
+    /// With --recursive and an oci: URL: only the image for this platform [default: all that the image is there for]
+    #[cfg(feature = "storages")]
+    #[arg(long, value_name = "OS/ARCHITECTURE", requires = "recursive")]
+    pub(crate) platform: Option<String>,
     /// With --recursive: say what would be fetched (length, output, URL), and fetch nothing
     #[arg(long, requires = "recursive")]
     pub(crate) dry_run: bool,

@@ -101,6 +101,13 @@ async fn below(
 ) -> Result<(), End> {
     let request = args.request(url)?;
     let mut root = crate::names::parse_url(url)?;
+    #[cfg(feature = "storages")]
+    if let Some(platform) = &args.platform {
+        if root.scheme() != "oci" {
+            return Err(Failure::usage("--platform is for images: oci: URLs").into());
+        }
+        root.query_pairs_mut().append_pair("platform", platform);
+    }
     if !root.path().ends_with('/') {
         root.set_path(&format!("{}/", root.path()));
     }

@@ -1,5 +1,7 @@
 //! Downloads as people and scripts make them.
 
+#[cfg(feature = "storages")]
+mod images;
 mod interrupted;
 mod options;
 mod outputs;

@@ -23,6 +23,10 @@ mod header;
 #[cfg(feature = "http")]
 mod http;
 mod list;
+#[cfg(any(feature = "gateway", feature = "oci"))]
+mod names;
+#[cfg(feature = "oci")]
+mod oci;
 mod redact;
 mod registry;
 mod resume;
@@ -58,6 +62,10 @@ pub(crate) use http::{Ask, MARK, Upstream};
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpSource, Proxy};
 pub use list::{Entry, WalkLimits, walk};
+#[cfg(any(feature = "gateway", feature = "oci"))]
+pub(crate) use names::{is_repository, is_tag};
+#[cfg(feature = "oci")]
+pub use oci::{OciSource, named_digest};
 pub use redact::redact;
 pub use registry::{Registry, RegistryBuilder};
 pub use resume::{fetch_range, resume};
@@ -87,8 +95,9 @@ pub trait Source: Send + Sync {
         false
     }
 
-    /// Lists what is directly below the prefix [`OpenRequest::url`], in pages, each entry once. What the request says
-    /// of ranges and versions does not matter. Names from the origin that are not plain ones ([`Entry::path`]) are left
+    /// Lists what is directly below the prefix [`OpenRequest::url`], in pages, each entry once; files that are deeper
+    /// below, too, where there are no directories to be listed apart. What the request says of ranges and versions does
+    /// not matter. Names from the origin that are not plain ones ([`Entry::path`]) are left
     /// out. [`walk`] goes on into directories.
     ///
     /// # Errors

@@ -9,6 +9,8 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use url::Url;
 
+#[cfg(feature = "oci")]
+use super::OciSource;
 use super::list::failed;
 use super::{
     Entry, Guard, OpenRequest, Opened, Source, SourceError, SourceErrorKind, WalkLimits, fetch_range, resume, walk,
@@ -19,7 +21,7 @@ use super::{HttpConfig, HttpSource};
 use super::{StorageConfig, StorageSource};
 
 /// The sources of a node by URL scheme: `http` and `https` unless told otherwise (or built without the feature `http`),
-/// and those of the storages whose features were built in.
+/// and those of the storages and of registries of images whose features were built in.
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
@@ -55,7 +57,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// Endpoints and credentials of object stores and file servers.
+    /// Endpoints and credentials of object stores, file servers and registries of images.
     #[cfg(feature = "storage")]
     #[must_use]
     pub fn storage(mut self, config: StorageConfig) -> Self {
@@ -87,6 +89,8 @@ impl RegistryBuilder {
                 sources.insert(scheme.to_ascii_lowercase(), source.clone());
             }
         };
+        #[cfg(feature = "oci")]
+        add(None, Arc::new(OciSource::new(self.guard.clone(), self.http.clone(), self.storage.clone())));
         #[cfg(feature = "storage")]
         add(None, Arc::new(StorageSource::new(self.guard.clone(), self.http.clone(), self.storage)));
         #[cfg(feature = "http")]

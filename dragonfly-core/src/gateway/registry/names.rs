@@ -3,10 +3,8 @@
 use http::StatusCode;
 
 use super::super::fail::Refusal;
+use crate::source::{is_repository, is_tag};
 use crate::task::{Algorithm, Digest};
-
-/// The longest name of a repository (OCI distribution specification, Pulling manifests).
-const NAME_MAX: usize = 255;
 
 /// What is fixed by a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +53,7 @@ pub(super) fn read(path: &str) -> Result<Asked, Refusal> {
         "manifests" => Kind::Manifest,
         _ => return Ok(Asked::Other),
     };
-    if !is_name(name) {
+    if !is_repository(name) {
         return Err(bad(format!("{name:?} is no name of a repository")));
     }
     if !reference.contains(':') {
@@ -71,19 +69,6 @@ pub(super) fn read(path: &str) -> Result<Asked, Refusal> {
         // A registry may know algorithms that we do not.
         _ => Ok(Asked::Other),
     }
-}
-
-fn is_name(name: &str) -> bool {
-    let part = |part: &str| {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-');
-        !part.is_empty() && part.bytes().all(plain) && part.as_bytes()[0].is_ascii_alphanumeric()
-    };
-    name.len() <= NAME_MAX && name.split('/').all(part)
-}
-
-fn is_tag(tag: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=128).contains(&tag.len()) && tag.bytes().all(plain) && !tag.starts_with(['.', '-'])
 }
 
 #[cfg(test)]

@@ -105,17 +105,26 @@ pub enum Proxy {
 /// fates of their own, instead of sharing one as HTTP/2 streams would.
 pub struct HttpSource(Arc<Inner>);
 
-struct Inner {
+/// What is spoken over HTTP: for this source, and for others whose origins are HTTP servers.
+pub(super) struct Inner {
     guard: Guard,
-    config: HttpConfig,
-    clients: Clients,
+    pub(super) config: HttpConfig,
+    pub(super) clients: Clients,
+}
+
+/// An answer that is no redirect.
+pub(super) struct Reached {
+    /// Where it came from in the end.
+    pub(super) url: Url,
+    pub(super) response: reqwest::Response,
+    /// Of all hops.
+    pub(super) caching: Caching,
 }
 
 impl HttpSource {
     /// A source under these rules.
     pub fn new(guard: Guard, config: HttpConfig) -> Self {
-        let clients = Clients::new(guard.clone(), config.clone());
-        Self(Arc::new(Inner { guard, config, clients }))
+        Self(Arc::new(Inner::new(guard, config)))
     }
 
     /// The way to the same servers for requests that are passed on.
@@ -126,6 +135,11 @@ impl HttpSource {
 }
 
 impl Inner {
+    pub(super) fn new(guard: Guard, config: HttpConfig) -> Self {
+        let clients = Clients::new(guard.clone(), config.clone());
+        Self { guard, config, clients }
+    }
+
     /// One request, and the redirects that it meets.
     async fn attempt(&self, request: &OpenRequest) -> Result<Opened, SourceError> {
         if let Some(opened) = self.follow(request, request.range.is_some()).await? {
@@ -137,6 +151,14 @@ impl Inner {
 
     /// One request, after its redirects; absent: ask for the whole.
     async fn follow(&self, request: &OpenRequest, ranged: bool) -> Result<Option<Opened>, SourceError> {
+        let reached = self.reach(request, ranged).await?;
+        let asked = Asked { request, range: request.range.clone().filter(|_| ranged), shown: redact(&reached.url) };
+        let validator = validator(reached.response.headers());
+        self.opened(&asked, reached, validator)
+    }
+
+    /// One request, and what answered it after its redirects, whatever the status.
+    pub(super) async fn reach(&self, request: &OpenRequest, ranged: bool) -> Result<Reached, SourceError> {
         let mut url = request.url.clone();
         let mut callers = callers_headers(request)?;
         strip_user_info(&mut url);
@@ -148,11 +170,7 @@ impl Inner {
             headers.extend(ours.clone());
             let response = self.send(request, &url, headers).await?;
             let caching = combined(so_far, caching(response.headers()));
-            let Some(next) = redirect(&url, &response)? else {
-                let range = request.range.clone().filter(|_| ranged);
-                let asked = Asked { request, range, shown: redact(&url) };
-                return self.opened(&asked, response, caching);
-            };
+            let Some(next) = redirect(&url, &response)? else { return Ok(Reached { url, response, caching }) };
             if !is_same_origin(&next, &url) {
                 callers.clear();
             }
@@ -183,14 +201,21 @@ impl Inner {
         Ok(index::entries(&String::from_utf8_lossy(&page), &request.url))
     }
 
-    /// What is told of an answer; absent: ask for the whole.
-    fn opened(
+    /// Refuses what must not be reached.
+    #[cfg(feature = "oci")]
+    pub(super) async fn check(&self, url: &Url, local: bool) -> Result<(), SourceError> {
+        self.guard.check_url(url, local)?;
+        self.clients.check_shared_name(url, local).await
+    }
+
+    /// What is told of an answer whose version is told by `validator`; absent: ask for the whole.
+    pub(super) fn opened(
         &self,
         asked: &Asked<'_>,
-        response: reqwest::Response,
-        caching: Caching,
+        reached: Reached,
+        validator: Option<Validator>,
     ) -> Result<Option<Opened>, SourceError> {
-        let validator = validator(response.headers());
+        let Reached { response, caching, .. } = reached;
         let head = Head {
             status: response.status().as_u16(),
             headers: response.headers(),
@@ -348,7 +373,7 @@ pub(super) fn strip_user_info(url: &mut Url) {
 }
 
 /// Whether what is told to one may be told to the other.
-fn is_same_origin(a: &Url, b: &Url) -> bool {
+pub(super) fn is_same_origin(a: &Url, b: &Url) -> bool {
     (a.scheme(), a.host(), a.port_or_known_default()) == (b.scheme(), b.host(), b.port_or_known_default())
 }
 

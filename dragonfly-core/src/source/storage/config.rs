@@ -28,7 +28,7 @@ pub struct StorageConfig {
 
 impl StorageConfig {
     /// The settings for all storages of a scheme (`s3`, `gs`, `az`, `oss`, `obs`, `cos`, ...). Of a scheme whose URLs
-    /// name hosts no user, secret or token is used from here: see [`StorageConfig::origin`].
+    /// name hosts no user, secret or token is used from here, nor an endpoint of `oci`: see [`StorageConfig::origin`].
     #[must_use]
     pub fn scheme(mut self, scheme: &str, settings: StorageSettings) -> Self {
         let kind = Kind::of_scheme(scheme);
@@ -89,7 +89,7 @@ impl StorageConfig {
     }
 
     /// The settings for a site.
-    pub(super) fn settings(&self, url: &url::Url, kind: Kind) -> StorageSettings {
+    pub(in crate::source) fn settings(&self, url: &url::Url, kind: Kind) -> StorageSettings {
         if let Some((_, settings)) = self.by_origin.iter().find(|(origin, _)| origin.matches_port(url)) {
             return settings.clone();
         }
@@ -98,6 +98,10 @@ impl StorageConfig {
         if !kind.has_buckets() {
             // Any host may be in a URL: none of them is told what is not its own.
             (settings.user, settings.secret, settings.token) = (None, None, None);
+        }
+        if kind == Kind::Oci {
+            // Nor is one of them asked in place of another.
+            settings.endpoint = None;
         }
         settings
     }
@@ -120,7 +124,8 @@ impl fmt::Debug for StorageConfig {
 #[non_exhaustive]
 pub struct StorageSettings {
     /// `http[s]://HOST[:PORT]` of the service, for storages whose URLs name buckets (default: that of the platform, by
-    /// the region where there are several; COS, OBS, OSS and Azure need one).
+    /// the region where there are several; COS, OBS, OSS and Azure need one) and for registries of images (default:
+    /// `https:` and the host of the URL, `http:` on loopback).
     pub endpoint: Option<String>,
     /// The region (S3; default: what the environment says, else `us-east-1`).
     pub region: Option<String>,
@@ -128,8 +133,8 @@ pub struct StorageSettings {
     pub user: Option<String>,
     /// The secret that goes with it: secret key, account key, password.
     pub secret: Option<String>,
-    /// A session's token beside key and secret, a bearer token (GCS, WebDAV), a shared access signature (Azure) or a
-    /// delegation token (WebHDFS).
+    /// A session's token beside key and secret, a bearer token (GCS, WebDAV, registries), a shared access signature
+    /// (Azure) or a delegation token (WebHDFS).
     pub token: Option<String>,
     /// A file with a credential: of a service account (GCS), or a private key (SFTP).
     pub key_file: Option<PathBuf>,
@@ -169,6 +174,8 @@ impl StorageSettings {
             Kind::Webdav | Kind::Ftp => own || site.user.is_some() || site.password.is_some(),
             // Without one they still act as somebody: this host's user, its keys or its tickets; files are its own.
             Kind::Webhdfs | Kind::Hdfs | Kind::Sftp | Kind::File => true,
+            // These are not asked here: there are the files of other programs, too.
+            Kind::Oci => own,
         }
     }
 }

@@ -109,5 +109,6 @@ fn how(kind: Kind) -> &'static str {
         Kind::Hdfs => "get a ticket with kinit",
         Kind::Sftp => "give the user in the URL and its key in the settings of this host",
         Kind::File => "the file is not readable for this user",
+        Kind::Oci => "give user and password in the settings of this registry",
     }
 }

@@ -29,7 +29,12 @@ use super::http::client::Clients;
 use super::retry::retrying;
 use super::{Entry, Guard, HttpConfig, OpenRequest, Opened, OriginTrust, Source, SourceError, SourceErrorKind, redact};
 pub use config::{StorageConfig, StorageSettings};
-use place::{Kind, Place, Site};
+#[cfg(feature = "oci")]
+pub(super) use open::{content, settled};
+pub(super) use place::Kind;
+#[cfg(feature = "oci")]
+pub(super) use place::is_plain_authority;
+use place::{Place, Site};
 use transport::{Seen, Transport};
 
 /// The most sites whose set-up is kept, with the credentials that were fetched for them.

@@ -220,7 +220,7 @@ async fn open_stated(asking: &Asking, key: &str, request: &OpenRequest) -> Resul
 }
 
 /// Content of a shape.
-pub(super) fn content(
+pub(in crate::source) fn content(
     body: BoxStream<'static, Result<Bytes, SourceError>>,
     shape: Shape,
     validator: Option<Validator>,
@@ -239,7 +239,7 @@ pub(super) fn content(
 }
 
 /// What is to be read of content of which length and version are known; absent: it is the version known already.
-pub(super) fn settled(
+pub(in crate::source) fn settled(
     request: &OpenRequest,
     length: u64,
     validator: Option<&Validator>,

@@ -11,7 +11,7 @@ const KEY_MAX: usize = 4096;
 
 /// A kind of storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(in crate::source) enum Kind {
     S3,
     Gcs,
     Azblob,
@@ -24,11 +24,13 @@ pub(super) enum Kind {
     Ftp,
     Sftp,
     File,
+    /// Registries of images: only their settings are a storage's.
+    Oci,
 }
 
 /// The schemes of the kinds; which of them are served depends on what was built in. The first one names the kind in
 /// settings.
-const SCHEMES: [(Kind, &[&str]); 12] = [
+const SCHEMES: [(Kind, &[&str]); 13] = [
     (Kind::S3, &["s3"]),
     (Kind::Gcs, &["gs", "gcs"]),
     (Kind::Azblob, &["az", "abs", "azblob"]),
@@ -41,6 +43,7 @@ const SCHEMES: [(Kind, &[&str]); 12] = [
     (Kind::Ftp, &["ftp"]),
     (Kind::Sftp, &["sftp"]),
     (Kind::File, &["file"]),
+    (Kind::Oci, &["oci"]),
 ];
 
 impl Kind {
@@ -48,7 +51,7 @@ impl Kind {
         SCHEMES.iter().find(|(_, schemes)| schemes.contains(&scheme)).map(|(kind, _)| *kind)
     }
 
-    pub(super) fn schemes(self) -> &'static [&'static str] {
+    pub(in crate::source) fn schemes(self) -> &'static [&'static str] {
         SCHEMES.iter().find(|(kind, _)| *kind == self).map_or(&[], |(_, schemes)| schemes)
     }
 
@@ -66,7 +69,8 @@ impl Kind {
             Self::Hdfs => cfg!(feature = "hdfs-native"),
             Self::Ftp => cfg!(feature = "ftp"),
             Self::Sftp => cfg!(feature = "sftp"),
-            Self::File => false,
+            // Registries are a source of their own.
+            Self::File | Self::Oci => false,
         })
     }
 
@@ -160,7 +164,7 @@ impl fmt::Debug for Site {
 }
 
 /// Whether a host or a bucket has no character that a shell, a path or a program that is given it would take for more.
-fn is_plain_authority(url: &Url, host: &str) -> bool {
+pub(in crate::source) fn is_plain_authority(url: &Url, host: &str) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => true,
         // Of schemes that the parser does not know IPv4 addresses, too, are names.
