@@ -36,9 +36,10 @@ pub use limits::Limits;
 use crate::wire::Bound;
 
 /// The bounds of connections and streams that are not shown beside what is used of them.
-pub(crate) fn bounds() -> [Bound; 12] {
+pub(crate) fn bounds() -> Vec<Bound> {
     let limits = Limits::default();
-    [
+    #[allow(unused_mut, reason = "without mDNS that is all")]
+    let mut all = vec![
         (
             "dragonfly_connections_per_peer_limit",
             "Connections with one peer at the most.",
@@ -66,16 +67,20 @@ pub(crate) fn bounds() -> [Bound; 12] {
             "Accepted streams of a protocol that may wait.",
             limits.accept_queue as u64,
         ),
-        ("dragonfly_link_peers_limit", "Peers found on the links that are remembered.", local::PEERS_MAX as u64),
-        ("dragonfly_link_addresses_limit", "Addresses of one of them.", local::ADDRESSES_MAX as u64),
-        ("dragonfly_link_records_limit", "Records of the links that are held.", local::RECORDS_MAX as u64),
         ("dragonfly_lane_connections_limit", "Lanes open or about to be closed.", lane::LANES_MAX as u64),
         (
             "dragonfly_lane_unsent_bytes_limit",
             "Bytes written to a lane that the network may not have taken.",
             u64::from(lane::NOT_SENT_BYTES),
         ),
-    ]
+    ];
+    #[cfg(feature = "mdns")]
+    all.extend([
+        ("dragonfly_link_peers_limit", "Peers found on the links that are remembered.", local::PEERS_MAX as u64),
+        ("dragonfly_link_addresses_limit", "Addresses of one of them.", local::ADDRESSES_MAX as u64),
+        ("dragonfly_link_records_limit", "Records of the links that are held.", local::RECORDS_MAX as u64),
+    ]);
+    all
 }
 pub use stream::{Carrier, Incoming, Stream};
 

@@ -40,7 +40,6 @@ use tokio::task::JoinHandle;
 pub(crate) use bounds::tests::documented;
 use buffers::Buffers;
 pub use builder::{NodeBuilder, TokenOptions};
-#[cfg(feature = "gateway")]
 use contradicted::Contradicted;
 pub(crate) use directory::Directory;
 pub(crate) use framed::{
@@ -53,6 +52,7 @@ pub use metrics::{Metric, MetricKind};
 #[cfg(feature = "gateway")]
 pub(crate) use metrics::{Number, text as metrics_text};
 pub(crate) use outbox::{Frames, NotTaken, Outbox};
+#[cfg(feature = "gateway")]
 pub(crate) use permits::PERMIT_MAX;
 pub(crate) use permits::{Asker, Permits, is_public};
 pub(crate) use policy::Rules;
@@ -415,12 +415,12 @@ impl Node {
         self.0.lanes.lock().await.recv().await
     }
 
-    /// What origins let this host's callers read.
     /// Whose word counts for nothing here.
     pub(crate) fn contradicted(&self) -> &Contradicted {
         &self.0.contradicted
     }
 
+    /// What origins let this host's callers read.
     pub(crate) fn permits(&self) -> &Permits {
         &self.0.permits
     }

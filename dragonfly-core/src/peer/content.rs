@@ -11,7 +11,7 @@ use tracing::Span;
 use super::arrivals::Arrivals;
 use super::trace;
 use crate::Error;
-use crate::node::{Node, Throttles};
+use crate::node::{Node, Throttles, now_unix};
 use crate::source::Retries;
 use crate::store::{Entry, StoreError, UseGuard};
 use crate::swarm::TaskKey;
@@ -346,18 +346,35 @@ impl Content {
     /// Nothing of these counts any more. What is held on their word stays held, and is not proven by it.
     pub(super) fn void(&self, signers: &BTreeSet<PeerId>) {
         let mut evidence = self.evidence();
-        let theirs = |piece| evidence.value(piece).is_some_and(|(signer, _)| signers.contains(&signer));
+        let on_their_word = |piece| {
+            let told = evidence.value(piece).filter(|(signer, _)| signers.contains(signer));
+            told.is_some_and(|(_, value)| self.entry.value(piece) == Some(value))
+        };
         // What is complete was passed on already, for what it was worth.
-        let under_way = !self.is_complete();
-        if under_way && (0..self.layout.pieces()).any(|piece| self.entry.is_held(piece) && theirs(piece)) {
+        if !self.is_complete() && (0..self.layout.pieces()).any(on_their_word) {
             self.tainted.store(true, Ordering::Release);
         }
         signers.iter().for_each(|&signer| evidence.void(signer));
     }
 
-    /// Whether a piece is held, or was, on the word of one that contradicted itself.
+    /// Hears again what the store keeps of what others signed: voided words may have taken its place. Checks each
+    /// signature, so not for an engine's own task.
+    pub(super) fn recall(&self) {
+        let now = now_unix();
+        for bytes in self.entry.evidence() {
+            if let Ok(item) = codec::decode_statement::<Evidence>(&bytes) {
+                let _ = self.evidence().accept(&item, now);
+            }
+        }
+    }
+
+    /// Whether a piece was taken on the word of one that contradicted itself, and nobody else has said the same since.
     pub(super) fn is_tainted(&self) -> bool {
-        self.tainted.load(Ordering::Acquire)
+        let unproven = |piece| {
+            let told = self.evidence().value(piece).map(|(_, value)| value);
+            self.entry.value(piece).is_some_and(|held| told != Some(held))
+        };
+        self.tainted.load(Ordering::Acquire) && (0..self.layout.pieces()).any(unproven)
     }
 
     /// What others signed of it.

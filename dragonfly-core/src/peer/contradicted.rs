@@ -2,8 +2,10 @@
 //! what its word took the place of is heard anew. Downloads go on, and nothing that is held goes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::actor::Actor;
+use super::content::Content;
 use crate::swarm::TaskKey;
 use crate::wire::PeerId;
 
@@ -13,10 +15,14 @@ impl Actor {
             self.node.contradicted().insert(signer);
             self.blame_peer(signer, "it attested two values of one piece");
         }
-        let Some(content) = self.contents.get(&key).cloned() else { return };
-        content.void(signers);
+        let all: Vec<Arc<Content>> = self.contents.values().cloned().collect();
+        all.iter().for_each(|content| content.void(signers));
         // The neighbours have shown what they know, and it may have counted for less than the word of the liar: on a new
-        // lane they show it again.
+        // lane they show it again. What this host had kept of it itself is looked up.
         self.end_lanes_of(key);
+        let node = self.node.clone();
+        self.node.spawn(async move {
+            let _ = node.io().run(move || all.iter().for_each(|content| content.recall())).await;
+        });
     }
 }

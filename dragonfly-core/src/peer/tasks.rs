@@ -240,7 +240,7 @@ impl Actor {
             task.asked.another();
             let moved = std::mem::replace(&mut task.coordinated, true);
             earlier = moved.then(|| if task.bodies.asked() { Earlier::Asked } else { Earlier::Moved });
-            if earlier == Some(Earlier::Asked) {
+            if moved {
                 self.expire_spare(id);
             }
         }
@@ -512,8 +512,9 @@ impl Actor {
     /// Every piece of a generation is held.
     pub(super) fn completed(&mut self, key: TaskKey) {
         let Some(content) = self.contents.get(&key).cloned() else { return };
-        if self.node.may_seal() && content.evidence().sealed_root().is_none() && super::seal::seal(&self.node, &content)
-        {
+        // A seal is this host's own word: not for what it has from one whose word is void.
+        let may_seal = self.node.may_seal() && !content.is_tainted();
+        if may_seal && content.evidence().sealed_root().is_none() && super::seal::seal(&self.node, &content) {
             self.sealed(&content);
         }
         content.end(State::Complete);

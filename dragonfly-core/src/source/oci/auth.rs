@@ -172,7 +172,8 @@ impl Asking<'_> {
     fn realm(&self, text: &str) -> Result<Url, SourceError> {
         let refused = |what| self.error(SourceErrorKind::Guarded, what);
         let url = Url::parse(text).map_err(|_| refused("the registry sends us to nowhere for a token"))?;
-        let near = is_loopback(&url) || url.host() == self.endpoint.host();
+        // A registry elsewhere does not name this host's own services.
+        let near = is_loopback(&url) && is_loopback(&self.endpoint) || url.host() == self.endpoint.host();
         let plain = url.scheme() == "http" && self.endpoint.scheme() == "http" && near;
         if url.scheme() != "https" && !plain {
             return Err(refused("the registry sends us for a token over plain HTTP, or not over HTTP"));

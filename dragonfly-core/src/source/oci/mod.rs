@@ -117,6 +117,8 @@ impl Shared {
         }
         match Credential::of_settings(settings) {
             Some(credential) => Found { credential: Some(credential), helper: false },
+            // A login is for the registry that it names, and not for where the operator has that registry's images come from.
+            None if settings.endpoint.is_some() => Found::default(),
             None => self.files.find(&reference.authority, &reference.repository),
         }
     }

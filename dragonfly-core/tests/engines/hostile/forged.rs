@@ -41,6 +41,8 @@ enum Forgery {
     Seal,
     /// Two values for the same pieces, both signed by it, in a network in which that would count.
     Contradiction,
+    /// The same where there is no seed, whose seal would say what is right.
+    ContradictionAlone,
     /// A seal of what the content is not, from one that has every role.
     FalseSeal,
     /// A grant of a network of its own, in which it has every role.
@@ -129,7 +131,7 @@ impl Forger {
                 let lies = self.lies(&bundle.grant);
                 [vec![Evidence::Grant(bundle)], lies].concat()
             }
-            Forgery::Contradiction => {
+            Forgery::Contradiction | Forgery::ContradictionAlone => {
                 let signed = sign_grant(&self.hostile.identity, &self.grant());
                 let both = [self.saying(&signed, [3; 32]), self.saying(&signed, [4; 32])].concat();
                 let grant = GrantBundle { grant: signed, grantor: own.clone(), holder: own };
@@ -225,6 +227,7 @@ async fn under(forgery: Forgery) -> u64 {
         Forgery::None | Forgery::OtherTask | Forgery::Contradiction | Forgery::FalseSeal => {
             Network::start(2, true).await
         }
+        Forgery::ContradictionAlone => Network::start(2, false).await,
         _ => Network::of_seeds(2).await,
     };
     let url = network.serve("/file", Resource::seeded(SEED, LENGTH).rate(ORIGIN_RATE));
@@ -273,7 +276,7 @@ async fn under(forgery: Forgery) -> u64 {
                 .await;
             assert_eq!(sum(BLAMED), 0);
         }
-        Forgery::Contradiction | Forgery::FalseSeal => {
+        Forgery::Contradiction | Forgery::ContradictionAlone | Forgery::FalseSeal => {
             eventually(&format!("who waits blames it for {forgery:?}"), async || (sum(BLAMED) > 0).then_some(())).await;
             let lines = logged(&forger.hostile.identity.peer_id().to_string());
             let told = |what: &str| lines.iter().filter(|line| line.contains(what)).count() as u64;
@@ -295,7 +298,7 @@ async fn under(forgery: Forgery) -> u64 {
         }
     }
     // Of two values the first is believed until the second is heard.
-    let believed = forgery == Forgery::Contradiction;
+    let believed = matches!(forgery, Forgery::Contradiction | Forgery::ContradictionAlone);
     assert!(believed || sum("dragonfly_pieces_refuted_total") == 0, "{forgery:?}: no value of it was believed");
     let refused = sum(REFUSED);
     println!("{forgery:?}: {refused} items refused, {} blame it, {origin} bytes left the origin", sum(BLAMED));
@@ -333,6 +336,7 @@ async fn evidence_of_one_without_the_role() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn evidence_that_contradicts_itself() {
     under(Forgery::Contradiction).await;
+    under(Forgery::ContradictionAlone).await;
 }
 
 /// Who has the right to seal and lies is found out by way of the origin, and blamed.
