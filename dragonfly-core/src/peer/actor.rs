@@ -227,6 +227,7 @@ impl Actor {
             Event::Input(input) => self.input(input),
             Event::Lane { host, lane, event } => self.lane(host, lane, event),
             Event::LeaseEnded { task, lease, end, outcome } => self.lease_ended(task, lease, end, outcome),
+            Event::Recalled { task } => self.recalled(task),
             Event::SpareOver { task } => self.spare_over(task),
             Event::Contradicted { task, signers } => self.contradicted(task, &signers),
             Event::LeaseProgress { task, lease, end } => self.lease_progress(task, lease, end),

@@ -137,6 +137,12 @@ impl Authority {
         self.mute_until.is_some_and(|until| until > Instant::now())
     }
 
+    /// Who it is, if it ever came up, and whether it is a scheduler that this host turns to.
+    fn schedules(&self) -> Option<(PeerId, bool)> {
+        let up = matches!(self.state, AuthorityState::Up { scheduler: Some(true), .. });
+        Some((self.peer?, up && !self.is_mute()))
+    }
+
     pub(super) const fn is_unreachable(&self) -> bool {
         matches!(self.state, AuthorityState::Unreachable)
     }
@@ -335,6 +341,10 @@ impl Actor {
 
     /// Looks which tasks belong elsewhere now, some at a time, those that somebody waits for first.
     pub(super) fn reassess(&mut self) {
+        // Others who ask this host are sent where its own tasks go: not to a scheduler that is gone, or mute.
+        for (peer, schedules) in self.authorities.all.values().filter_map(Authority::schedules) {
+            self.node.directory(|directory, _| directory.schedules(peer, schedules));
+        }
         // The next ones have their turn in a moment, whatever happens meanwhile.
         if self.authorities.reassessing {
             return;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::actor::Actor;
 use super::content::Content;
+use super::event::Event;
 use crate::swarm::TaskKey;
 use crate::wire::PeerId;
 
@@ -17,12 +18,17 @@ impl Actor {
         }
         let all: Vec<Arc<Content>> = self.contents.values().cloned().collect();
         all.iter().for_each(|content| content.void(signers));
-        // The neighbours have shown what they know, and it may have counted for less than the word of the liar: on a new
-        // lane they show it again. What this host had kept of it itself is looked up.
-        self.end_lanes_of(key);
         let node = self.node.clone();
-        self.node.spawn(async move {
+        self.spawn_event(async move {
+            // What this host had kept of honest words itself.
             let _ = node.io().run(move || all.iter().for_each(|content| content.recall())).await;
+            Event::Recalled { task: key }
         });
+    }
+
+    /// The neighbours have shown what they know, and it may have counted for less than the word of the liar: on a new lane
+    /// they show it again, and are shown what is known here.
+    pub(super) fn recalled(&mut self, key: TaskKey) {
+        self.end_lanes_of(key);
     }
 }

@@ -258,6 +258,10 @@ pub(super) enum Event {
         task: TaskId,
         number: u64,
     },
+    /// What the store keeps of what others said of a task counts again.
+    Recalled {
+        task: TaskKey,
+    },
     /// An answer of the origin's that no coordinator asked for has grown old.
     SpareOver {
         task: TaskId,
