@@ -11,7 +11,7 @@ use dragonfly_core::wire::statement::{ATTESTED_PIECES_MAX, Evidence, Grant, Gran
 use dragonfly_testkit::{Resource, content};
 
 use super::holders::{Pace, Taken, serving};
-use super::peer::Hostile;
+use super::peer::{Hostile, Lane, Wire};
 use super::{BOUND, LENGTH, current};
 use crate::harness::{Network, SEED, eventually, logged, metric};
 
@@ -88,21 +88,33 @@ async fn what_a_liar_took_the_place_of_counts_again() {
         }
     }
     let said = [Frame::Message(open), Frame::Message(Message::Evidence { slot: 1, items })];
-    // The other host may open a lane at the same time: of two one stays.
+    // The other host may have opened a lane, too: of two one stays.
+    let (mut incoming, theirs) = (hostile.take_lanes(), said.clone());
+    let lanes = tokio::spawn(async move {
+        while let Some(lane) = incoming.recv().await {
+            say_all(&mut Wire::over(lane.stream), &theirs).await;
+        }
+    });
     eventually("it is blamed", async || {
         if let Some(mut lane) = hostile.lane(&holder.node).await {
-            for frame in &said {
-                let _ = lane.say(frame).await;
-            }
-            let _ = tokio::time::timeout(Duration::from_millis(500), lane.hear()).await;
+            say_all(&mut lane, &said).await;
         }
         (metric(&holder.node, BLAMED) == 1).then_some(())
     })
     .await;
+    lanes.abort();
     let fetched = tokio::time::timeout(BOUND, late.peer.fetch(request)).await.expect("it is served").unwrap();
     assert_eq!((fetched.bytes_from_peers, fetched.blake3.bytes()), (LENGTH, &content::blake3(SEED, LENGTH)[..]));
     assert_eq!(network.origin.body_bytes("/file"), LENGTH, "one copy");
     drop(session);
     hostile.host.clone().shutdown().await;
     network.stop().await;
+}
+
+/// And hears the other end out for a moment.
+async fn say_all(lane: &mut Lane, said: &[Frame]) {
+    for frame in said {
+        let _ = lane.say(frame).await;
+    }
+    let _ = tokio::time::timeout(Duration::from_millis(500), lane.hear()).await;
 }
