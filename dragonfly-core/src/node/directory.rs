@@ -134,8 +134,9 @@ impl Directory {
         self.members.get(&peer).map(|member| &member.named)
     }
 
-    /// Who coordinates `task`: the member named before while it can be reached and no scheduler can; else the one that rendezvous hashing
-    /// names of those that can, schedulers before others: who meets this host may not know that there are any. `lost` is one that the asker could not reach. This host, if nobody suits better.
+    /// Who coordinates `task`: the member named before while it can be reached and no scheduler can; else the one that
+    /// rendezvous hashing names of those that can, schedulers before others: who meets this host may not know that there
+    /// are any. `lost` is one that the asker could not reach. This host, if nobody suits better.
     pub(crate) fn coordinator_of(&mut self, now: Duration, task: TaskId, lost: Option<PeerId>) -> PeerId {
         let others = || self.members.keys().copied().filter(|peer| Some(*peer) != lost && self.suits(now, *peer));
         let schedules = |peer: &PeerId| self.members.get(peer).is_some_and(|member| member.scheduler);
