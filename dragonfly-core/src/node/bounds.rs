@@ -1,12 +1,12 @@
 //! Every bound that is fixed, for the operator to see beside what is used: each room says its own.
 
 use super::metrics::{Metric, MetricKind};
-use super::{contradicted, descriptors, directory, io, outbox, permits, triggers};
+use super::{descriptors, directory, io, outbox, permits, triggers};
 use crate::wire::Bound;
 use crate::{net, peer, scheduler, seed, source, store, swarm, trust, wire};
 
 /// The bounds of what all engines of a node share.
-fn own() -> [Bound; 12] {
+fn own() -> [Bound; 11] {
     [
         ("dragonfly_members_limit", "Other members of the network that are remembered.", directory::MEMBERS_MAX as u64),
         (
@@ -31,11 +31,6 @@ fn own() -> [Bound; 12] {
             "dragonfly_permits_limit",
             "Answers of origins on who may read what that are remembered.",
             permits::PERMITS_MAX as u64,
-        ),
-        (
-            "dragonfly_contradicted_limit",
-            "Members that contradicted themselves that are remembered.",
-            contradicted::CONTRADICTED_MAX as u64,
         ),
         ("dragonfly_permit_seconds_limit", "Seconds for which such an answer counts.", permits::PERMIT_MAX.as_secs()),
         ("dragonfly_seed_tasks_limit", "Such tasks that may be under way.", seed::TASKS_MAX as u64),

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::admission::Members;
+use super::contradicted::Remembered;
 use super::preset::{Preset, Settings};
 use super::{
     BUDGET_UNIT, CONTROL_PROTOCOL, Directory, Inner, IoPool, LANE_PROTOCOL, Metrics, Node, ORIGIN_REQUESTS_MAX,
@@ -324,8 +325,11 @@ impl NodeBuilder {
             faults: self.faults,
         };
         let own = self.identity;
-        let (store, identity, membership) =
-            io.run(move || open(dir, own, token.as_ref(), origin_trust, &policy)).await??;
+        let opened = io.run(move || {
+            let opened = open(dir.clone(), own, token.as_ref(), origin_trust, &policy)?;
+            Ok::<_, Error>((opened, Remembered::open(dir)))
+        });
+        let ((store, identity, membership), contradicted) = opened.await??;
         let (identity, membership) = (Arc::new(identity), Arc::new(membership));
         let rules = Rules(self.policy);
         let members = Members { membership: Arc::clone(&membership), rules: rules.clone() };
@@ -390,7 +394,7 @@ impl NodeBuilder {
             rates: self.rates,
             throttles: Throttles::of_node(&self.rates),
             permits: Permits::default(),
-            contradicted: super::contradicted::Contradicted::default(),
+            contradicted,
             connections_max: limits.connections,
             seed: AtomicBool::new(false),
             schedules: AtomicBool::new(false),

@@ -1,47 +1,41 @@
-//! Members that have contradicted themselves: who signs two values of one piece has lied in at least one, and nothing that
-//! it signed or signs counts on this host any more, of whatever task.
+//! Whose word counts for nothing on this host, from one run to the next.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::trust::{Contradicted, FileError};
 use crate::wire::PeerId;
 
-/// So many are remembered; beyond it the first are forgotten, and found out again.
-pub(crate) const CONTRADICTED_MAX: usize = 1024;
-
+/// Without a directory they are forgotten with the node.
 #[derive(Debug, Default)]
-pub(crate) struct Contradicted(Mutex<VecDeque<PeerId>>);
+pub(crate) struct Remembered {
+    known: Mutex<Contradicted>,
+    dir: Option<PathBuf>,
+}
 
-impl Contradicted {
+impl Remembered {
+    /// Blocks on the file system.
+    pub(super) fn open(dir: Option<PathBuf>) -> Self {
+        let known = dir.as_deref().map(Contradicted::load).unwrap_or_default();
+        Self { known: Mutex::new(known), dir }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Contradicted> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn insert(&self, peer: PeerId) {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if peers.contains(&peer) {
-            return;
-        }
-        if peers.len() >= CONTRADICTED_MAX {
-            peers.pop_front();
-        }
-        peers.push_back(peer);
+        self.known().insert(peer);
     }
 
     pub(crate) fn all(&self) -> Vec<PeerId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.known().all().collect()
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_is_bounded_and_names_each_once() {
-        let known = Contradicted::default();
-        for number in 0..CONTRADICTED_MAX + 5 {
-            let mut key = [0; 32];
-            key[..8].copy_from_slice(&number.to_be_bytes());
-            known.insert(PeerId::from_public_key(key));
-            known.insert(PeerId::from_public_key(key));
-        }
-        assert_eq!(known.all().len(), CONTRADICTED_MAX);
+    /// Writes them down. Blocks on the file system.
+    pub(crate) fn save(&self) -> Result<(), FileError> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let known = self.known().clone();
+        known.save(dir)
     }
 }

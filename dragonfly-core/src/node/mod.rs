@@ -40,7 +40,7 @@ use tokio::task::JoinHandle;
 pub(crate) use bounds::tests::documented;
 use buffers::Buffers;
 pub use builder::{NodeBuilder, TokenOptions};
-use contradicted::Contradicted;
+use contradicted::Remembered;
 pub(crate) use directory::Directory;
 pub(crate) use framed::{
     CONTROL_PROTOCOL, ControlReader, FRAME_MAX, LANE_PROTOCOL, in_time, read_frame, write_control, write_frame,
@@ -122,7 +122,7 @@ struct Inner {
     rates: RateLimits,
     throttles: Throttles,
     permits: Permits,
-    contradicted: Contradicted,
+    contradicted: Remembered,
     connections_max: usize,
     seed: AtomicBool,
     schedules: AtomicBool,
@@ -416,7 +416,7 @@ impl Node {
     }
 
     /// Whose word counts for nothing here.
-    pub(crate) fn contradicted(&self) -> &Contradicted {
+    pub(crate) fn contradicted(&self) -> &Remembered {
         &self.0.contradicted
     }
 

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::announce;
 use super::authorities::Authorities;
 use super::content::{Content, State};
+use super::contradicted::Recalls;
 use super::event::{Command, Event};
 use super::hosts::Hosts;
 use super::lane::Registry;
@@ -53,6 +54,7 @@ pub(super) struct Actor {
     pub(super) fetches: TaskTracker,
     /// The number of the next generation that takes part.
     pub(super) keys: Arc<AtomicU32>,
+    pub(super) recalls: Recalls,
     /// Whether this host is to stop soon.
     pub(super) draining: bool,
     started: Instant,
@@ -84,6 +86,7 @@ impl Actor {
             fetches: TaskTracker::new(),
             node,
             keys: Arc::default(),
+            recalls: Recalls::default(),
             draining: false,
             started: Instant::now(),
             stop,
@@ -227,7 +230,8 @@ impl Actor {
             Event::Input(input) => self.input(input),
             Event::Lane { host, lane, event } => self.lane(host, lane, event),
             Event::LeaseEnded { task, lease, end, outcome } => self.lease_ended(task, lease, end, outcome),
-            Event::Recalled { task } => self.recalled(task),
+            Event::RecallDue => self.recall_due(),
+            Event::Recalled { tasks } => self.recalled(&tasks),
             Event::SpareOver { task } => self.spare_over(task),
             Event::Contradicted { task, signers } => self.contradicted(task, &signers),
             Event::LeaseProgress { task, lease, end } => self.lease_progress(task, lease, end),

@@ -16,7 +16,7 @@ use crate::source::Retries;
 use crate::store::{Entry, StoreError, UseGuard};
 use crate::swarm::TaskKey;
 use crate::task::{Class, Generation, HaveMap, Layout, PieceHash, PieceIndex, TaskId, root_of};
-use crate::trust::EvidenceVerifier;
+use crate::trust::{EvidenceVerifier, statement};
 use crate::wire::PeerId;
 use crate::wire::codec;
 use crate::wire::statement::Evidence;
@@ -355,6 +355,18 @@ impl Content {
             self.tainted.store(true, Ordering::Release);
         }
         signers.iter().for_each(|&signer| evidence.void(signer));
+    }
+
+    /// What was held when it was opened, and came on words that are void by now, is not proven by them.
+    pub(super) fn taken_on(&self, void: &[Evidence]) {
+        let on_this = |item: &Evidence| {
+            let Evidence::Attestation(signed) = item else { return false };
+            let Ok((said, _)) = statement::open_attestation(signed) else { return false };
+            (said.first..).zip(said.values()).any(|(piece, value)| self.entry.value(piece) == Some(value))
+        };
+        if !self.is_complete() && void.iter().any(on_this) {
+            self.tainted.store(true, Ordering::Release);
+        }
     }
 
     /// Hears again what the store keeps of what others signed: voided words may have taken its place. Checks each

@@ -258,9 +258,11 @@ pub(super) enum Event {
         task: TaskId,
         number: u64,
     },
-    /// What the store keeps of what others said of a task counts again.
+    /// Time to hear anew what void words took the place of.
+    RecallDue,
+    /// What the store keeps of what others said counts again; of these tasks words were void.
     Recalled {
-        task: TaskKey,
+        tasks: BTreeSet<TaskKey>,
     },
     /// An answer of the origin's that no coordinator asked for has grown old.
     SpareOver {

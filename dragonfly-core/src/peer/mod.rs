@@ -62,7 +62,12 @@ use crate::wire::lane::SLOTS_MAX;
 use crate::{Error, ErrorKind, Result};
 
 /// The bounds of this engine that are not shown beside what is used of them.
-pub(crate) const BOUNDS: [Bound; 13] = [
+pub(crate) const BOUNDS: [Bound; 14] = [
+    (
+        "dragonfly_recall_pause_seconds_limit",
+        "Seconds between two times that lanes begin anew because members contradicted themselves.",
+        contradicted::RECALL_PAUSE.as_secs(),
+    ),
     (
         "dragonfly_coordinator_sessions_limit",
         "Sessions with members that coordinate something, beside those that this host was told of.",

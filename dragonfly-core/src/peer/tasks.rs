@@ -17,7 +17,7 @@ use crate::node::now_unix;
 use crate::store::{Described, Entry, EntryKey};
 use crate::swarm::{Input, TaskKey, TaskOptions};
 use crate::task::{Generation, HaveMap, Layout, TaskId};
-use crate::trust::{Coordinators, EvidenceVerifier};
+use crate::trust::{Coordinators, EvidenceError, EvidenceVerifier};
 use crate::wire::PeerId;
 use crate::wire::codec;
 use crate::wire::control::{
@@ -590,14 +590,19 @@ pub(super) fn content_of(
     let mut evidence = EvidenceVerifier::new(node.membership(), current.task, current.generation, layout, coordinators);
     node.contradicted().all().into_iter().for_each(|signer| evidence.void(signer));
     let now = now_unix();
+    let mut void = Vec::new();
     for bytes in entry.evidence() {
-        // What was accepted before is accepted again, unless its signer was revoked since.
-        if let Ok(item) = codec::decode_statement::<Evidence>(&bytes) {
-            let _ = evidence.accept(&item, now);
+        // What was accepted before is accepted again, unless its signer was revoked or contradicted itself since.
+        if let Ok(item) = codec::decode_statement::<Evidence>(&bytes)
+            && evidence.accept(&item, now) == Err(EvidenceError::Contradicted)
+        {
+            void.push(item);
         }
     }
     if let Some(seal) = &current.seal {
         let _ = evidence.accept(&Evidence::Seal(seal.clone()), now);
     }
-    Ok(Content::new((key, current.task, current.generation), entry, evidence, node.task_throttles())?)
+    let content = Content::new((key, current.task, current.generation), entry, evidence, node.task_throttles())?;
+    content.taken_on(&void);
+    Ok(content)
 }

@@ -1,7 +1,7 @@
 //! Who is who, who belongs, and whose word counts: identity, network, token, credential, admission, statements.
 //!
 //! Engines (`node`, `peer`, `seed`, the scheduler's shell) and `net` call it; the pure cores never do: they get
-//! [`Claims`] and learnt values. It owns the files `identity` and `membership` of a node's directory and every
+//! [`Claims`] and learnt values. It owns the files `identity`, `membership` and `contradicted` of a node's directory and every
 //! secret in them. Checking is offline: nothing here asks the network or reads a clock; `now` is an argument, in
 //! seconds since 1970. The rules are in `docs/design/trust.md`.
 //!
@@ -12,6 +12,7 @@
 
 mod admission;
 mod codec;
+mod contradicted;
 mod credential;
 mod evidence;
 mod file;
@@ -26,6 +27,8 @@ mod token;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use contradicted::{CONTRADICTED_MAX, Contradicted};
 
 pub use admission::{Admitted, Refused, Side, VERSIONS, admit, admit_bound};
 pub use credential::{
@@ -44,7 +47,12 @@ pub use token::{BOOTSTRAP_MAX, TOKEN_TEXT_MAX, Token, TokenError};
 use crate::wire::Bound;
 
 /// What is kept of what others signed.
-pub(crate) const BOUNDS: [Bound; 4] = [
+pub(crate) const BOUNDS: [Bound; 5] = [
+    (
+        "dragonfly_contradicted_limit",
+        "Members that contradicted themselves that are remembered.",
+        CONTRADICTED_MAX as u64,
+    ),
     ("dragonfly_evidence_grants_limit", "Grants kept of a task.", GRANTS_MAX as u64),
     ("dragonfly_evidence_attestations_limit", "Attestations kept of a task.", ATTESTATIONS_MAX as u64),
     ("dragonfly_credentials_checked_limit", "Checked credentials remembered of a task.", evidence::CHECKED_MAX as u64),

@@ -1,0 +1,127 @@
+//! What is opened again that came on the word of one that contradicted itself meanwhile.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use crate::node::{Node, TokenOptions};
+use crate::peer::event::Scope;
+use crate::peer::tasks::content_of;
+use crate::store::{Described, Entry, EntryKey};
+use crate::swarm::TaskKey;
+use crate::task::{Class, Generation, Layout, TaskId};
+use crate::trust::statement::{Attester, sign_grant};
+use crate::trust::{Identity, Membership};
+use crate::wire::codec;
+use crate::wire::control::Current;
+use crate::wire::statement::{Evidence, Grant, GrantBundle};
+
+/// Sixteen pieces of 64 KiB.
+const LENGTH: u64 = 1 << 20;
+const TASK: TaskId = TaskId::from_hash([1; 32]);
+const GENERATION: Generation = Generation::from_hash([2; 32]);
+
+struct Member {
+    identity: Identity,
+    membership: Membership,
+}
+
+/// A node, and content of which it holds the first piece.
+struct World {
+    node: Node,
+    entry: Arc<dyn Entry>,
+    layout: Layout,
+}
+
+impl World {
+    async fn new() -> Self {
+        let node = Node::builder().start().await.unwrap();
+        let layout = Layout::of_length(LENGTH).unwrap();
+        let key = EntryKey {
+            network: *node.membership().network_id(),
+            tenant: "default".into(),
+            task: TASK,
+            class: Class::Public,
+            generation: GENERATION,
+        };
+        let described =
+            Described { layout, validator: None, splittable: true, label: String::new(), spec: None, fixed: false };
+        let entry = node.store().open(&key, &described).unwrap();
+        let piece = vec![7; layout.piece_length() as usize];
+        entry.write_piece(0, &piece, blake3::hash(&piece).as_bytes()).unwrap();
+        Self { node, entry, layout }
+    }
+
+    fn member(&self) -> Member {
+        let identity = Identity::generate();
+        let token = self.node.token(TokenOptions::default()).unwrap();
+        Member { membership: Membership::join(&identity, &token), identity }
+    }
+
+    /// Has the store keep what a member attests of the first piece under a grant of its own.
+    fn keep(&self, member: &Member, value: [u8; 32]) {
+        let credential = member.membership.credential_bytes().to_vec();
+        let grant = sign_grant(
+            &member.identity,
+            &Grant {
+                version: 1,
+                network: *member.membership.network_id(),
+                tenant: "default".into(),
+                task: TASK,
+                generation: GENERATION,
+                length: LENGTH,
+                piece_length: self.layout.piece_length(),
+                first: 0,
+                end: self.layout.pieces(),
+                holder: member.identity.peer_id(),
+                epoch: 1,
+            },
+        );
+        let attested = Attester::new(&grant).attest(&member.identity, 0, &[value]).unwrap();
+        let bundle = GrantBundle { grant, grantor: credential.clone(), holder: credential };
+        let first = self.entry.evidence().len() as u32;
+        for (number, item) in (first..).zip([Evidence::Grant(bundle), Evidence::Attestation(attested)]) {
+            self.entry.put_evidence(number, codec::encode_statement(&item).unwrap().into()).unwrap();
+        }
+    }
+
+    fn is_tainted(&self) -> bool {
+        let current = Current {
+            task: TASK,
+            generation: GENERATION,
+            length: LENGTH,
+            piece_length: self.layout.piece_length(),
+            validator: None,
+            splittable: true,
+            age_ms: 0,
+            seal: None,
+        };
+        let scope = Scope { class: Class::Public, tenant: "default".into(), fixed: false };
+        content_of(&self.node, TaskKey(1), Arc::clone(&self.entry), &current, &scope).unwrap().is_tainted()
+    }
+
+    fn value(&self) -> [u8; 32] {
+        self.entry.value(0).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_was_held_on_a_void_word_is_not_proven_by_it() {
+    let world = World::new().await;
+    let liar = world.member();
+    world.keep(&liar, world.value());
+    assert!(!world.is_tainted(), "it has said nothing else yet");
+    world.node.contradicted().insert(liar.identity.peer_id());
+    assert!(world.is_tainted());
+    world.keep(&world.member(), world.value());
+    assert!(!world.is_tainted(), "somebody else says the same");
+}
+
+#[tokio::test]
+async fn what_a_liar_said_of_pieces_that_are_not_held_changes_nothing() {
+    let world = World::new().await;
+    let liar = world.member();
+    world.keep(&liar, [9; 32]);
+    world.node.contradicted().insert(liar.identity.peer_id());
+    assert!(!world.is_tainted());
+}
