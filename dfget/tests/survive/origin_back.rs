@@ -69,9 +69,9 @@ fn an_origin() {
     });
 }
 
-/// Everybody finishes, and only what was in flight leaves it again.
-fn killed_and_back(servers: bool) {
-    let origin = Process::start(([127, 0, 0, 1], 0).into());
+/// Everybody finishes, and only what was in flight leaves it again, each time that it is killed.
+fn killed_and_back(servers: bool, times: u64) {
+    let mut origin = Process::start(([127, 0, 0, 1], 0).into());
     let address = origin.address;
     let url = format!("http://{address}/file");
     let mut daemons: Vec<Daemon> = Vec::new();
@@ -86,20 +86,29 @@ fn killed_and_back(servers: bool) {
     all_know(&daemons.iter().collect::<Vec<_>>(), daemons.len() as u64 - 1);
     let peers = daemons.iter().filter(|daemon| daemon.is_peer());
     let clients: Vec<_> = peers.map(|peer| (peer, fetch(peer, &url))).collect();
-    wait_for("the middle", || (origin.sent() >= LENGTH / 3).then_some(()));
-    let before = origin.sent();
-    drop(origin);
-    std::thread::sleep(AWAY);
-    let origin = Process::start(address);
+    let mut before = 0;
+    for _ in 0..times {
+        wait_for("the next part", || (origin.sent() >= LENGTH / (2 + times)).then_some(()));
+        before += origin.sent();
+        drop(origin);
+        std::thread::sleep(AWAY);
+        origin = Process::start(address);
+    }
     all_finish(clients, LENGTH);
     let again = origin.sent();
     let taken: u64 = daemons.iter().map(|daemon| daemon.metric("dragonfly_origin_bytes_total")).sum();
-    println!("servers: {servers}: {before} bytes before, {again} after it was back, {taken} taken of {LENGTH}");
-    assert!(again > 0 && before + again <= LENGTH + AGAIN, "{before} and {again} of {LENGTH}");
+    println!("servers: {servers}, {times} times: {before} bytes before, {again} after, {taken} taken of {LENGTH}");
+    assert!(again > 0 && before + again <= LENGTH + times * AGAIN, "{before} and {again} of {LENGTH}");
 }
 
 #[test]
 fn an_origin_that_is_killed_and_back() {
-    killed_and_back(true);
-    killed_and_back(false);
+    killed_and_back(true, 1);
+    killed_and_back(false, 1);
+}
+
+#[test]
+fn an_origin_that_is_killed_and_back_twice() {
+    killed_and_back(true, 2);
+    killed_and_back(false, 2);
 }
