@@ -134,7 +134,9 @@ async fn refuses_writes(errno: Errno, kind: ErrorKind, part: usize, same_engine:
     }
     let receipt = within("it goes on", host.peer.fetch(request)).await.unwrap();
     scene.is_right(&receipt);
-    assert_eq!((receipt.bytes_held, receipt.bytes_from_origin), (held, LENGTH - held));
+    // A piece that was being written may have been held a moment later.
+    assert!((held..LENGTH).contains(&receipt.bytes_held), "{} of {held}", receipt.bytes_held);
+    assert_eq!(receipt.bytes_from_origin, LENGTH - receipt.bytes_held);
     let sent = scene.origin.body_bytes("/file");
     assert!(sent <= LENGTH + 2 * IN_FLIGHT, "{sent} bytes left the origin");
     host.stop().await;
