@@ -180,7 +180,8 @@ impl Shared {
             ["api", "v1", kind, owner, name, rest @ ..] => self.described(&format!("{kind}/{owner}/{name}"), rest),
             ["api", kind, owner, name, rest @ ..] => {
                 let after = query("cursor").and_then(|after| after.parse().ok()).unwrap_or(0);
-                self.hugging_face(&format!("{kind}/{owner}/{name}"), uri.path(), rest, after)
+                let deep = query("recursive").is_some_and(|deep| deep.eq_ignore_ascii_case("true"));
+                self.hugging_face(&format!("{kind}/{owner}/{name}"), uri.path(), rest, (deep, after))
             }
             [kind @ ("datasets" | "spaces"), owner, name, "resolve", rest @ ..] => {
                 self.resolved(&format!("{kind}/{owner}/{name}"), rest)
@@ -205,7 +206,9 @@ impl Shared {
         Some(found.cloned().map(|commit| (commit, 1)).ok_or_else(missing))
     }
 
-    fn hugging_face(&self, repository: &str, path: &str, rest: &[&str], after: usize) -> Option<Answer> {
+    /// `page`: whether files that are deeper below are listed, too, and how many were listed before.
+    fn hugging_face(&self, repository: &str, path: &str, rest: &[&str], page: (bool, usize)) -> Option<Answer> {
+        let (deep, after) = page;
         let (what, rest) = rest.split_first().map_or((&"revision", &["main"][..]), |(what, rest)| (what, rest));
         let (commit, named) = match self.at(repository, rest)? {
             Ok(found) => found,
@@ -221,7 +224,7 @@ impl Shared {
             }
             "tree" => {
                 let below = rest[named..].join("/");
-                let all = level(&commit, below.trim_matches('/'));
+                let all = if deep { files(&commit) } else { level(&commit, below.trim_matches('/')) };
                 if all.is_empty() && !below.is_empty() {
                     return Some(error(404, "EntryNotFound", "path does not exist"));
                 }
@@ -239,7 +242,10 @@ impl Shared {
                 let next = after + page.len();
                 let mut answer = ok(&Value::from(page));
                 if next < all.len() {
-                    let link = format!("<http://{}{path}?expand=false&cursor={next}>; rel=\"next\"", self.address);
+                    let link = format!(
+                        "<http://{}{path}?recursive={deep}&expand=false&cursor={next}>; rel=\"next\"",
+                        self.address
+                    );
                     answer.headers_mut().insert("link", link.parse().ok()?);
                 }
                 Some(answer)
@@ -337,11 +343,7 @@ impl Shared {
                 let root = query("Root");
                 let root = root.trim_matches('/');
                 let deep = query("Recursive").eq_ignore_ascii_case("true");
-                let all = if deep {
-                    commit.files.iter().map(|(path, bytes)| (path.clone(), Some(bytes.clone()))).collect()
-                } else {
-                    level(&commit, root)
-                };
+                let all = if deep { files(&commit) } else { level(&commit, root) };
                 let number = |name: &str, absent| query(name).parse().unwrap_or(absent);
                 let (page, size): (usize, usize) = (number("PageNumber", 1), number("PageSize", usize::MAX));
                 let files = all.iter().skip((page - 1).saturating_mul(size)).take(size);
@@ -366,8 +368,14 @@ impl Shared {
     }
 
     fn to_cdn(&self, sha: &str) -> Answer {
-        redirect(302, &format!("http://{}/cdn/{sha}?Expires=9&Signature=abc", self.cdn))
+        // By name, so that it is another host: clients send cookies to every port of one.
+        redirect(302, &format!("http://localhost:{}/cdn/{sha}?Expires=9&Signature=abc", self.cdn.port()))
     }
+}
+
+/// All files, in the form of [`level`].
+fn files(commit: &Commit) -> Vec<(String, Option<Bytes>)> {
+    commit.files.iter().map(|(path, bytes)| (path.clone(), Some(bytes.clone()))).collect()
 }
 
 /// What is directly below a directory; directories without content.

@@ -79,7 +79,8 @@ impl Source for OciSource {
     }
 
     fn named_digest(&self, url: &Url) -> Option<Digest> {
-        Reference::of(url, false).ok()?.fixed().cloned()
+        let reference = Some(url).filter(|url| url.scheme() == "oci").and_then(|url| Reference::of(url, false).ok())?;
+        reference.fixed().cloned()
     }
 
     fn open<'a>(&'a self, request: OpenRequest) -> BoxFuture<'a, Result<Opened, SourceError>> {

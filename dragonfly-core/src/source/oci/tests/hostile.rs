@@ -84,13 +84,18 @@ async fn what_is_no_image_is_said_to_be_none() {
 async fn tokens_are_bounded() {
     let fake = Fake::start().await;
     let address = fake.address;
-    for token in ["x".repeat(17 << 10), "x".repeat(1 << 20), "a\r\nb".to_owned(), String::new()] {
+    for (token, why) in [
+        ("x".repeat(17 << 10), "gave no token: it is empty, has more than 16384 bytes"),
+        ("x".repeat(1 << 20), "could not be read: its answer has more than 65536 bytes"),
+        ("a\r\nb".to_owned(), "gave no token"),
+        (String::new(), "gave no token"),
+    ] {
         fake.first(move |seen| {
             let given = Response::new(json!({"token": token}).to_string().into());
             let realm = format!("Bearer realm=\"http://{address}/token\"");
             Some(if seen.path.starts_with("/token") { given } else { fake::challenged(&realm) })
         });
-        of_origin(&fake, "a:v1", "gave no token").await;
+        of_origin(&fake, "a:v1", why).await;
     }
     fake.first(move |seen| {
         let realm = format!("Bearer realm=\"http://{address}/token\"");
