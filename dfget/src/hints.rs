@@ -22,7 +22,8 @@ pub(crate) fn hint_for(failure: &Failure) -> Option<&'static str> {
 
 /// What the library's origin says of a connection or of who asks (`dragonfly_core::source`), and what helps.
 fn on_the_way(failure: &Failure) -> Option<&'static str> {
-    if failure.kind == ErrorKind::Forbidden && failure.message.contains(": the registry ") {
+    let of_account = [": the registry ", ": the hub does not accept ", ": the repository is private, "];
+    if failure.kind == ErrorKind::Forbidden && of_account.iter().any(|text| failure.message.contains(text)) {
         return Some("check the login or the --storage settings of this user, or of the daemon where one runs");
     }
     if !matches!(failure.kind, ErrorKind::Network | ErrorKind::Origin) {

@@ -46,6 +46,9 @@ pub struct FetchRequest {
     /// `algorithm:hex` of the whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// The length of the whole, in bytes: another one is an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
     /// Headers for the origin, as pairs of name and value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
@@ -116,8 +119,9 @@ impl FetchRequest {
         }
         if let Some(digest) = &self.digest {
             request = request.digest(digest.parse().map_err(|e| Failure::usage(format!("digest: {e}")))?);
-        } else if let Some(digest) = named_digest(&self.url) {
-            request = request.digest(digest);
+        }
+        if let Some(length) = self.length {
+            request = request.length(length);
         }
         for (name, value) in &self.headers {
             request = request.header(name.as_str(), value.as_str());
@@ -142,17 +146,6 @@ impl FetchRequest {
         }
         Ok(request)
     }
-}
-
-/// The digest in the URL of what an image is made of: then the content is held to it.
-#[cfg(feature = "storages")]
-fn named_digest(url: &str) -> Option<dragonfly_core::Digest> {
-    dragonfly_core::source::named_digest(&url::Url::parse(url).ok()?)
-}
-
-#[cfg(not(feature = "storages"))]
-fn named_digest(_: &str) -> Option<dragonfly_core::Digest> {
-    None
 }
 
 /// A failed request.

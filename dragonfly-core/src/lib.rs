@@ -106,6 +106,7 @@
 //! | `quic` | QUIC beside TCP between peers | 12 |
 //! | `azblob`, `cos`, `fs`, `ftp`, `gcs`, `hdfs-native`, `obs`, `oss`, `s3`, `sftp`, `webdav`, `webhdfs` | origins in that kind of storage, each with `storage`, which is of no use alone: `source::StorageConfig` | 30 for `s3`, 72 for all of HTTP's |
 //! | `oci` | `source::OciSource`: images and other artifacts of registries, with `storage` for its settings | |
+//! | `hf`, `modelscope` | `source::HubSource`: models and datasets of Hugging Face and ModelScope, with `storage` for its settings | |
 //! | `gateway` | `gateway::Gateway`: a registry mirror and forward proxy, with `http` | 7 beside HTTP's |
 //! | `conformance` | `source::conformance`: tries a source on a real origin; for tests | |
 //! | `fuzzing` | what the fuzzers of this repository call; for nobody else | |

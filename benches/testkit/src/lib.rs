@@ -20,6 +20,7 @@ mod answer;
 mod body;
 pub mod content;
 mod counters;
+mod hub;
 mod origin;
 mod resource;
 mod tls;
@@ -28,6 +29,7 @@ mod tls;
 mod tests;
 
 pub use counters::{Counters, Logged};
+pub use hub::{Hub, HubConfig, HubRequest};
 pub use origin::{Builder, Origin};
 pub use resource::Resource;
 pub use tls::Flaw;

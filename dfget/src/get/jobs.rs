@@ -21,6 +21,8 @@ const COMMANDS: [&str; 9] = ["stat", "ls", "rm", "pin", "unpin", "preheat", "tas
 pub(super) struct Job {
     pub(super) request: FetchRequest,
     pub(super) target: Target,
+    /// Whether it takes the place of what is there.
+    pub(super) overwrite: bool,
 }
 
 impl Job {
@@ -76,7 +78,7 @@ fn job(args: &Fetch, url: &str) -> Result<Job, Failure> {
         }
     })?;
     let target = Target::resolve(args.output.as_deref(), url, args.overwrite)?;
-    Ok(Job { request, target })
+    Ok(Job { request, target, overwrite: args.overwrite })
 }
 
 fn read_list(path: &Path) -> Result<Vec<String>, Failure> {

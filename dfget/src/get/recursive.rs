@@ -4,10 +4,11 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
 use dragonfly_core::source::{Entry, OpenRequest, OriginTrust, Registry, WalkLimits};
+use dragonfly_core::task::DigestHasher;
 use futures::StreamExt;
 use url::Url;
 
@@ -21,6 +22,9 @@ use crate::units::size_text;
 
 /// The longest pattern, in bytes: matching takes the length of pattern times path.
 const PATTERN_MAX: usize = 1024;
+
+/// Bytes of a file that are hashed at a time.
+const READ_BYTES: usize = 256 << 10;
 
 /// The downloads of everything below the URLs, or a list of them for people with `--dry-run`.
 pub(super) async fn expand(args: &Fetch) -> Result<Vec<Job>, End> {
@@ -145,22 +149,49 @@ async fn below(
             tell(&entry, &path)?;
             continue;
         }
-        if !args.overwrite && fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
+        let there = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file);
+        if let Some(there) = &there
+            && !args.overwrite
+            && (!entry.pinned || is_of(&entry, &path, there.len())?)
+        {
             counts.there += 1;
             continue;
         }
         make_parents(&dir, &path)?;
         // What is there under the name, a directory or a link, would be written into.
-        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+        if there.is_none() && fs::symlink_metadata(&path).is_ok() {
             return Err(Failure::usage(format!("{} is there and is no file", path.display())).into());
         }
-        let target = Target::resolve(Some(&path), entry.url.as_str(), args.overwrite)?;
+        // What is there is of another version, or cannot be told from one.
+        let overwrite = args.overwrite || entry.pinned;
+        let target = Target::resolve(Some(&path), entry.url.as_str(), overwrite)?;
         if !counts.taken.insert(path.clone()) {
             return Err(Failure::usage(format!("two files would go to {}", path.display())).into());
         }
-        jobs.push(Job { request: args.request(entry.url.as_str())?, target });
+        let mut request = args.request(entry.url.as_str())?;
+        request.digest = entry.digest.as_ref().map(ToString::to_string);
+        // Lists of directories are of what was there a moment ago.
+        request.length = entry.length.filter(|_| entry.pinned);
+        jobs.push(Job { request, target, overwrite });
     }
     Ok(())
+}
+
+/// Whether a file that is there is what an entry is of, by its digest; without one nobody knows.
+fn is_of(entry: &Entry, path: &Path, length: u64) -> Result<bool, Failure> {
+    let Some(digest) = &entry.digest else { return Ok(false) };
+    if entry.length.is_some_and(|wanted| wanted != length) {
+        return Ok(false);
+    }
+    let failed = |e: io::Error| Failure::io(format_args!("cannot read {}", path.display()), &e);
+    let mut file = fs::File::open(path).map_err(failed)?;
+    let (mut hasher, mut buffer) = (DigestHasher::new(digest.algorithm()), vec![0; READ_BYTES]);
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => return Ok(hasher.finish() == *digest),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
 }
 
 fn trust(request: &crate::model::FetchRequest) -> OriginTrust {

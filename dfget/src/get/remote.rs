@@ -128,7 +128,7 @@ async fn fetch(args: &Fetch, job: &Job, door: &Door, shown: &FileProgress, watch
     };
     check_digest(job.request.digest.as_deref(), &receipt)?;
     match sink {
-        Sink::File(pending) => pending.finish(receipt.length, args.overwrite)?,
+        Sink::File(pending) => pending.finish(receipt.length, job.overwrite)?,
         Sink::Stream(mut stream) => stream.flush().await.map_err(|e| output_failed(&e))?,
     }
     shown.event(&EventBody::Complete).map_err(|e| output_failed(&e))?;

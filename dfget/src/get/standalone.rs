@@ -78,10 +78,10 @@ impl Alone {
     pub(super) async fn run(&self, args: &Fetch, job: &Job, shown: &FileProgress) -> Result<ReceiptBody, End> {
         let request = job.request.to_request()?;
         if let Some(range) = args.range {
-            return self.part(args, job, request, range, shown).await;
+            return self.part(job, request, range, shown).await;
         }
         let receipt = match &job.target {
-            Target::File(path) => self.download(request.output(path).overwrite(args.overwrite), shown).await,
+            Target::File(path) => self.download(request.output(path).overwrite(job.overwrite), shown).await,
             Target::Special(path) => self.stream(request, &mut remote::open_special(path).await?, shown).await,
             Target::Stdout => self.stream(request, &mut remote::stdout()?, shown).await,
         };
@@ -137,7 +137,6 @@ impl Alone {
     /// A part of the content; the rest is not waited for.
     async fn part(
         &self,
-        args: &Fetch,
         job: &Job,
         request: Request,
         range: ByteRange,
@@ -171,7 +170,7 @@ impl Alone {
         }
         let mut receipt = part_receipt(&reader, &part, whole, started.elapsed());
         match sink {
-            PartSink::File(pending) => pending.finish(length, args.overwrite)?,
+            PartSink::File(pending) => pending.finish(length, job.overwrite)?,
             PartSink::Stream(mut stream) => stream.flush().await.map_err(|e| output_failed(&e))?,
         }
         if let Target::File(path) | Target::Special(path) = &job.target {

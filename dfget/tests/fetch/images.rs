@@ -89,6 +89,81 @@ fn an_image_becomes_a_layout() {
 }
 
 #[test]
+fn a_second_run_gives_what_the_tag_names_by_then() {
+    let origin = TestOrigin::start();
+    let blobs = image(&origin, |resource| resource);
+    let tag = format!("{}:v1", url(&origin));
+    both(|dir, dfget| {
+        image(&origin, |resource| resource);
+        let again = || {
+            let done = run(dfget().args(["--recursive", &tag, "-O", "out"]));
+            assert!(done.is_code(0), "{done:?}");
+            done
+        };
+        again();
+        let out = dir.join("out");
+        let before = layout(&out, &blobs, blobs.len());
+        // What is there is not fetched again, but for what was damaged.
+        let layer = out.join("blobs").join(digest(&whole(1)).replace(':', "/"));
+        let mut damaged = whole(1);
+        damaged[7] ^= 1;
+        fs::write(&layer, damaged).unwrap();
+        let done = again();
+        assert!(done.stderr.contains(&format!("{} files are there already", 2 + blobs.len() - 1)), "{done:?}");
+        assert_eq!(layout(&out, &blobs, blobs.len()), before);
+        let other = json!({"schemaVersion": 2, "mediaType": IMAGE, "layers": []});
+        let (other, name) = (serde_json::to_vec(&other).unwrap(), digest(&serde_json::to_vec(&other).unwrap()));
+        for name in ["v1", &name] {
+            let resource = Resource::bytes(other.clone()).no_last_modified().header("content-type", IMAGE);
+            origin.set(&format!("/v2/lib/a/manifests/{name}"), resource);
+        }
+        again();
+        let index: Value = serde_json::from_slice(&fs::read(out.join("index.json")).unwrap()).unwrap();
+        assert_eq!(index["manifests"][0]["digest"], name);
+        assert_ne!(index, before);
+    });
+}
+
+#[test]
+fn a_digest_that_is_given_and_the_one_of_the_url_both_hold() {
+    let origin = TestOrigin::start();
+    image(&origin, |resource| resource);
+    let layer = digest(&whole(1));
+    let url = format!("{}@{layer}", url(&origin));
+    both(|dir, dfget| {
+        for (given, why) in [
+            (digest(b"other"), "the URL names the digest"),
+            (format!("sha512:{}", "0".repeat(128)), "which cannot be compared"),
+        ] {
+            let done = run(dfget().args([&url, "--digest", &given, "-O", "layer"]));
+            assert!(done.is_code(2) && done.stderr.contains(why) && !dir.join("layer").exists(), "{done:?}");
+        }
+        let done = run(dfget().args([&url, "--digest", &layer, "-O", "layer"]));
+        assert!(done.is_code(0), "{done:?}");
+    });
+}
+
+#[test]
+fn blobs_are_as_long_as_their_manifest_says() {
+    let origin = TestOrigin::start();
+    let layer = digest(&whole(1));
+    origin.set(&format!("/v2/lib/a/blobs/{layer}"), Resource::bytes(whole(1)));
+    let short = json!({"mediaType": "a/b", "digest": layer, "size": LENGTH - 1});
+    let image = serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": IMAGE, "layers": [short]})).unwrap();
+    for name in ["v1", &digest(&image)] {
+        let resource = Resource::bytes(image.clone()).no_last_modified().header("content-type", IMAGE);
+        origin.set(&format!("/v2/lib/a/manifests/{name}"), resource);
+    }
+    let tag = format!("{}:v1", url(&origin));
+    both(|dir, dfget| {
+        let done = run(dfget().args(["--recursive", &tag, "-O", "out"]));
+        let why = format!("the content has {LENGTH} bytes, and not {} as was said of it", LENGTH - 1);
+        assert!(done.is_code(1) && done.stderr.contains(&why), "{done:?}");
+        assert!(!dir.join("out/blobs").join(layer.replace(':', "/")).exists(), "{done:?}");
+    });
+}
+
+#[test]
 fn what_is_not_as_its_digest_says_is_not_put_out() {
     let origin = TestOrigin::start();
     image(&origin, |resource| resource);
@@ -168,4 +243,29 @@ fn a_layer_that_is_read_with_a_login_is_given_to_nobody() {
     let host = url(&origin).replace("/lib/a", "");
     let settings = format!("{host}.user=alice,{host}.secret-file={}", secret.display());
     assert_eq!(layer_at_two(&origin, &settings), (2 * LENGTH, 0), "although both of them may read it");
+}
+
+#[test]
+fn what_is_held_whole_is_given_out_to_who_may_read_it_still() {
+    let origin = TestOrigin::start();
+    image(&origin, |resource| resource.basic_auth("alice", "secret123"));
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("secret"), "secret123\n").unwrap();
+    let host = url(&origin).replace("/lib/a", "");
+    let settings = format!("{host}.user=alice,{host}.secret-file={}", dir.path().join("secret").display());
+    let layer = format!("{}@{}", url(&origin), digest(&whole(1)));
+    let path = format!("/v2/lib/a/blobs/{}", digest(&whole(1)));
+    let daemon = || Daemon::with_role("scheduler,peer").args(["--storage", &settings]).start();
+    let asked = daemon();
+    for extra in [0, 1, 1] {
+        let done = asked.dfget([&*layer, "-O", "layer", "--overwrite"]);
+        assert!(done.is_code(0), "{done:?}");
+        assert_eq!(origin.origin.body_bytes(&path), LENGTH + extra, "a byte shows it, and counts for a minute");
+    }
+    let refused = daemon();
+    let done = refused.dfget([&*layer, "-O", "layer"]);
+    assert!(done.is_code(0), "{done:?}");
+    image(&origin, |resource| resource.basic_auth("alice", "another"));
+    let done = refused.dfget([&*layer, "-O", "layer", "--overwrite"]);
+    assert!(done.is_code(1) && done.stderr.contains("does not accept the credential"), "{done:?}");
 }

@@ -3,6 +3,8 @@
 #[cfg(feature = "storages")]
 mod images;
 mod interrupted;
+#[cfg(feature = "storages")]
+mod models;
 mod options;
 mod outputs;
 

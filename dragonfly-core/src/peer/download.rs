@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::content::{Content, Counts, State, Told};
 use super::engine::{Engine, Want};
 use super::follow::Follower;
-use super::{Event, Proof, Receipt, Request};
+use super::{Event, Proof, Receipt, Request, resolve};
 use crate::task::{Algorithm, Digest};
 use crate::{Error, ErrorKind, Result};
 
@@ -146,6 +146,7 @@ impl std::fmt::Debug for Events {
 
 async fn run(engine: Engine, request: Request, events: broadcast::Sender<Event>) -> Result<Receipt> {
     let started = Instant::now();
+    let request = resolve::held(engine.node(), request)?;
     let mut want = engine.want(&request).await?;
     let mut given = Given { request: &request, events: &events, started, told: None };
     for _ in 0..RESTARTS_MAX {

@@ -126,9 +126,13 @@ impl Engine {
         if resolved.scope.class == Class::Reauth {
             let access = resolved.access.as_ref();
             permitted = reauth::check(self.node(), access, &resolved.label, request.stale_ok).await?;
+        } else if resolved.is_own && !request.was_asked && self.holds_any_of(&resolved).await? {
+            // What this host read as itself it may not be let read any more. What is not held the origin is asked for
+            // anyway.
+            reauth::check(self.node(), resolved.access.as_ref(), &resolved.label, false).await?;
         }
         let mut want = self.want_resolved(resolved, request.age_max, request.stale_ok, request.priority, false).await?;
-        want.permitted = permitted;
+        (want.permitted, want.wanted_length) = (permitted, request.length);
         Ok(want)
     }
 
@@ -158,7 +162,16 @@ impl Engine {
             status,
         };
         self.command(Command::Want(want)).await?;
-        Ok(Want { engine: self.clone(), task, id, status: watch, seen: None, permitted: None })
+        Ok(Want { engine: self.clone(), task, id, status: watch, seen: None, permitted: None, wanted_length: None })
+    }
+
+    /// Whether the store holds anything of a task.
+    async fn holds_any_of(&self, resolved: &resolve::Resolved) -> Result<bool> {
+        let node = self.node();
+        let (store, network, scope, task) =
+            (Arc::clone(node.store()), node.network(), resolved.scope.clone(), resolved.info.task);
+        let find = move || store.find(&network, &scope.tenant, &task).iter().any(|e| e.key().class == scope.class);
+        node.io().run(find).await
     }
 
     /// The newest generation that the store holds pieces of, from an earlier run or from before the task was let go
@@ -295,6 +308,8 @@ pub(super) struct Want {
     seen: Option<TaskKey>,
     /// How many bytes the origin gives this caller, where it was asked.
     permitted: Option<u64>,
+    /// How many bytes the caller says that there are.
+    wanted_length: Option<u64>,
 }
 
 impl Want {
@@ -310,6 +325,11 @@ impl Want {
                         if self.permitted.is_some_and(|length| length != content.layout.length()) {
                             let context = "the origin gives this caller something else under the same URL";
                             return Err(Error::new(ErrorKind::Forbidden, context));
+                        }
+                        let length = content.layout.length();
+                        if let Some(wanted) = self.wanted_length.filter(|wanted| *wanted != length) {
+                            let context = format!("the content has {length} bytes, and not {wanted} as was said of it");
+                            return Err(Error::new(ErrorKind::Origin, context));
                         }
                         self.seen = Some(content.key);
                         return Ok((content, before));

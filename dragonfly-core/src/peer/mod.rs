@@ -184,11 +184,13 @@ impl Peer {
     ///
     /// # Errors
     /// The request is malformed, or the content cannot be had.
-    pub async fn open(&self, mut request: Request) -> Result<Reader> {
+    pub async fn open(&self, request: Request) -> Result<Reader> {
+        let mut request = resolve::held(self.engine.node(), request)?;
         request.output = None;
         let bound = request.timeout;
         let opening = async {
             let mut want = self.engine.want(&request).await?;
+            request.was_asked = true;
             // The download checks the whole.
             let download = self.fetch(request);
             let (content, _) = want.content().await?;
@@ -207,7 +209,8 @@ impl Peer {
     /// # Errors
     /// The request is malformed.
     pub fn task_id(&self, request: &Request) -> Result<TaskId> {
-        Ok(resolve::resolve(self.engine.node(), request)?.info.task)
+        let node = self.engine.node();
+        Ok(resolve::resolve(node, &resolve::held(node, request.clone())?)?.info.task)
     }
 
     /// What the store holds of a task, the newest version first; empty if nothing. Cancel-safe.

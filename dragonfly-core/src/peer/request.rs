@@ -19,6 +19,7 @@ pub struct Request {
     pub(crate) output: Option<PathBuf>,
     pub(crate) overwrite: bool,
     pub(crate) digest: Option<Digest>,
+    pub(crate) length: Option<u64>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) tag: String,
     pub(crate) application: String,
@@ -32,6 +33,8 @@ pub struct Request {
     pub(crate) stale_ok: bool,
     pub(crate) local: bool,
     pub(crate) named_by_digest: Option<String>,
+    /// Whether the origin, if it is to be asked who may read it, was asked for this caller already.
+    pub(crate) was_asked: bool,
 }
 
 impl Request {
@@ -42,6 +45,7 @@ impl Request {
             output: None,
             overwrite: false,
             digest: None,
+            length: None,
             headers: Vec::new(),
             tag: String::new(),
             application: String::new(),
@@ -55,6 +59,7 @@ impl Request {
             stale_ok: false,
             local: true,
             named_by_digest: None,
+            was_asked: false,
         }
     }
 
@@ -79,10 +84,21 @@ impl Request {
     }
 
     /// The digest that the whole must have. A `blake3:` digest proves every piece as it comes and makes the task
-    /// the same under every URL.
+    /// the same under every URL. Content whose URL names its digest ([`Source::named_digest`]) is held to that one
+    /// without being told, and a digest that contradicts it is an error.
+    ///
+    /// [`Source::named_digest`]: crate::source::Source::named_digest
     #[must_use]
     pub fn digest(mut self, digest: Digest) -> Self {
         self.digest = Some(digest);
+        self
+    }
+
+    /// The length that the whole must have, as who named the content said: another one is an error that names both,
+    /// before more than the start was fetched.
+    #[must_use]
+    pub fn length(mut self, length: u64) -> Self {
+        self.length = Some(length);
         self
     }
 

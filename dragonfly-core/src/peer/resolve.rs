@@ -17,6 +17,8 @@ pub(crate) struct Resolved {
     pub(super) label: String,
     pub(super) scope: Scope,
     pub(super) access: Option<OriginAccess>,
+    /// It is read with a credential of this host's own.
+    pub(super) is_own: bool,
 }
 
 impl Resolved {
@@ -26,7 +28,26 @@ impl Resolved {
     }
 }
 
-/// Understands a request of a local caller.
+/// A request that is held to the digest that its URL names, too.
+///
+/// # Errors
+/// Its own digest is another one, or of another kind, which cannot be compared.
+pub(super) fn held(node: &Node, mut request: Request) -> Result<Request> {
+    let named = Url::parse(&request.url).ok().and_then(|url| node.sources().named_digest(&url));
+    match (&request.digest, named) {
+        (_, None) => {}
+        (None, named) => request.digest = named,
+        (Some(given), Some(named)) if *given == named => {}
+        (Some(given), Some(named)) => {
+            let what = if given.algorithm() == named.algorithm() { "" } else { ", which cannot be compared" };
+            let context = format!("the URL names the digest {named}, the request {given}{what}");
+            return Err(Error::new(ErrorKind::InvalidInput, context));
+        }
+    }
+    Ok(request)
+}
+
+/// Understands a request of a local caller, which is [`held`] to what it names.
 pub(super) fn resolve(node: &Node, request: &Request) -> Result<Resolved> {
     let membership = node.membership();
     let trust = OriginTrust { ca_pem: request.ca_pem.clone(), insecure: request.insecure };
@@ -68,7 +89,7 @@ pub(super) fn resolve(node: &Node, request: &Request) -> Result<Resolved> {
     let mut resolved = of_spec(specified.spec, plain, access);
     if is_own {
         // Nobody else is told of what this host reads with credentials of its own, or is asked for it.
-        (resolved.scope.class, resolved.info.spec) = (Class::HostLocal, None);
+        (resolved.scope.class, resolved.info.spec, resolved.is_own) = (Class::HostLocal, None, true);
     }
     Ok(resolved)
 }
@@ -105,7 +126,7 @@ fn of_spec(spec: TaskSpec, plain: bool, access: Option<OriginAccess>) -> Resolve
     let fixed = spec.digest.as_ref().is_some_and(fixes);
     let scope = Scope { class: spec.class, tenant: spec.tenant.clone(), fixed };
     let (label, task) = (spec.label(), spec.id());
-    Resolved { info: TaskInfo { task, spec: seedable.then_some(spec), fixed }, label, scope, access }
+    Resolved { info: TaskInfo { task, spec: seedable.then_some(spec), fixed }, label, scope, access, is_own: false }
 }
 
 /// Whether a digest fixes content: others only guard against accidents.

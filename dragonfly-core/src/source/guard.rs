@@ -175,6 +175,8 @@ impl OriginPattern {
         let host = url.host_str().unwrap_or_default();
         let host = host.strip_suffix('.').unwrap_or(host);
         let host_fits = match self.below {
+            // The parser keeps their case, and hubs know their owners by any.
+            false if matches!(url.scheme(), "hf" | "modelscope") => host.eq_ignore_ascii_case(&self.host),
             false => host == self.host,
             true => host.strip_suffix(&self.host).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
         };

@@ -8,6 +8,7 @@ use futures::stream::{self, BoxStream};
 use url::Url;
 
 use super::{OpenRequest, Source, SourceError, SourceErrorKind, redact};
+use crate::task::Digest;
 
 /// The longest name of an entry, in bytes: object stores have 1024 for a whole key, file systems 255 for a part of one.
 #[cfg(feature = "http")]
@@ -27,6 +28,18 @@ pub struct Entry {
     pub length: Option<u64>,
     /// Whether it has entries of its own, in place of content.
     pub directory: bool,
+    /// The digest of its content, if the list says.
+    pub digest: Option<Digest>,
+    /// Whether the list is of one version of all that is below, which the URL names: what was had of an earlier list
+    /// under the same path may be of another version.
+    pub pinned: bool,
+}
+
+impl Entry {
+    /// An entry of which nothing is known but this.
+    pub fn new(path: impl Into<String>, url: Url, length: Option<u64>, directory: bool) -> Self {
+        Self { path: path.into(), url, length, directory, digest: None, pinned: false }
+    }
 }
 
 /// How much of what is below a prefix is looked at.
@@ -193,12 +206,7 @@ mod tests {
         }
 
         fn list(&self, request: OpenRequest) -> BoxStream<'static, Result<Vec<Entry>, SourceError>> {
-            let entry = |name: &str, directory| Entry {
-                path: name.to_owned(),
-                url: below(&request.url, name, directory),
-                length: None,
-                directory,
-            };
+            let entry = |name: &str, directory| Entry::new(name, below(&request.url, name, directory), None, directory);
             let pages = vec![Ok(vec![entry("a", false)]), Ok(vec![entry("b c", false), entry("d", true)])];
             stream::iter(pages).boxed()
         }

@@ -10,7 +10,7 @@
 mod blocking;
 #[cfg(feature = "http")]
 mod body;
-#[cfg(feature = "conformance")]
+#[cfg(any(feature = "conformance", all(test, feature = "http")))]
 pub mod conformance;
 mod error;
 #[cfg_attr(
@@ -22,6 +22,8 @@ mod guard;
 mod header;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(any(feature = "hf", feature = "modelscope"))]
+mod hub;
 mod list;
 #[cfg(any(feature = "gateway", feature = "oci"))]
 mod names;
@@ -61,18 +63,20 @@ pub(crate) use header::validator;
 pub(crate) use http::{Ask, MARK, Upstream};
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpSource, Proxy};
+#[cfg(any(feature = "hf", feature = "modelscope"))]
+pub use hub::HubSource;
 pub use list::{Entry, WalkLimits, walk};
 #[cfg(any(feature = "gateway", feature = "oci"))]
 pub(crate) use names::{is_repository, is_tag};
 #[cfg(feature = "oci")]
-pub use oci::{OciSource, named_digest};
+pub use oci::OciSource;
 pub use redact::redact;
 pub use registry::{Registry, RegistryBuilder};
 pub use resume::{fetch_range, resume};
 #[cfg(feature = "storage")]
 pub use storage::{StorageConfig, StorageSettings, StorageSource};
 
-use crate::task::Validator;
+use crate::task::{Digest, Validator};
 
 /// The adapter for one kind of origin.
 pub trait Source: Send + Sync {
@@ -93,6 +97,12 @@ pub trait Source: Send + Sync {
     fn is_own(&self, url: &Url) -> bool {
         let _ = url;
         false
+    }
+
+    /// The digest that a URL names content by, whole: what is fetched from there is held to it. By default none.
+    fn named_digest(&self, url: &Url) -> Option<Digest> {
+        let _ = url;
+        None
     }
 
     /// Lists what is directly below the prefix [`OpenRequest::url`], in pages, each entry once; files that are deeper

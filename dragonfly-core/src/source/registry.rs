@@ -9,6 +9,8 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use url::Url;
 
+#[cfg(any(feature = "hf", feature = "modelscope"))]
+use super::HubSource;
 #[cfg(feature = "oci")]
 use super::OciSource;
 use super::list::failed;
@@ -19,9 +21,10 @@ use super::{
 use super::{HttpConfig, HttpSource};
 #[cfg(feature = "storage")]
 use super::{StorageConfig, StorageSource};
+use crate::task::Digest;
 
 /// The sources of a node by URL scheme: `http` and `https` unless told otherwise (or built without the feature `http`),
-/// and those of the storages and of registries of images whose features were built in.
+/// and those of the storages, registries of images and hubs of models whose features were built in.
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
@@ -57,7 +60,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// Endpoints and credentials of object stores, file servers and registries of images.
+    /// Endpoints and credentials of object stores, file servers, registries of images and hubs of models.
     #[cfg(feature = "storage")]
     #[must_use]
     pub fn storage(mut self, config: StorageConfig) -> Self {
@@ -91,6 +94,10 @@ impl RegistryBuilder {
         };
         #[cfg(feature = "oci")]
         add(None, Arc::new(OciSource::new(self.guard.clone(), self.http.clone(), self.storage.clone())));
+        #[cfg(feature = "hf")]
+        add(None, Arc::new(HubSource::hugging_face(self.guard.clone(), self.http.clone(), self.storage.clone())));
+        #[cfg(feature = "modelscope")]
+        add(None, Arc::new(HubSource::modelscope(self.guard.clone(), self.http.clone(), self.storage.clone())));
         #[cfg(feature = "storage")]
         add(None, Arc::new(StorageSource::new(self.guard.clone(), self.http.clone(), self.storage)));
         #[cfg(feature = "http")]
@@ -174,6 +181,11 @@ impl Registry {
     /// See [`Source::is_own`].
     pub fn is_own(&self, url: &Url) -> bool {
         self.sources.get(url.scheme()).is_some_and(|source| source.is_own(url))
+    }
+
+    /// See [`Source::named_digest`].
+    pub fn named_digest(&self, url: &Url) -> Option<Digest> {
+        self.sources.get(url.scheme()).and_then(|source| source.named_digest(url))
     }
 
     /// See [`resume()`].

@@ -51,7 +51,7 @@ fn entry(link: &str, base: &Url) -> Option<Entry> {
     // The link may have brought a user of its own.
     url.set_username(base.username()).ok()?;
     url.set_password(base.password()).ok()?;
-    Some(Entry { path, url, length: None, directory })
+    Some(Entry::new(path, url, None, directory))
 }
 
 /// The values of `href` in the `a` tags of a page. No more of HTML is understood.

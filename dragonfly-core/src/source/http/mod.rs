@@ -3,6 +3,8 @@
 pub(super) mod answer;
 pub(super) mod client;
 mod index;
+#[cfg(any(feature = "hf", feature = "modelscope", feature = "oci"))]
+pub(super) mod short;
 mod tls;
 #[cfg(feature = "gateway")]
 mod upstream;
@@ -119,6 +121,9 @@ pub(super) struct Reached {
     pub(super) response: reqwest::Response,
     /// Of all hops.
     pub(super) caching: Caching,
+    /// Who sent us on, in turn, and what they said of it.
+    #[cfg_attr(not(any(feature = "hf", feature = "modelscope")), allow(dead_code, reason = "hubs alone say more"))]
+    pub(super) hops: Vec<(Url, HeaderMap)>,
 }
 
 impl HttpSource {
@@ -163,19 +168,20 @@ impl Inner {
         let mut callers = callers_headers(request)?;
         strip_user_info(&mut url);
         let ours = our_headers(request, ranged)?;
-        let mut so_far: Option<Caching> = None;
+        let (mut so_far, mut hops): (Option<Caching>, Vec<(Url, HeaderMap)>) = (None, Vec::new());
         for _ in 0..=REDIRECTS_MAX {
             self.guard.check_url(&url, request.local)?;
             let mut headers = callers.clone();
             headers.extend(ours.clone());
             let response = self.send(request, &url, headers).await?;
             let caching = combined(so_far, caching(response.headers()));
-            let Some(next) = redirect(&url, &response)? else { return Ok(Reached { url, response, caching }) };
+            let Some(next) = redirect(&url, &response)? else { return Ok(Reached { url, response, caching, hops }) };
             if !is_same_origin(&next, &url) {
                 callers.clear();
             }
             so_far = Some(Caching { private: false, ..caching });
-            url = next;
+            let before = std::mem::replace(&mut url, next);
+            hops.push((before, response.headers().clone()));
         }
         let text = format!("{}: more than {REDIRECTS_MAX} redirects", redact(&request.url));
         Err(SourceError::new(SourceErrorKind::Origin, text))

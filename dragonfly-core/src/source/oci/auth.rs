@@ -10,11 +10,12 @@ use serde::Deserialize;
 use url::Url;
 
 use super::super::body::stalled;
+use super::super::http::short::{malformed, read};
 use super::super::http::{Reached, failure, is_same_origin};
 use super::super::{OpenRequest, OriginTrust, SourceError, SourceErrorKind, redact};
 use super::challenge::{Challenge, challenge};
 use super::credential::Credential;
-use super::failure::{read, unauthorized};
+use super::failure::unauthorized;
 use super::{Asking, is_loopback};
 
 /// The most tokens that are kept: one a repository that is read at a time.
@@ -171,7 +172,8 @@ impl Asking<'_> {
     /// Who gives out tokens: over TLS, or as near as the registry itself.
     fn realm(&self, text: &str) -> Result<Url, SourceError> {
         let refused = |what| self.error(SourceErrorKind::Guarded, what);
-        let url = Url::parse(text).map_err(|_| refused("the registry sends us to nowhere for a token"))?;
+        let nowhere = "the registry sends us to nowhere for a token";
+        let url = Url::parse(text).map_err(|cause| refused(nowhere).caused_by(cause))?;
         // A registry elsewhere does not name this host's own services.
         let near = is_loopback(&url) && is_loopback(&self.endpoint) || url.host() == self.endpoint.host();
         let plain = url.scheme() == "http" && self.endpoint.scheme() == "http" && near;
@@ -224,17 +226,24 @@ impl Asking<'_> {
                 .with_status(status)
                 .with_retry_after(judged.retry_after()));
         }
-        let body = read(&self.shared.http, reached.response, TOKEN_ANSWER_MAX).await.unwrap_or_default();
-        let given: Option<Given> = serde_json::from_slice(&body).ok();
-        let token = given.as_ref().and_then(|given| given.token.as_ref().or(given.access_token.as_ref()));
+        let body = read(&self.shared.http, reached.response, TOKEN_ANSWER_MAX).await;
+        let body =
+            body.map_err(|error| error.of(format_args!("{}: the token of {shown}", redact(&self.request.url))))?;
+        let none = |why: &str| {
+            let text = format!("{}: {shown} gave no token: {why}", redact(&self.request.url));
+            SourceError::new(SourceErrorKind::Origin, text)
+        };
+        let given: Given =
+            serde_json::from_slice(&body).map_err(|cause| none(&format!("its answer is {}", malformed(&cause))))?;
+        let token = given.token.as_ref().or(given.access_token.as_ref());
         let is_token = |token: &&String| {
             (1..=TOKEN_MAX).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic())
         };
-        let Some(token) = token.filter(is_token) else {
-            let text = format!("{}: {shown} gave no token", redact(&self.request.url));
-            return Err(SourceError::new(SourceErrorKind::Origin, text));
-        };
-        let age = given.as_ref().and_then(|given| given.expires_in).map_or(TOKEN_AGE_DEFAULT, Duration::from_secs);
+        let token = token.ok_or_else(|| none("there is none in its answer"))?;
+        if !is_token(&token) {
+            return Err(none(&format!("it is empty, has more than {TOKEN_MAX} bytes or characters that none has")));
+        }
+        let age = given.expires_in.map_or(TOKEN_AGE_DEFAULT, Duration::from_secs);
         Ok((format!("Bearer {token}"), age.mul_f32(0.8).min(TOKEN_AGE_MAX)))
     }
 }
@@ -258,7 +267,7 @@ impl super::Inner {
             Err(_) => Err(stalled(&redact(url), limit)),
         });
         let response = sent.await?;
-        Ok(Reached { url: url.clone(), response, caching: Default::default() })
+        Ok(Reached { url: url.clone(), response, caching: Default::default(), hops: Vec::new() })
     }
 }
 

@@ -108,12 +108,12 @@ impl Files {
             return Some(Arc::clone(value));
         }
         read.retain(|(of, ..)| of != path);
-        let parsed = std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        if parsed.is_none() {
-            tracing::warn!(path = %path.display(), "credentials of registries cannot be read");
-        }
+        let parsed = std::fs::read(path).and_then(|text| Ok(serde_json::from_slice(&text)?));
         // What cannot be read is not read again until it changes.
-        let value = Arc::new(parsed.unwrap_or(Value::Null));
+        let value = Arc::new(parsed.unwrap_or_else(|error| {
+            tracing::warn!(path = %path.display(), %error, "credentials of registries cannot be read");
+            Value::Null
+        }));
         read.push((path.to_owned(), stamp, Arc::clone(&value)));
         Some(value)
     }
@@ -135,12 +135,15 @@ fn credential(file: &Value, registry: &str, repository: &str) -> Option<Credenti
     best.map(|(_, credential)| credential)
 }
 
-/// How much of a repository's full name a key has; absent if it is of another.
+/// How much of a repository's full name a key has; absent if it is of another. A key is `HOST[:PORT]` and whole parts of
+/// the names of repositories (containers-auth.json); the older `https://HOST/v1/` is the host.
 fn closeness(key: &str, registry: &str, repository: &str) -> Option<usize> {
-    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    let key = key.trim_end_matches('/');
-    let key = key.strip_suffix("/v1").or_else(|| key.strip_suffix("/v2")).unwrap_or(key);
-    let (host, below) = key.split_once('/').map_or((key, ""), |(host, below)| (host, below));
+    let stripped = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
+    let plain = stripped.unwrap_or(key).trim_end_matches('/');
+    let (host, below) = plain.split_once('/').unwrap_or((plain, ""));
+    // Without a scheme it is the name of a repository, as others are called.
+    let is_api = matches!(below, "v1" | "v2") && (stripped.is_some() || super::is_docker_hub(host));
+    let below = if is_api { "" } else { below };
     let same_host = host == registry || super::is_docker_hub(host) && super::is_docker_hub(registry);
     let rest = repository.strip_prefix(below)?;
     let fits = below.is_empty() || rest.is_empty() || rest.starts_with('/');
@@ -195,6 +198,9 @@ mod tests {
                 "i": { "identitytoken": "refresh" , "auth": auth("00000000-0000-0000-0000-000000000000:") },
                 "b": { "registrytoken": "given" },
                 "m": { "auth": "???" },
+                "n/team/v1": { "auth": auth("first:f") },
+                "n/v2": { "auth": auth("second:g") },
+                "https://o/v2/": { "auth": auth("old:h") },
             },
             "credHelpers": { "h:5001": "secretservice" },
         });
@@ -210,6 +216,14 @@ mod tests {
             ("h", "x", None),
             ("h:5001", "x", None),
             ("m", "x", None),
+            ("n", "team", None),
+            ("n", "team/v10", None),
+            ("n", "team/v1", basic("first", "f")),
+            ("n", "team/v1/x", basic("first", "f")),
+            ("n", "v2/x", basic("second", "g")),
+            ("n", "other", None),
+            ("o", "v2/x", basic("old", "h")),
+            ("o", "other", basic("old", "h")),
         ] {
             assert_eq!(credential(&file, registry, repository), wanted, "{registry}/{repository}");
         }

@@ -1,9 +1,9 @@
 //! What a registry says went wrong, in our terms and with what to do about it.
 
 use ::http::header::HeaderMap;
-use futures::StreamExt;
 use serde_json::Value;
 
+use super::super::http::short::read;
 use super::super::http::{Inner, Reached, status_failure};
 use super::super::{OpenRequest, SourceError, SourceErrorKind, redact};
 
@@ -26,11 +26,19 @@ pub(super) enum Asker {
 pub(super) async fn of_answer(http: &Inner, request: &OpenRequest, asker: Asker, reached: Reached) -> SourceError {
     let shown = redact(&reached.url);
     let (status, headers) = (reached.response.status().as_u16(), reached.response.headers().clone());
-    let body = read(http, reached.response, BODY_MAX).await.unwrap_or_default();
+    // Without its body the status says what it says.
+    let (body, unread) = match read(http, reached.response, BODY_MAX).await {
+        Ok(body) => (body, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
     let judged = status_failure(&shown, status, &headers);
     let code = code(&body);
     let known = code.is_some() || headers.contains_key("docker-distribution-api-version");
-    of_code(request, asker, judged, status, code.as_deref(), known)
+    let error = of_code(request, asker, judged, status, code.as_deref(), known);
+    match unread {
+        Some(unread) => error.caused_by(unread),
+        None => error,
+    }
 }
 
 /// The error for a registry that will not be content with what it is told of who asks.
@@ -87,21 +95,6 @@ fn forbidden(asker: Asker, registry: &str) -> String {
             "the registry wants a credential; a credential helper has one perhaps, but such programs are not run: give \
              oci://{registry}.user and .secret-file as storage settings"
         ),
-    }
-}
-
-/// A body that has to be short; absent if it is not, or breaks off.
-pub(super) async fn read(http: &Inner, response: reqwest::Response, max: usize) -> Option<Vec<u8>> {
-    let mut all = Vec::new();
-    let mut body = response.bytes_stream();
-    loop {
-        match tokio::time::timeout(http.config.silence_timeout, body.next()).await.ok()? {
-            None => return Some(all),
-            Some(bytes) => all.extend_from_slice(&bytes.ok()?),
-        }
-        if all.len() > max {
-            return None;
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::http::short::malformed;
 use super::reference::{Platform, content_digest};
 use crate::task::Digest;
 
@@ -75,7 +76,7 @@ impl Manifest {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn read(media_type: &str, bytes: &[u8]) -> Result<Manifest, String> {
-    let raw: Raw = serde_json::from_slice(bytes).map_err(|_| "the manifest is not one".to_owned())?;
+    let raw: Raw = serde_json::from_slice(bytes).map_err(|cause| format!("the manifest is {}", malformed(&cause)))?;
     if raw.schema_version != 2 {
         return Err(format!("the manifest has the version {}, and only 2 is read", raw.schema_version));
     }
@@ -134,7 +135,7 @@ fn descriptor(raw: RawDescriptor) -> Result<Descriptor, String> {
     if !is_media_type(&raw.media_type) {
         return Err(format!("the media type of {digest} is none"));
     }
-    let size = u64::try_from(raw.size).map_err(|_| format!("the size of {digest} is none"))?;
+    let size = u64::try_from(raw.size).map_err(|_| format!("the size of {digest} is none: {}", raw.size))?;
     let platform = raw.platform.and_then(|p| Platform::new(&p.os, &p.architecture, p.variant.as_deref()));
     let elsewhere =
         !raw.urls.unwrap_or_default().is_empty() || ELSEWHERE.iter().any(|prefix| raw.media_type.starts_with(prefix));

@@ -7,9 +7,9 @@ use url::Url;
 use super::super::{Entry, SourceError, SourceErrorKind};
 use super::Asking;
 use super::image::{self, Descriptor, LAYOUT};
-use super::open::{DEPTH_MAX, Top, Wanted, manifest, top};
+use super::open::{DEPTH_MAX, Top, Wanted, digest_of, manifest, top};
 use super::reference::{INDEX_FILE, LAYOUT_FILE, Reference};
-use crate::task::Digest;
+use crate::task::{Algorithm, Digest};
 
 /// The most blobs of an image, manifests included: images have at most 127 layers, times platforms.
 const BLOBS_MAX: usize = 20_000;
@@ -25,20 +25,25 @@ pub(super) async fn list(asking: &Asking<'_>, reference: &Reference) -> Result<V
     let mut found = Blobs { asking, sizes: BTreeMap::new(), manifests: 0 };
     found.walk(top).await?;
     let root = &asking.request.url;
-    let file = |name: &str, length: usize| {
+    let file = |name: &str, bytes: &[u8]| {
         let tag = reference.tag.as_ref().map_or(String::new(), |tag| format!(":{tag}"));
         let url = with_path(root, &format!("{}{tag}@{digest}/{name}", reference.repository));
-        Entry { path: name.to_owned(), url, length: Some(length as u64), directory: false }
+        pinned(Entry::new(name, url, Some(bytes.len() as u64), false), digest_of(Algorithm::Sha256, bytes))
     };
     let blob = |(digest, size): (&Digest, &u64)| {
         let path = format!("blobs/{}", digest.to_string().replacen(':', "/", 1));
         let url = with_path(root, &format!("{}@{digest}", reference.repository));
-        Entry { path, url, length: Some(*size), directory: false }
+        pinned(Entry::new(path, url, Some(*size), false), digest.clone())
     };
-    let mut entries = vec![file(LAYOUT_FILE, LAYOUT.len())];
+    let mut entries = vec![file(LAYOUT_FILE, LAYOUT.as_bytes())];
     entries.extend(found.sizes.iter().map(blob));
-    entries.push(file(INDEX_FILE, index.len()));
+    entries.push(file(INDEX_FILE, &index));
     Ok(entries)
+}
+
+/// An entry whose content has this digest, whatever becomes of the tag.
+fn pinned(entry: Entry, digest: Digest) -> Entry {
+    Entry { digest: Some(digest), pinned: true, ..entry }
 }
 
 fn with_path(root: &Url, path: &str) -> Url {
@@ -93,8 +98,9 @@ impl Blobs<'_> {
             None if self.sizes.len() > BLOBS_MAX => Err(self.too_much(format_args!("more than {BLOBS_MAX} blobs"))),
             None => Ok(true),
             Some(size) if size == one.size => Ok(false),
-            Some(_) => {
-                let what = format!("two manifests disagree on the size of {}", one.digest);
+            Some(size) => {
+                let sizes = format_args!("{size} and {} bytes", one.size);
+                let what = format!("two manifests disagree on the size of {}: {sizes}", one.digest);
                 Err(self.asking.error(SourceErrorKind::Origin, what))
             }
         }

@@ -38,12 +38,6 @@ use credential::{Credential, Files, Found};
 use failure::Asker;
 use reference::Reference;
 
-/// The digest that a URL names content by, whole: what is fetched from there can be held to it. Only `oci:` URLs name one.
-pub fn named_digest(url: &Url) -> Option<Digest> {
-    let reference = Some(url).filter(|url| url.scheme() == "oci").and_then(|url| Reference::of(url, false).ok())?;
-    reference.fixed().cloned()
-}
-
 /// The source for `oci:`.
 ///
 /// Its settings are those of storages, by the origin `oci://HOST[:PORT]`: `user` and `secret`, or `token`; `anonymous`;
@@ -82,6 +76,11 @@ impl Source for OciSource {
     fn is_own(&self, url: &Url) -> bool {
         // What is no image is refused when it is opened.
         Reference::of(url, true).is_ok_and(|reference| self.0.is_own(url, &reference))
+    }
+
+    fn named_digest(&self, url: &Url) -> Option<Digest> {
+        let reference = Some(url).filter(|url| url.scheme() == "oci").and_then(|url| Reference::of(url, false).ok())?;
+        reference.fixed().cloned()
     }
 
     fn open<'a>(&'a self, request: OpenRequest) -> BoxFuture<'a, Result<Opened, SourceError>> {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 
 use super::super::http::answer::{Asked, refuses_the_whole};
+use super::super::http::short;
 use super::super::storage::{content, settled};
 use super::super::{Opened, SourceError, SourceErrorKind, redact};
 use super::image::{self, ACCEPT, Descriptor, LAYOUT, MANIFEST_MAX, Manifest};
@@ -108,7 +109,7 @@ pub(super) async fn top(asking: &Asking<'_>, reference: &Reference) -> Result<To
     let mut top = manifest(asking, &wanted).await?;
     let Some(platform) = &reference.platform else { return Ok(top) };
     for _ in 0..DEPTH_MAX {
-        let Manifest::Index(all) = &top.manifest else { return Ok(top) };
+        let Manifest::Index(all) = &top.manifest else { break };
         let fits = |one: &&Descriptor| one.platform.as_ref().is_some_and(|of| of.is_one_of(platform));
         // An index within is looked at where none of its neighbours fits: it need not say what it is for.
         let within = |one: &&Descriptor| one.platform.is_none() && one.is_manifest();
@@ -120,7 +121,10 @@ pub(super) async fn top(asking: &Asking<'_>, reference: &Reference) -> Result<To
         };
         top = manifest(asking, &Wanted::Part(found)).await?;
     }
-    Err(asking.error(SourceErrorKind::Origin, "its indexes are too deep within each other"))
+    match top.manifest {
+        Manifest::Image(_) => Ok(top),
+        Manifest::Index(_) => Err(asking.error(SourceErrorKind::Origin, "its indexes are too deep within each other")),
+    }
 }
 
 /// What a manifest is named by.
@@ -149,21 +153,24 @@ pub(super) async fn manifest(asking: &Asking<'_>, wanted: &Wanted<'_>) -> Result
         return Err(broken("it answers with a page for people, not as a registry does".to_owned()));
     }
     let (fresh, private) = (reached.caching.fresh, reached.caching.private || asking.private);
-    let read = failure::read(&asking.shared.http, reached.response, MANIFEST_MAX).await;
-    let bytes = Bytes::from(read.ok_or_else(|| {
-        let what = format!("the manifest {named} has more than {} MiB, or broke off", MANIFEST_MAX >> 20);
-        broken(what).temporary(true)
-    })?);
+    let read = short::read(&asking.shared.http, reached.response, MANIFEST_MAX).await;
+    let bytes = Bytes::from(
+        read.map_err(|error| error.of(format_args!("{}: the manifest {named}", redact(&asking.request.url))))?,
+    );
     let algorithm = digest.map_or(Algorithm::Sha256, |digest| digest.algorithm());
     let found = digest_of(algorithm, &bytes);
     if digest.is_some_and(|digest| *digest != found) {
         return Err(broken(format!("the registry sends something else in place of {named}")));
     }
     let media_type = image::media_type(head.as_deref(), &bytes).map_err(broken)?;
-    if let Wanted::Part(part) = wanted
-        && (part.size, &part.media_type) != (bytes.len() as u64, &media_type)
-    {
-        return Err(broken(format!("{named} is not what the index says of it")));
+    if let Wanted::Part(part) = wanted {
+        let length = bytes.len();
+        if part.size != length as u64 {
+            return Err(broken(format!("{named} has {length} bytes, and not {} as its index says", part.size)));
+        }
+        if part.media_type != media_type {
+            return Err(broken(format!("{named} is {media_type}, and not {} as its index says", part.media_type)));
+        }
     }
     let manifest = image::read(&media_type, &bytes).map_err(broken)?;
     let size = bytes.len() as u64;
@@ -171,7 +178,7 @@ pub(super) async fn manifest(asking: &Asking<'_>, wanted: &Wanted<'_>) -> Result
     Ok(Top { descriptor, bytes, manifest, fresh, private })
 }
 
-fn digest_of(algorithm: Algorithm, bytes: &[u8]) -> Digest {
+pub(super) fn digest_of(algorithm: Algorithm, bytes: &[u8]) -> Digest {
     let mut hasher = DigestHasher::new(algorithm);
     hasher.update(bytes);
     hasher.finish()

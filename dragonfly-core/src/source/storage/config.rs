@@ -175,7 +175,7 @@ impl StorageSettings {
             // Without one they still act as somebody: this host's user, its keys or its tickets; files are its own.
             Kind::Webhdfs | Kind::Hdfs | Kind::Sftp | Kind::File => true,
             // These are not asked here: there are the files of other programs, too.
-            Kind::Oci => own,
+            Kind::Oci | Kind::Hf | Kind::Modelscope => own,
         }
     }
 }

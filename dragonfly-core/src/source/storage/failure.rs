@@ -110,5 +110,6 @@ fn how(kind: Kind) -> &'static str {
         Kind::Sftp => "give the user in the URL and its key in the settings of this host",
         Kind::File => "the file is not readable for this user",
         Kind::Oci => "give user and password in the settings of this registry",
+        Kind::Hf | Kind::Modelscope => "give a token in the settings of this hub",
     }
 }

@@ -119,5 +119,5 @@ pub(super) fn plain(prefix: &Url, name: &str, directory: bool, length: Option<u6
         tracing::warn!(prefix = redact(prefix), ?name, "an entry is left out: its name would be taken for another");
         return None;
     }
-    Some(Entry { path: name.to_owned(), url: below(prefix, name, directory), length, directory })
+    Some(Entry::new(name, below(prefix, name, directory), length, directory))
 }

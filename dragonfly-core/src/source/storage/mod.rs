@@ -35,6 +35,8 @@ pub(super) use place::Kind;
 #[cfg(feature = "oci")]
 pub(super) use place::is_plain_authority;
 use place::{Place, Site};
+#[cfg(any(feature = "hf", feature = "modelscope"))]
+pub(super) use place::{check_key, decode, is_plain_name};
 use transport::{Seen, Transport};
 
 /// The most sites whose set-up is kept, with the credentials that were fetched for them.

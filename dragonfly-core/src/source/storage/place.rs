@@ -26,11 +26,15 @@ pub(in crate::source) enum Kind {
     File,
     /// Registries of images: only their settings are a storage's.
     Oci,
+    /// Hubs of models: likewise.
+    Hf,
+    /// See [`Kind::Hf`].
+    Modelscope,
 }
 
 /// The schemes of the kinds; which of them are served depends on what was built in. The first one names the kind in
 /// settings.
-const SCHEMES: [(Kind, &[&str]); 13] = [
+const SCHEMES: [(Kind, &[&str]); 15] = [
     (Kind::S3, &["s3"]),
     (Kind::Gcs, &["gs", "gcs"]),
     (Kind::Azblob, &["az", "abs", "azblob"]),
@@ -44,6 +48,8 @@ const SCHEMES: [(Kind, &[&str]); 13] = [
     (Kind::Sftp, &["sftp"]),
     (Kind::File, &["file"]),
     (Kind::Oci, &["oci"]),
+    (Kind::Hf, &["hf"]),
+    (Kind::Modelscope, &["modelscope"]),
 ];
 
 impl Kind {
@@ -69,14 +75,15 @@ impl Kind {
             Self::Hdfs => cfg!(feature = "hdfs-native"),
             Self::Ftp => cfg!(feature = "ftp"),
             Self::Sftp => cfg!(feature = "sftp"),
-            // Registries are a source of their own.
-            Self::File | Self::Oci => false,
+            // Registries and hubs are sources of their own.
+            Self::File | Self::Oci | Self::Hf | Self::Modelscope => false,
         })
     }
 
-    /// Whether the URL names a bucket, whose endpoint is configured, and not a host.
+    /// Whether the URL names a bucket, or an owner at a hub, whose endpoint is configured, and not a host.
     pub(super) fn has_buckets(self) -> bool {
-        matches!(self, Self::S3 | Self::Gcs | Self::Azblob | Self::Oss | Self::Obs | Self::Cos)
+        let is_hub = matches!(self, Self::Hf | Self::Modelscope);
+        is_hub || matches!(self, Self::S3 | Self::Gcs | Self::Azblob | Self::Oss | Self::Obs | Self::Cos)
     }
 
     /// Whether it answers a ranged GET as an HTTP server does.
@@ -173,14 +180,14 @@ pub(in crate::source) fn is_plain_authority(url: &Url, host: &str) -> bool {
     }
 }
 
-fn is_plain_name(name: &str) -> bool {
+pub(in crate::source) fn is_plain_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     name.bytes().all(is_plain) && !name.starts_with('-') && !matches!(name, "" | "." | "..")
 }
 
 /// Refuses names that a storage, or what speaks to it, would take for others: names with dots go up, empty parts and
 /// white space at the ends are dropped, and a line break ends a command.
-pub(super) fn check_key(key: &str, prefix: bool) -> Result<(), &'static str> {
+pub(in crate::source) fn check_key(key: &str, prefix: bool) -> Result<(), &'static str> {
     let inner = if prefix { key.strip_suffix('/').unwrap_or(key) } else { key };
     if prefix && inner.is_empty() {
         return Ok(());
@@ -207,6 +214,6 @@ pub(super) fn check_key(key: &str, prefix: bool) -> Result<(), &'static str> {
 }
 
 /// Undoes percent-encoding; absent if what comes of it is not UTF-8.
-pub(super) fn decode(text: &str) -> Option<String> {
+pub(in crate::source) fn decode(text: &str) -> Option<String> {
     String::from_utf8(super::super::http::percent_decoded(text)).ok()
 }

@@ -101,7 +101,7 @@ async fn what_has_no_meaning_here_is_refused_before_anybody_is_asked() {
 #[test]
 fn a_url_names_a_digest_or_does_not() {
     let hex = "0".repeat(64);
-    let of = |text: &str| named_digest(&Url::parse(text).unwrap()).map(|digest| digest.to_string());
+    let of = |text: &str| anybody().named_digest(&Url::parse(text).unwrap()).map(|digest| digest.to_string());
     assert_eq!(of(&format!("oci://h/a@sha256:{hex}")), Some(format!("sha256:{hex}")));
     assert_eq!(of(&format!("oci://h/a:v1@sha256:{hex}")), Some(format!("sha256:{hex}")));
     for other in [

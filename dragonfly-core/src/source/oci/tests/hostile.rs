@@ -8,7 +8,7 @@ use super::*;
 async fn of_origin(fake: &Fake, name: &str, text: &str) {
     let error = listed(&anybody(), request(fake, name)).await.unwrap_err();
     assert_eq!(error.kind(), SourceErrorKind::Origin, "{error:?}");
-    assert!(error.to_string().contains(text), "{error}");
+    assert!(format!("{error:?}").contains(text), "{error:?}");
 }
 
 #[tokio::test]
@@ -16,7 +16,7 @@ async fn manifests_are_bounded() {
     let fake = Fake::start().await;
     let large = format!("{{\"schemaVersion\": 2, \"layers\": []{}}}", " ".repeat(image::MANIFEST_MAX));
     fake.put("/v2/a/manifests/large", IMAGE, large);
-    of_origin(&fake, "a:large", "more than 4 MiB").await;
+    of_origin(&fake, "a:large", &format!("more than {} bytes", image::MANIFEST_MAX)).await;
     let many: Vec<_> =
         (0..20_001).map(|n| json!({"mediaType": "a/b", "digest": format!("sha256:{n:064x}"), "size": 1})).collect();
     fake.manifest(Some("many"), IMAGE, &json!({"schemaVersion": 2, "layers": many}));
@@ -37,6 +37,10 @@ async fn indexes_within_indexes_have_an_end() {
     }
     assert_eq!(listed(&anybody(), request(&fake, "a:d4")).await.unwrap().len(), 2 + 5);
     of_origin(&fake, "a:d5", "too deep").await;
+    // What is listed is also found by its platform.
+    opened(&anybody(), request(&fake, "a:d4?platform=linux/amd64")).await;
+    let error = refusal(&anybody(), request(&fake, "a:d5?platform=linux/amd64")).await;
+    assert!(error.to_string().contains("too deep"), "{error:?}");
     let error = refusal(&anybody(), request(&fake, "a:d6?platform=linux/amd64")).await;
     assert_eq!(error.kind(), SourceErrorKind::Origin, "{error:?}");
 }
@@ -52,12 +56,13 @@ async fn manifests_are_what_they_are_called() {
         json!({"schemaVersion": 2, "manifests": [part]})
     };
     fake.manifest(Some("size"), INDEX, &with("size", json!(1)));
-    of_origin(&fake, "a:size", "is not what the index says").await;
+    let length = true_one["size"].as_u64().unwrap();
+    of_origin(&fake, "a:size", &format!("has {length} bytes, and not 1 as its index says")).await;
     fake.manifest(Some("type"), INDEX, &with("mediaType", json!(INDEX)));
-    of_origin(&fake, "a:type", "is not what the index says").await;
+    of_origin(&fake, "a:type", &format!("is {IMAGE}, and not {INDEX} as its index says")).await;
     let two = json!({"mediaType": IMAGE, "digest": true_one["digest"], "size": 1});
     fake.manifest(Some("two"), INDEX, &json!({"schemaVersion": 2, "manifests": [true_one, two]}));
-    of_origin(&fake, "a:two", "disagree on the size").await;
+    of_origin(&fake, "a:two", &format!(": {length} and 1 bytes")).await;
     fake.manifest(Some("other"), INDEX, &json!({"schemaVersion": 2, "manifests": [true_one]}));
     fake.put(&path, IMAGE, "{\"schemaVersion\": 2, \"layers\":  []}");
     of_origin(&fake, "a:other", "sends something else").await;
@@ -72,20 +77,25 @@ async fn what_is_no_image_is_said_to_be_none() {
     fake.put("/v2/a/manifests/both", IMAGE, "{\"schemaVersion\": 2, \"layers\": [], \"manifests\": []}");
     of_origin(&fake, "a:both", "both an image and an index").await;
     fake.put("/v2/a/manifests/none", IMAGE, "{");
-    of_origin(&fake, "a:none", "is not one").await;
+    of_origin(&fake, "a:none", "the manifest is cut off (line 1, column 1)").await;
 }
 
 #[tokio::test]
 async fn tokens_are_bounded() {
     let fake = Fake::start().await;
     let address = fake.address;
-    for token in ["x".repeat(17 << 10), "x".repeat(1 << 20), "a\r\nb".to_owned(), String::new()] {
+    for (token, why) in [
+        ("x".repeat(17 << 10), "gave no token: it is empty, has more than 16384 bytes"),
+        ("x".repeat(1 << 20), "could not be read: its answer has more than 65536 bytes"),
+        ("a\r\nb".to_owned(), "gave no token"),
+        (String::new(), "gave no token"),
+    ] {
         fake.first(move |seen| {
             let given = Response::new(json!({"token": token}).to_string().into());
             let realm = format!("Bearer realm=\"http://{address}/token\"");
             Some(if seen.path.starts_with("/token") { given } else { fake::challenged(&realm) })
         });
-        of_origin(&fake, "a:v1", "gave no token").await;
+        of_origin(&fake, "a:v1", why).await;
     }
     fake.first(move |seen| {
         let realm = format!("Bearer realm=\"http://{address}/token\"");

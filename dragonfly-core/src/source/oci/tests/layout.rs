@@ -33,9 +33,11 @@ async fn layout(source: &OciSource, asked: OpenRequest) -> BTreeMap<String, Vec<
         let content = opened(source, OpenRequest { url: entry.url.clone(), ..asked.clone() }).await;
         let bytes = all(content).await;
         assert_eq!(entry.length, Some(bytes.len() as u64), "{}", entry.path);
+        assert!(entry.pinned, "{}", entry.path);
+        assert_eq!(entry.digest.unwrap().to_string(), digest(&bytes), "{}", entry.path);
         if let Some(named) = entry.path.strip_prefix("blobs/") {
             assert_eq!(named.replacen('/', ":", 1), digest(&bytes));
-            assert_eq!(named_digest(&entry.url).unwrap().to_string(), digest(&bytes));
+            assert_eq!(source.named_digest(&entry.url).unwrap().to_string(), digest(&bytes));
         }
         assert!(files.insert(entry.path, bytes).is_none(), "each once");
     }

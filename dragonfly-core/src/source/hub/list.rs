@@ -1,0 +1,108 @@
+//! A directory of a repository.
+
+use std::collections::BTreeSet;
+
+use ::http::header::LINK;
+use url::Url;
+
+use super::super::http::{Reached, short};
+use super::super::list::is_plain;
+use super::super::{Entry, SourceError, SourceErrorKind, redact};
+use super::api::{self, Item};
+use super::reference::{Reference, Repo, is_commit};
+use super::{Asking, Hub, failure};
+
+/// The longest page of a list, in bytes: Hugging Face has 1000 entries on one, ModelScope 3000, some hundred bytes each.
+const PAGE_MAX: usize = 16 << 20;
+
+/// The most pages of a directory.
+const PAGES_MAX: usize = 2000;
+
+/// One attempt to list what is directly below a directory. A branch is looked up once: what is listed is of one commit.
+pub(super) async fn list(asking: &Asking<'_>, reference: &Reference) -> Result<Vec<Entry>, SourceError> {
+    let revision = commit(asking, reference).await?;
+    let endpoint = &asking.settings.endpoint;
+    let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
+    let mut next = Some(url(asking, api::tree(endpoint, reference, &revision, 1))?);
+    let mut pages = 0;
+    while let Some(page) = next.take() {
+        pages += 1;
+        if pages > PAGES_MAX {
+            return Err(asking.error(SourceErrorKind::Origin, format_args!("the list has more than {PAGES_MAX} pages")));
+        }
+        let (bytes, reached_next) = read(asking, page).await?;
+        let items = api::items(reference.hub, &bytes).map_err(|what| asking.error(SourceErrorKind::Origin, what))?;
+        let count = items.len();
+        let before = seen.len();
+        for item in items {
+            if seen.insert(item.path.clone()) {
+                all.extend(entry(reference, &revision, item));
+            }
+        }
+        next = reached_next;
+        // Where pages are numbered a short one is the last. A server that knows no pages sends the first one again.
+        let numbered = reference.hub == Hub::ModelScope && reference.repo == Repo::Datasets;
+        if numbered && count >= api::PAGE && seen.len() > before {
+            next = Some(url(asking, api::tree(endpoint, reference, &revision, pages + 1))?);
+        }
+        if reference.hub == Hub::ModelScope && !numbered && count >= api::TRUNCATED {
+            let what = format_args!("the directory has {count} entries or more, and the hub does not list them all");
+            return Err(asking.error(SourceErrorKind::Origin, what));
+        }
+    }
+    Ok(all)
+}
+
+/// The commit that is listed. ModelScope names none for a branch: there it is the digest of each file that tells.
+async fn commit(asking: &Asking<'_>, reference: &Reference) -> Result<String, SourceError> {
+    if reference.hub == Hub::ModelScope || reference.commit().is_some() {
+        return Ok(reference.revision().to_owned());
+    }
+    let at = url(asking, api::revision(&asking.settings.endpoint, reference))?;
+    let (bytes, _) = read(asking, at).await?;
+    let found: api::Revision = serde_json::from_slice(&bytes).map_err(|cause| {
+        let what = format_args!("what the hub says of the revision is {}", short::malformed(&cause));
+        asking.error(SourceErrorKind::Origin, what)
+    })?;
+    if !is_commit(&found.sha) {
+        return Err(asking.error(SourceErrorKind::Origin, "the hub names a commit that is none"));
+    }
+    Ok(found.sha)
+}
+
+fn url(asking: &Asking<'_>, url: Option<Url>) -> Result<Url, SourceError> {
+    url.ok_or_else(|| asking.error(SourceErrorKind::InvalidInput, "it makes no URL at this endpoint"))
+}
+
+/// An answer of the API, and where the next page is.
+async fn read(asking: &Asking<'_>, at: Url) -> Result<(Vec<u8>, Option<Url>), SourceError> {
+    let reached = asking.ask(at, None).await?;
+    if reached.response.status().as_u16() != 200 {
+        return Err(failure::of_answer(asking, &reached));
+    }
+    let Reached { url, response, .. } = reached;
+    let link = response.headers().get(LINK).and_then(|value| value.to_str().ok());
+    let next = match link.and_then(|link| api::next(link, &url)) {
+        Some(None) => return Err(asking.error(SourceErrorKind::Guarded, "the list goes on at another server")),
+        Some(next) => next,
+        None => None,
+    };
+    let read = short::read(&asking.shared.http, response, PAGE_MAX).await;
+    let bytes = read.map_err(|error| error.of(format_args!("{}: {}", redact(&asking.request.url), redact(&url))))?;
+    Ok((bytes, next))
+}
+
+/// The entry for an item; absent if it is not below, or its name is not a plain one.
+fn entry(reference: &Reference, revision: &str, item: Item) -> Option<Entry> {
+    let prefix = if reference.path.is_empty() { String::new() } else { format!("{}/", reference.path) };
+    let below = item.path.strip_prefix(&prefix).filter(|below| below.split('/').all(is_plain));
+    let Some(below) = below else {
+        tracing::warn!(path = ?item.path.chars().take(200).collect::<String>(), "an entry is left out: its name would \
+                        be taken for another");
+        return None;
+    };
+    let url = reference.url_of(revision, &item.path, item.directory)?;
+    let mut entry = Entry::new(below, url, item.length, item.directory);
+    (entry.digest, entry.pinned) = (item.digest, true);
+    Some(entry)
+}
