@@ -9,7 +9,7 @@ use dragonfly_core::task::Layout;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::{HostOptions, Link, Sharing, State, Thin, World};
+use crate::{HostOptions, Link, Sharing, Spread, State, Thin, Usage, World};
 
 /// The only task.
 const TASK: TaskKey = TaskKey(0);
@@ -78,6 +78,8 @@ pub struct Fleet {
     pub check_every: u64,
     /// Whether the run is traced.
     pub is_traced: bool,
+    /// Whether it is looked at where the time goes: [`Report::usages`] and [`Report::spreads`].
+    pub is_watched: bool,
 }
 
 impl Default for Fleet {
@@ -106,6 +108,7 @@ impl Default for Fleet {
             config: Config::default(),
             check_every: 0,
             is_traced: false,
+            is_watched: false,
         }
     }
 }
@@ -139,6 +142,10 @@ pub struct Report {
     pub events: u64,
     /// Of every action; zero if the run was not traced.
     pub trace: u64,
+    /// What uplinks did over time, if that was looked at.
+    pub usages: Vec<Usage>,
+    /// How each piece spread, likewise.
+    pub spreads: Vec<Spread>,
 }
 
 /// A run that did not come to its end, and how to see it again.
@@ -288,6 +295,7 @@ impl<'a> Play<'a> {
     fn new(fleet: &'a Fleet) -> Self {
         let mut world = World::new(fleet.seed, fleet.rate);
         (world.check_every, world.is_traced) = (fleet.check_every, fleet.is_traced);
+        world.is_watched = fleet.is_watched;
         world.network.sharing = fleet.sharing;
         world.network.chunk = fleet.chunk;
         world.network.is_unfair = fleet.is_unfair;
@@ -349,6 +357,7 @@ impl<'a> Play<'a> {
         let every = bound / 50;
         let mut happenings = self.happenings(bound).into_iter().peekable();
         let mut seen = Duration::ZERO;
+        let mut usages = Vec::new();
         watch(self.world.state(TASK));
         // Whatever happens, happens; then there is an end by which all are done.
         let end = happenings.clone().last().map_or(Duration::ZERO, |(at, _)| at);
@@ -367,6 +376,9 @@ impl<'a> Play<'a> {
             if now >= seen + every || is_over {
                 seen = now;
                 watch(self.world.state(TASK));
+                if self.fleet.is_watched {
+                    usages.push(self.world.usage(TASK));
+                }
             }
             if is_over {
                 break;
@@ -382,7 +394,7 @@ impl<'a> Play<'a> {
         if self.fleet.peers <= EXACT_MAX {
             self.world.check();
         }
-        Ok(self.report())
+        Ok(Report { usages, spreads: self.world.spreads(TASK).map(|(_, spread)| spread).collect(), ..self.report() })
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -443,6 +455,8 @@ impl<'a> Play<'a> {
             crossed: world.network.crossed as f64 / length,
             events: world.handled(),
             trace: if world.is_traced { world.trace() } else { 0 },
+            usages: Vec::new(),
+            spreads: Vec::new(),
         }
     }
 }

@@ -20,4 +20,4 @@ pub use authority::Authority;
 pub use network::{Link, Network, Sharing, Thin};
 pub use origin::Origin;
 pub use queue::Queue;
-pub use world::{HostOptions, State, World};
+pub use world::{HostOptions, Spread, State, Usage, World};

@@ -136,6 +136,17 @@ impl Members {
         self.answers()
     }
 
+    /// When it wants to be woken.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        self.core.next_deadline().map(Time)
+    }
+
+    /// It is time.
+    pub(crate) fn wake(&mut self, now: Time) -> Vec<Named> {
+        self.core.handle(now.0, Input::Deadline);
+        self.answers()
+    }
+
     fn tell(&mut self, now: Time, input: Input) {
         while self.core.next_deadline().is_some_and(|at| at <= now.0) {
             self.core.handle(now.0, Input::Deadline);

@@ -5,6 +5,7 @@ mod fetches;
 mod lanes;
 mod mishaps;
 mod shell;
+mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,6 +19,8 @@ use crate::fluid::Ending;
 use crate::members::{Members, Named, Part};
 use crate::network::Chunk;
 use crate::{Authority, Link, Network, Origin, Queue};
+
+pub use usage::{Spread, Usage};
 
 /// One way to the coordinator or the origin.
 const CONTROL: Duration = Duration::from_millis(5);
@@ -89,6 +92,8 @@ enum Event {
     /// Links are to be shared anew.
     Allocate,
     Arrive(Chunk),
+    /// The coordinator's core is to be woken.
+    Coordinate,
     Arrived(Chunk),
     /// A flow of the exact model has ended.
     Ended {
@@ -139,6 +144,8 @@ pub struct World {
     pub network: Network,
     authority: Authority,
     members: Members,
+    /// When it is woken next.
+    coordinate: Option<Time>,
     /// Scratch.
     endings: Vec<Ending>,
     /// Tasks that living hosts have joined and are not done with.
@@ -158,6 +165,12 @@ pub struct World {
     evicted: BTreeMap<(HostKey, TaskKey, u32), Time>,
     /// Who does not reach the others.
     apart: BTreeSet<HostKey>,
+    /// How pieces spread, if that is looked at.
+    spreads: BTreeMap<(TaskKey, u32), Spread>,
+    /// Whether it is.
+    pub is_watched: bool,
+    /// Hosts that were added and are not seeds.
+    peers: u32,
 }
 
 impl World {
@@ -175,6 +188,7 @@ impl World {
             network: Network::default(),
             authority: Authority::default(),
             members: Members::new(random.random(), Config::default().neighbours_wanted),
+            coordinate: None,
             endings: Vec::new(),
             unfinished: 0,
             layouts: BTreeMap::new(),
@@ -187,6 +201,9 @@ impl World {
             lost: 0,
             evicted: BTreeMap::new(),
             apart: BTreeSet::new(),
+            spreads: BTreeMap::new(),
+            is_watched: false,
+            peers: 0,
         }
     }
 
@@ -209,6 +226,7 @@ impl World {
         let key = HostKey(self.hosts.len() as u32);
         let core = Swarm::new(config, self.random.random());
         self.network.add(options.link, options.site);
+        self.peers += u32::from(!options.is_seed);
         self.hosts.push(Host {
             core,
             options,
@@ -279,6 +297,20 @@ impl World {
     fn name(&mut self, named: Vec<Named>) {
         for (host, task, hosts) in named {
             self.later(CONTROL * 2, host.0, Input::Neighbours { task, hosts });
+        }
+        if let Some(at) = self.members.next_deadline()
+            && self.coordinate.is_none_or(|set| set > at)
+        {
+            self.coordinate = Some(at);
+            self.events.push(at.max(self.now), Event::Coordinate);
+        }
+    }
+
+    fn coordinate(&mut self) {
+        if self.coordinate.is_some_and(|at| at <= self.now) {
+            self.coordinate = None;
+            let named = self.members.wake(self.now);
+            self.name(named);
         }
     }
 
@@ -417,6 +449,7 @@ impl World {
                 self.events.push(through, Event::Arrived(chunk));
             }
             Event::Arrived(chunk) => self.arrived(chunk),
+            Event::Coordinate => self.coordinate(),
             Event::Input { to, life, lane, input } => {
                 let is_meant = self.hosts[to as usize].life == life;
                 if is_meant && lane.is_none_or(|(other, lane)| self.lane(to, other) == Some(lane)) {

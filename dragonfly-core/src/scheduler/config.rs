@@ -31,10 +31,12 @@ pub struct Config {
     pub collect_time: Duration,
     /// Neighbours a member is given.
     pub neighbours_wanted: usize,
-    /// Of these a joiner is given so many where the members are more than a few; the others are to be who comes after it.
-    /// Were it given all at once, those who come first would be full of each other: a cluster around the seed, which
-    /// would have everything first and pass it out through few.
+    /// Of these a joiner is given so many at once; the others are to be who comes after it. Were it given all at once,
+    /// those who come first would be full of each other: a cluster around the seed, which would have everything first,
+    /// trade it among itself and pass it out through few.
     pub neighbours_at_join: usize,
+    /// What it lacks then it is given so much later, out of all who are there by then.
+    pub deal_time: Duration,
     /// Candidates that are compared for them.
     pub sampled_max: usize,
     /// Members with so many neighbours are chosen last.
@@ -69,7 +71,8 @@ impl Default for Config {
             unfit_time: Duration::from_secs(5),
             collect_time: Duration::from_secs(1),
             neighbours_wanted: 12,
-            neighbours_at_join: 8,
+            neighbours_at_join: 4,
+            deal_time: Duration::from_millis(100),
             sampled_max: 32,
             degree_preferred_max: 24,
             holders_max: 16,
@@ -143,9 +146,6 @@ pub(super) const STARVED_NEWS: Duration = Duration::from_secs(10);
 
 /// Bytes of a failure's text that are passed on.
 pub(super) const FAILURE_TEXT_MAX: usize = 256;
-
-/// So few members are all given each other, as far as they want: nobody may come after them.
-pub(super) const FEW_MEMBERS: usize = 17;
 
 /// Neighbours that a member who asks for more is given beyond those it has.
 pub(super) const NEIGHBOURS_MORE: usize = 4;

@@ -48,6 +48,8 @@ pub struct Core {
 pub(super) enum Timer {
     /// Whoever had a part in the task under another coordinator has said so.
     Collected { task: TaskIx, step: u64 },
+    /// Who joined meanwhile is given the neighbours that it lacks.
+    Deal { task: TaskIx, step: u64 },
     /// A lease to describe may have lapsed.
     Describe { task: TaskIx, number: u64 },
     /// A lease on pieces may have lapsed.
@@ -122,6 +124,7 @@ impl Core {
             }
             self.timers.pop();
             match timer {
+                Timer::Deal { task, step } => self.deal(task, step),
                 Timer::Describe { task, number } => self.describe_lapsed(task, number),
                 Timer::Lease { task, number } => self.lease_lapsed(task, number),
                 Timer::Collected { task, step } => self.collected(task, step),

@@ -24,6 +24,9 @@ pub(super) struct Task {
     pub(super) epoch: u64,
     pub(super) version: Option<Version>,
     pub(super) members: BTreeMap<HostIx, Member>,
+    /// Members that are to be given more neighbours, and the step that ends with [`Timer::Deal`](super::core::Timer).
+    pub(super) undealt: Vec<HostIx>,
+    pub(super) dealing: Option<u64>,
     /// The members by the generation that they trade.
     pub(super) groups: BTreeMap<Generation, Group>,
     /// Who waits to be told what is current, by priority and arrival.
@@ -236,6 +239,8 @@ impl Task {
             epoch: 0,
             version: None,
             members: BTreeMap::new(),
+            undealt: Vec::new(),
+            dealing: None,
             groups: BTreeMap::new(),
             waiting: BTreeMap::new(),
             askers: Default::default(),

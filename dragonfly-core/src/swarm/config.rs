@@ -13,8 +13,8 @@ pub struct Config {
     /// Bytes requested and not yet arrived, over all neighbours and tasks: what bounds the memory for pieces in
     /// flight. At least one piece is always requested.
     pub in_flight_bytes_max: u64,
-    /// Requesters served at a time. 8: with fewer, an uplink waits for slow receivers; with more, each piece takes
-    /// longer until it can be passed on.
+    /// Requesters served at a time, fewer where there are few pieces. 8: with fewer, an uplink waits for slow receivers;
+    /// with more, each piece takes longer until it can be passed on, and each is a flow that costs processor time.
     pub upload_slots: usize,
     /// Whether anything is served and announced at all.
     pub upload: bool,

@@ -115,6 +115,16 @@ impl Swarm {
             .is_some_and(|member| member.theirs.contains(piece))
     }
 
+    /// Whether a piece is missing and not asked of anybody.
+    pub fn is_missing(&self, task: TaskKey, piece: PieceIndex) -> bool {
+        self.tasks.get(&task).is_some_and(|task| task.pieces.is(piece, PieceState::Missing))
+    }
+
+    /// How many neighbours are being served.
+    pub const fn served(&self) -> usize {
+        self.slots
+    }
+
     /// What was measured of a neighbour; `None` without a lane to it.
     pub fn host_rates(&self, host: HostKey) -> Option<HostRates> {
         let host = self.hosts.get(&host)?;

@@ -52,6 +52,8 @@ pub(super) struct Request {
     pub(super) pending: u64,
     asked: Time,
     started: bool,
+    /// How often it was moved from one neighbour to another.
+    moves: u32,
 }
 
 impl Request {
@@ -155,7 +157,8 @@ impl Swarm {
         host.pending += bytes;
         self.in_flight += bytes;
         let pending = u64::MAX >> (u64::BITS - count);
-        let request = Request { host: key, task: task_key, first: run.start, pending, asked: self.now, started: false };
+        let request =
+            Request { host: key, task: task_key, first: run.start, pending, asked: self.now, started: false, moves: 0 };
         self.requests.insert(id, request);
         self.timers.set_earlier(Timer::Sweep, self.now.after(SWEEP));
         self.actions.push_back(Action::Request {
@@ -173,7 +176,7 @@ impl Swarm {
     fn relieve(&mut self, key: HostKey, task_key: TaskKey) -> bool {
         let Some((id, verdict)) = self.relief(key, task_key) else { return false };
         let Some(request) = self.requests.get(&id) else { return false };
-        let (victim, first) = (request.host, request.first + request.pending.trailing_zeros());
+        let (victim, first, moves) = (request.host, request.first + request.pending.trailing_zeros(), request.moves);
         let count = request.pieces().count() as u32;
         self.drop_request(id, true);
         if verdict == Takeover::Take {
@@ -181,8 +184,15 @@ impl Swarm {
         }
         let Some(task) = self.tasks.get(&task_key) else { return false };
         let Some(member) = task.members.get(&key) else { return false };
-        let run = extend(&task.pieces, &member.theirs, first, count);
-        self.issue(key, task_key, run)
+        // Of what only waited nothing has come: it moves as a whole.
+        let is_whole = verdict == Takeover::Move;
+        let run = if is_whole { first..first + count } else { extend(&task.pieces, &member.theirs, first, count) };
+        let id = RequestId(self.next_request);
+        let is_moved = self.issue(key, task_key, run);
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.moves = moves + 1;
+        }
+        is_moved
     }
 
     /// The request that an idle host should take over: the newest of the neighbour that owes us most.
@@ -206,6 +216,9 @@ impl Swarm {
                     ahead,
                     rate: host.down.value(),
                     silent: self.now.since(host.progress),
+                    asked: self.now.since(request.asked),
+                    round_trip: host.round_trip(),
+                    moves: request.moves,
                     started: request.started,
                     older,
                 };

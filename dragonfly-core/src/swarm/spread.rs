@@ -18,6 +18,10 @@ const TICK_MAX: Duration = Duration::from_millis(100);
 /// A frame tells of about this many pieces.
 const TICK_PIECES: u64 = 5;
 
+/// What no more than this part of the neighbours hold is told of as soon as [`TICK_MIN`] allows: each of its first hops is
+/// one after the other, and in a large swarm they are many.
+const RARE: u32 = 4;
+
 /// The pause between two have-maps of a task whose pieces of `piece_length` bytes arrive at `rate` bytes a second.
 pub(super) fn tick(piece_length: u64, rate: Option<u64>) -> Duration {
     let Some(rate) = rate else { return TICK_MIN };
@@ -42,7 +46,8 @@ impl Swarm {
             return;
         }
         task.fresh.push(piece);
-        let tick = tick(task.layout.piece_length(), task.rate.value());
+        let is_rare = u32::from(task.pieces.holders(piece)) * RARE <= task.members.len() as u32;
+        let tick = if is_rare { TICK_MIN } else { tick(task.layout.piece_length(), task.rate.value()) };
         let at = task.ticked.map_or(self.now, |last| last.after(tick)).max(self.now);
         self.timers.set_earlier(Timer::Have(key), at);
     }

@@ -8,6 +8,17 @@ const SAVES_MIN: Duration = Duration::from_millis(500);
 /// What an idle neighbour that was never measured is expected to need.
 const UNMEASURED: Duration = Duration::from_millis(250);
 
+/// A request of which nothing came for so long, or for two round trips, waits for others there, though it is the oldest.
+/// What is on its way when it is withdrawn comes twice, so not at once.
+const WAITS: Duration = Duration::from_millis(50);
+
+/// That time is doubled so often each time that it moves: over slow links nothing comes so soon of any request, and it would
+/// be moved for ever.
+const WAITS_DOUBLED: u32 = 2;
+
+/// And at most so often, which is longer than a stall.
+const WAITS_DOUBLED_MAX: u32 = 12;
+
 /// A request where it is now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Current {
@@ -17,6 +28,12 @@ pub(super) struct Current {
     pub(super) rate: Option<u64>,
     /// How long that neighbour has sent nothing.
     pub(super) silent: Duration,
+    /// How long ago it was made.
+    pub(super) asked: Duration,
+    /// The shortest time from a request to its first byte there.
+    pub(super) round_trip: Duration,
+    /// How often it was moved.
+    pub(super) moves: u32,
     /// Whether bytes of it have come.
     pub(super) started: bool,
     /// Requests outstanding at that neighbour that are older.
@@ -28,7 +45,7 @@ pub(super) struct Current {
 pub(super) enum Takeover {
     /// Leave it.
     Leave,
-    /// It only waits in a queue: move it.
+    /// It only waits for others: move it.
     Move,
     /// Its neighbour is too slow: take it over, and ask that neighbour for nothing for a time.
     Take,
@@ -36,7 +53,8 @@ pub(super) enum Takeover {
 
 /// Whether an idle neighbour of `rate` (bytes a second, if known) should serve `bytes` in place of the current one.
 pub(super) fn takeover(current: Current, bytes: u64, rate: Option<u64>) -> Takeover {
-    if !current.started && current.older > 0 {
+    let waits = WAITS.max(current.round_trip * 2) * (1 << (current.moves * WAITS_DOUBLED).min(WAITS_DOUBLED_MAX));
+    if !current.started && (current.older > 0 || current.asked >= waits) {
         return Takeover::Move;
     }
     // Silence is evidence: what has sent nothing for a time is expected to take as long again.
@@ -57,12 +75,27 @@ fn time_for(bytes: u64, rate: u64) -> Duration {
 mod tests {
     use super::*;
 
-    const CURRENT: Current =
-        Current { ahead: 1 << 20, rate: Some(1 << 20), silent: Duration::ZERO, started: true, older: 0 };
+    const CURRENT: Current = Current {
+        ahead: 1 << 20,
+        rate: Some(1 << 20),
+        silent: Duration::ZERO,
+        asked: WAITS,
+        round_trip: Duration::ZERO,
+        moves: 0,
+        started: true,
+        older: 0,
+    };
 
     #[test]
     fn a_queued_request_moves_freely() {
-        assert_eq!(takeover(Current { started: false, older: 1, ..CURRENT }, 1 << 20, Some(1)), Takeover::Move);
+        let queued = Current { started: false, asked: Duration::ZERO, ..CURRENT };
+        assert_eq!(takeover(Current { older: 1, ..queued }, 1 << 20, Some(1)), Takeover::Move);
+        assert_eq!(takeover(queued, 1 << 20, Some(1)), Takeover::Leave, "it may be on its way");
+        let waiting = Current { asked: WAITS, ..queued };
+        assert_eq!(takeover(waiting, 1 << 20, Some(1)), Takeover::Move);
+        assert_eq!(takeover(Current { round_trip: WAITS, ..waiting }, 1 << 20, Some(1)), Takeover::Leave);
+        assert_eq!(takeover(Current { moves: 1, ..waiting }, 1 << 20, Some(1)), Takeover::Leave);
+        assert_eq!(takeover(Current { moves: 1, asked: WAITS * 4, ..queued }, 1 << 20, Some(1)), Takeover::Move);
     }
 
     #[test]

@@ -5,8 +5,16 @@ use super::{Action, HostKey, Swarm, TaskKey};
 use crate::task::PieceIndex;
 use crate::wire::lane::{REQUEST_PIECES_MAX, REQUESTS_MAX, RejectReason};
 
-/// Pieces that a requester gets in one turn while others wait: runs of up to four cost nothing (`docs/design`).
-const TURN_PIECES: u32 = 4;
+/// A requester gets so many bytes in one turn while others wait: with less each turn costs a round trip, with more
+/// a piece that could be passed on waits for others.
+const TURN_BYTES: u64 = 256 << 10;
+
+/// At the least so many neighbours are served at a time, if that is allowed.
+const SLOTS_MIN: usize = 4;
+
+/// One neighbour for each so many pieces: the fewer there are, the more of the whole time a piece takes that is sent to
+/// many at once, and until then nobody can pass it on.
+const PIECES_PER_SLOT: usize = 32;
 
 /// What is left of a neighbour's request.
 #[derive(Clone, Copy, Debug)]
@@ -18,12 +26,12 @@ pub(super) struct Upload {
     pub(super) skip: u32,
 }
 
-/// A neighbour being served: the piece that is being sent, and how many of this turn were.
+/// A neighbour being served: the piece that is being sent, and how many bytes of this turn were.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     pub(super) request: u32,
     pub(super) piece: PieceIndex,
-    pub(super) pieces: u32,
+    pub(super) bytes: u64,
 }
 
 /// A neighbour that waits for a turn.
@@ -44,6 +52,11 @@ pub(super) fn next_turn(waiting: impl Iterator<Item = Waiting>) -> Option<HostKe
     waiting
         .min_by_key(|waiting| (waiting.class, waiting.known, waiting.turned, waiting.host))
         .map(|waiting| waiting.host)
+}
+
+/// How many neighbours are served at a time of a task of so many pieces, where `allowed` may be.
+fn slots(pieces: usize, allowed: usize) -> usize {
+    (pieces / PIECES_PER_SLOT).max(SLOTS_MIN).min(allowed).max(1)
 }
 
 impl Swarm {
@@ -145,8 +158,8 @@ impl Swarm {
         if slot.request != request || slot.piece != piece {
             return;
         }
-        slot.pieces += 1;
-        let goes_on = slot.pieces < TURN_PIECES || !others;
+        slot.bytes += u64::from(bytes);
+        let goes_on = slot.bytes < TURN_BYTES || !others;
         host.sent.add(now, u64::from(bytes));
         let Some(index) = host.uploads.iter().position(|upload| upload.request == request) else { return };
         let upload = &mut host.uploads[index];
@@ -186,15 +199,18 @@ impl Swarm {
         }
     }
 
-    /// An injector serves more at a time; else a sender turns among few.
+    /// How many are served at a time: of the tasks that are traded here the one with the most pieces decides.
     fn slots_max(&self) -> usize {
-        let injects = self.tasks.values().any(|task| !task.inject.committed.is_empty());
-        let slots = self.config.upload_slots;
-        (if injects { slots.max(self.config.inject_slots) } else { slots }).max(1)
+        let slots = self.tasks.values().map(|task| {
+            let injects = !task.inject.committed.is_empty();
+            let allowed = if injects { self.config.inject_slots } else { 0 }.max(self.config.upload_slots);
+            slots(task.layout.pieces() as usize, allowed)
+        });
+        slots.max().unwrap_or(1)
     }
 
-    /// Sends the next piece of a host that has, or now gets, a slot: of the task whose turn it is, the oldest
-    /// request. Whether there was one. Pieces that are not held any more are refused on the way.
+    /// Sends the next piece of a host that has, or now gets, a slot: of the task whose turn it is, the request for what
+    /// the fewest hold, and of these the oldest. Whether there was one. Pieces that are not held any more are refused on the way.
     fn start(&mut self, key: HostKey) -> bool {
         loop {
             let Some(host) = self.hosts.get_mut(&key) else { return false };
@@ -202,7 +218,8 @@ impl Swarm {
                 let task = self.tasks.get(&upload.task)?;
                 // What nobody else has goes first: until it is out nobody can pass it on.
                 let known = !task.inject.is_owed(key, upload.next);
-                Some((task.class(), self.pushes.rank(task.class(), task.pushed), known))
+                let holders = task.pieces.holders(upload.next);
+                Some((task.class(), self.pushes.rank(task.class(), task.pushed), known, holders))
             };
             let Some(upload) = host.uploads.iter().min_by_key(|upload| rank(upload)).copied() else { return false };
             let held = self.tasks.get_mut(&upload.task).filter(|task| task.pieces.is(upload.next, PieceState::Held));
@@ -213,15 +230,15 @@ impl Swarm {
             };
             let (class, bytes) = (task.class(), task.bytes(upload.next) - u64::from(upload.skip));
             self.pushes.charge(class, &mut task.pushed, bytes);
-            let pieces = match host.slot {
-                Some(slot) if slot.pieces < TURN_PIECES => slot.pieces,
+            let sent = match host.slot {
+                Some(slot) if slot.bytes < TURN_BYTES => slot.bytes,
                 Some(_) => 0,
                 None => {
                     self.slots += 1;
                     0
                 }
             };
-            host.slot = Some(Slot { request: upload.request, piece: upload.next, pieces });
+            host.slot = Some(Slot { request: upload.request, piece: upload.next, bytes: sent });
             let Upload { task, request, next: piece, skip, .. } = upload;
             self.actions.push_back(Action::Serve { host: key, task, request, piece, skip });
             return true;
@@ -232,6 +249,15 @@ impl Swarm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn content_of_few_pieces_goes_to_few_at_a_time() {
+        assert_eq!(slots(1024, 12), 12);
+        assert_eq!(slots(256, 12), 8);
+        assert_eq!(slots(1, 12), SLOTS_MIN);
+        assert_eq!(slots(1024, 2), 2);
+        assert_eq!(slots(1024, 0), 1);
+    }
 
     #[test]
     fn urgency_then_the_longest_wait_decides() {

@@ -14,8 +14,11 @@ impl World {
         }
         match &input {
             Input::OriginStored { task, piece } | Input::Stored { task, piece } => {
-                if let Some(held) = host.held.get_mut(task) {
-                    held.insert(*piece);
+                if let Some(held) = host.held.get_mut(task)
+                    && held.insert(*piece)
+                    && self.is_watched
+                {
+                    self.spreads.entry((*task, *piece)).or_default().add(self.now, self.peers);
                 }
             }
             Input::Rejected { request, .. } => host.requests.retain(|(id, _)| id != request),

@@ -48,6 +48,9 @@ fn swarm(hosts: u32, batch: bool) -> (World, Graph) {
         w.describe(1, lease, answer);
         note(&mut graph, &w.said);
     }
+    // Those who joined are given what they lack a moment later.
+    w.pass(Config::default().deal_time);
+    note(&mut graph, &w.said);
     (w, graph)
 }
 
@@ -79,6 +82,31 @@ fn many_hosts_are_connected_and_each_is_near_most_of_its_neighbours() {
         .map(|(a, others)| (others.len(), others.iter().filter(|b| near(a, b)).count()))
         .fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
     assert!(same * 10 >= all * 6, "{same} of {all}");
+}
+
+#[test]
+fn the_first_members_are_no_cluster_for_they_are_given_few_neighbours_until_others_are_there() {
+    let mut w = World::new();
+    (1..=60).for_each(|n| w.up_with(n, false, "a", [10, 0, 0, n as u8], 4));
+    w.join(1, wanting(1));
+    let lease = w.describer(1);
+    w.describe(1, lease, content(64 * MIB, etag("x"), 8));
+    let mut graph = Graph::new();
+    for n in 2..=60 {
+        w.join(n, wanting(1));
+        let at_once = w.neighbours(n).map_or(0, |hosts| hosts.len());
+        assert!(at_once <= Config::default().neighbours_at_join, "{n}: {at_once}");
+        note(&mut graph, &w.said);
+    }
+    w.pass(Config::default().deal_time);
+    note(&mut graph, &w.said);
+    // Of the 120 pairs among the first sixteen.
+    let first: BTreeSet<PeerId> = (1..=16).map(peer).collect();
+    let pairs = first.iter().map(|host| graph[host].intersection(&first).count()).sum::<usize>() / 2;
+    assert!(pairs < 70, "{pairs} pairs");
+    // Nothing is dealt again to those who have enough.
+    w.pass(Config::default().deal_time * 3);
+    assert_eq!(w.said.iter().filter(|action| matches!(action, Action::Send { .. })).count(), 0);
 }
 
 #[test]

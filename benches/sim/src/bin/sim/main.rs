@@ -6,6 +6,7 @@
 
 mod plot;
 mod sweep;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -93,6 +94,9 @@ struct Args {
     /// Draw the first run into this SVG file.
     #[arg(long)]
     plot: Option<PathBuf>,
+    /// Print where the time goes: what uplinks do over time, and how fast pieces spread.
+    #[arg(long)]
+    why: bool,
     /// Play half and double of each limit of the core, and print a table for `docs/design/swarm.md`.
     #[arg(long)]
     sweep: bool,
@@ -134,6 +138,7 @@ impl Args {
             chunk: self.chunk_kib << 10,
             is_unfair: self.unfair,
             check_every: self.check_every,
+            is_watched: self.why,
             ..Fleet::default()
         };
         if let Some(slots) = self.upload_slots {
@@ -160,6 +165,9 @@ fn main() -> anyhow::Result<ExitCode> {
             }
         };
         print(&fleet, &report, &states, started.elapsed(), args.json);
+        if args.why {
+            why::print(&fleet, &report);
+        }
         if let Some(path) = args.plot.as_ref().filter(|_| run == 0) {
             plot::draw(path, &fleet, report.bound, &states)?;
         }
