@@ -94,7 +94,8 @@ pub(crate) async fn read_frame<T: Framed>(
     begun: &mut Option<Instant>,
 ) -> std::io::Result<usize> {
     let is_between = buffer.is_empty() && decoder.is_between();
-    let read = async { input.read_buf(&mut buffer.limit(most)).await };
+    let mut room = buffer.limit(most);
+    let read = input.read_buf(&mut room);
     if is_between {
         *begun = None;
         return read.await;
