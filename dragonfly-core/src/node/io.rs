@@ -47,16 +47,21 @@ impl IoPool {
         Ok(Self { jobs })
     }
 
+    /// Has `job` run on one of the threads, and does not wait for its end: what it has to say, it says itself.
+    pub(crate) async fn submit(&self, job: impl FnOnce() + Send + 'static) -> Result<()> {
+        self.jobs.send(Box::new(job)).await.map_err(|_| stopped())
+    }
+
     /// Runs `job` on one of the threads. Dropping the future does not stop a job that was queued.
     pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(move || {
-            let _ = reply.send(job());
-        });
-        let stopped = || Error::new(ErrorKind::Cancelled, "the node has stopped");
-        self.jobs.send(job).await.map_err(|_| stopped())?;
+        self.submit(move || drop(reply.send(job()))).await?;
         answer.await.map_err(|_| stopped())
     }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Cancelled, "the node has stopped")
 }
 
 impl std::fmt::Debug for IoPool {
