@@ -1,8 +1,10 @@
-//! Whose word counts for nothing on this host, from one run to the next.
+//! Whose word on which task counts for nothing on this host, from one run to the next.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::task::TaskId;
 use crate::trust::{Contradicted, FileError};
 use crate::wire::PeerId;
 
@@ -24,12 +26,12 @@ impl Remembered {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn insert(&self, peer: PeerId) {
-        self.known().insert(peer);
+    pub(crate) fn insert(&self, task: TaskId, peer: PeerId) {
+        self.known().insert(task, peer);
     }
 
-    pub(crate) fn all(&self) -> Vec<PeerId> {
-        self.known().all().collect()
+    pub(crate) fn of(&self, task: TaskId) -> BTreeSet<PeerId> {
+        self.known().of(task)
     }
 
     /// Writes them down. Blocks on the file system.

@@ -134,10 +134,11 @@ impl Actor {
         fetches.close();
         let said = tokio::time::timeout(FAREWELL_MAX, self.close());
         let written = tokio::time::timeout(FETCHES_END, fetches.wait());
-        let mut over = std::pin::pin!(async { tokio::join!(said, written) });
+        let remembered = self.remember();
+        let mut over = std::pin::pin!(async { tokio::join!(said, written, remembered) });
         loop {
             tokio::select! {
-                (said, written) = &mut over => {
+                (said, written, ()) = &mut over => {
                     if said.is_err() {
                         tracing::warn!("a coordinator takes nothing: it will miss the leases that are given back");
                     }

@@ -34,14 +34,17 @@ impl Signer {
         }
     }
 
-    pub(super) async fn run(mut self, mut pieces: mpsc::Receiver<(PieceIndex, PieceHash)>) {
+    /// Whether all of it holds. Ends at the first that does not.
+    pub(super) async fn run(mut self, mut pieces: mpsc::Receiver<(PieceIndex, PieceHash)>) -> bool {
         let mut items = vec![Evidence::Grant(self.bundle.clone())];
         let mut batch = Vec::with_capacity(ATTESTED_PIECES_MAX);
         while pieces.recv_many(&mut batch, ATTESTED_PIECES_MAX).await > 0 {
             // A lease is worked off front to back, but for what was held and attested before.
             for run in batch.chunk_by(|(a, _), (b, _)| a + 1 == *b) {
                 let values: Vec<PieceHash> = run.iter().map(|(_, value)| *value).collect();
-                let Some(signed) = self.attester.attest(self.node.identity(), run[0].0, &values) else { return };
+                let Some(signed) = self.attester.attest(self.node.identity(), run[0].0, &values) else {
+                    return false;
+                };
                 items.push(Evidence::Attestation(signed));
             }
             let refused = {
@@ -50,7 +53,7 @@ impl Signer {
             };
             if let Some(error) = refused {
                 tracing::warn!(task = ?self.content.task, %error, "this host's own attestation does not hold");
-                return;
+                return false;
             }
             keep_evidence(&self.node, &self.content, std::mem::take(&mut items)).await;
             for (piece, _) in batch.drain(..) {
@@ -59,5 +62,6 @@ impl Signer {
                 let _ = self.events.send(Event::Input(input)).await;
             }
         }
+        true
     }
 }

@@ -16,7 +16,7 @@ use crate::source::Retries;
 use crate::store::{Entry, StoreError, UseGuard};
 use crate::swarm::TaskKey;
 use crate::task::{Class, Generation, HaveMap, Layout, PieceHash, PieceIndex, TaskId, root_of};
-use crate::trust::{EvidenceVerifier, statement};
+use crate::trust::EvidenceVerifier;
 use crate::wire::PeerId;
 use crate::wire::codec;
 use crate::wire::statement::Evidence;
@@ -343,28 +343,19 @@ impl Content {
         from_origin >= self.layout.length() && from_peers == 0 && self.bytes_held == 0
     }
 
-    /// Nothing of these counts any more. What is held on their word stays held, and is not proven by it.
+    /// Nothing that these said of it counts any more. What is held on their word stays held, and is not proven by it.
     pub(super) fn void(&self, signers: &BTreeSet<PeerId>) {
-        let mut evidence = self.evidence();
-        let on_their_word = |piece| {
-            let told = evidence.value(piece).filter(|(signer, _)| signers.contains(signer));
-            told.is_some_and(|(_, value)| self.entry.value(piece) == Some(value))
-        };
-        // What is complete was passed on already, for what it was worth.
-        if !self.is_complete() && (0..self.layout.pieces()).any(on_their_word) {
-            self.tainted.store(true, Ordering::Release);
+        if signers.is_empty() {
+            return;
         }
-        signers.iter().for_each(|&signer| evidence.void(signer));
+        self.evidence().void(signers);
+        self.taint();
     }
 
-    /// What was held when it was opened, and came on words that are void by now, is not proven by them.
-    pub(super) fn taken_on(&self, void: &[Evidence]) {
-        let on_this = |item: &Evidence| {
-            let Evidence::Attestation(signed) = item else { return false };
-            let Ok((said, _)) = statement::open_attestation(signed) else { return false };
-            (said.first..).zip(said.values()).any(|(piece, value)| self.entry.value(piece) == Some(value))
-        };
-        if !self.is_complete() && void.iter().any(on_this) {
+    /// Some of what is held may be there on the word of one that contradicted itself.
+    pub(super) fn taint(&self) {
+        // What is complete was passed on already, for what it was worth.
+        if !self.is_complete() {
             self.tainted.store(true, Ordering::Release);
         }
     }
@@ -380,7 +371,7 @@ impl Content {
         }
     }
 
-    /// Whether a piece was taken on the word of one that contradicted itself, and nobody else has said the same since.
+    /// Whether a piece may have been taken on the word of one that contradicted itself: nobody whose word counts says the same.
     pub(super) fn is_tainted(&self) -> bool {
         let unproven = |piece| {
             let told = self.evidence().value(piece).map(|(_, value)| value);

@@ -1,5 +1,5 @@
-//! What follows when a member turns out to have signed two values of one piece: nothing that it said counts any more, and
-//! what its word took the place of is heard anew. Downloads go on, and nothing that is held goes.
+//! What follows when a member turns out to have signed two values of one piece of a task: nothing that it said of that task
+//! counts any more, and what its word took the place of is heard anew. Downloads go on, and nothing that is held goes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use super::actor::Actor;
 use super::content::Content;
 use super::event::Event;
+use crate::node::Node;
 use crate::swarm::TaskKey;
+use crate::task::TaskId;
 use crate::wire::PeerId;
 
 /// Between two times that lanes begin anew for this. A token gives as many identities as its holder likes, and each can
@@ -19,22 +21,30 @@ pub(crate) const RECALL_PAUSE: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Recalls {
     tasks: BTreeSet<TaskKey>,
+    /// When it was last done.
     last: Option<Instant>,
-    planned: bool,
+    /// Whether it is about to be done, or under way.
+    busy: bool,
 }
 
 impl Actor {
-    pub(super) fn contradicted(&mut self, key: TaskKey, signers: &BTreeSet<PeerId>) {
+    pub(super) fn contradicted(&mut self, id: TaskId, signers: &BTreeSet<PeerId>) {
         for &signer in signers {
-            self.node.contradicted().insert(signer);
+            self.node.contradicted().insert(id, signer);
             self.blame_peer(signer, "it attested two values of one piece");
         }
-        self.contents.values().for_each(|content| content.void(signers));
-        self.recalls.tasks.insert(key);
-        if self.recalls.planned {
+        for content in self.contents.values().filter(|content| content.task == id) {
+            content.void(signers);
+            self.recalls.tasks.insert(content.key);
+        }
+        self.plan_recall();
+    }
+
+    fn plan_recall(&mut self) {
+        if self.recalls.busy || self.recalls.tasks.is_empty() {
             return;
         }
-        self.recalls.planned = true;
+        self.recalls.busy = true;
         let wait = self.recalls.last.map(|last| RECALL_PAUSE.saturating_sub(last.elapsed())).unwrap_or_default();
         self.spawn_event(async move {
             tokio::time::sleep(wait).await;
@@ -44,29 +54,44 @@ impl Actor {
 
     /// What is found out from here on is for the next time.
     pub(super) fn recall_due(&mut self) {
-        self.recalls.planned = false;
-        self.recalls.last = Some(Instant::now());
         let tasks = std::mem::take(&mut self.recalls.tasks);
-        let all: Vec<Arc<Content>> = self.contents.values().cloned().collect();
+        let contents: Vec<Arc<Content>> = tasks.iter().filter_map(|key| self.contents.get(key).cloned()).collect();
         let node = self.node.clone();
         self.spawn_event(async move {
             let of_disk = node.clone();
             let done = node.io().run(move || {
-                if let Err(error) = of_disk.contradicted().save() {
-                    tracing::warn!(%error, "who contradicted itself will be forgotten with this process");
-                }
+                save(&of_disk);
                 // What this host had kept of honest words itself.
-                all.iter().for_each(|content| content.recall());
+                contents.iter().for_each(|content| content.recall());
             });
             let _ = done.await;
             Event::Recalled { tasks }
         });
     }
 
+    /// Who was found out and is not written down yet is before the end.
+    pub(super) fn remember(&self) -> impl Future<Output = ()> + use<> {
+        let (busy, node) = (self.recalls.busy, self.node.clone());
+        async move {
+            if busy {
+                let of_disk = node.clone();
+                let _ = node.io().run(move || save(&of_disk)).await;
+            }
+        }
+    }
+
     /// The neighbours have shown what they know, and it may have counted for less than the word of the liar: on a new lane
     /// they show it again, and are shown what is known here.
     pub(super) fn recalled(&mut self, tasks: &BTreeSet<TaskKey>) {
         tasks.iter().for_each(|&task| self.end_lanes_of(task));
+        (self.recalls.busy, self.recalls.last) = (false, Some(Instant::now()));
+        self.plan_recall();
+    }
+}
+
+fn save(node: &Node) {
+    if let Err(error) = node.contradicted().save() {
+        tracing::warn!(%error, "who contradicted itself will be forgotten with this process");
     }
 }
 

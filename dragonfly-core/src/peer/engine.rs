@@ -108,6 +108,13 @@ impl Engine {
     }
 
     /// Whether there is nobody whose word this host would have to take.
+    /// Has its task handle an event, and waits until it has.
+    #[cfg(test)]
+    pub(super) async fn handled(&self, event: super::event::Event) {
+        let _ = self.0.events.send(event).await;
+        let _ = self.active_tasks().await;
+    }
+
     pub(super) fn is_alone(&self) -> bool {
         self.node().is_alone()
     }

@@ -243,7 +243,7 @@ pub(super) enum Event {
     },
     /// These have contradicted themselves about a task, as a neighbour showed.
     Contradicted {
-        task: TaskKey,
+        task: TaskId,
         signers: BTreeSet<PeerId>,
     },
     LeaseProgress {

@@ -297,10 +297,13 @@ impl Fetch {
         let mut end = self.pieces.start;
         let span = trace::origin(&self.content, self.node.peer_id(), &self.pieces);
         let (task, lease, events) = (self.content.key, self.lease, self.events.clone());
-        let outcome = self.take(body, &mut end, &attested).await;
+        let mut outcome = self.take(body, &mut end, &attested).await;
         // The signer ends once the last piece was signed: only then is the lease done.
         drop(attested);
-        let _ = signing.await;
+        if !signing.await.unwrap_or(false) && outcome.is_ok() {
+            // What nobody can be shown is not fetched, whatever the disk holds.
+            outcome = Err(local(&"this host's own attestation of it does not hold"));
+        }
         trace::left_origin(&span, end, &outcome);
         drop(span);
         let _ = events.send(Event::LeaseEnded { task, lease, end, outcome }).await;
@@ -465,8 +468,7 @@ impl Fetch {
         }
         self.content.count_origin(length);
         *end = piece + 1;
-        let _ = attested.send((piece, value)).await;
-        Ok(())
+        attested.send((piece, value)).await.map_err(|_| local(&"this host's own attestation of it does not hold"))
     }
 
     async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {

@@ -1,6 +1,6 @@
 //! The tasks of this host: who wants them, which content they have now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,13 +17,14 @@ use crate::node::now_unix;
 use crate::store::{Described, Entry, EntryKey};
 use crate::swarm::{Input, TaskKey, TaskOptions};
 use crate::task::{Generation, HaveMap, Layout, TaskId};
-use crate::trust::{Coordinators, EvidenceError, EvidenceVerifier};
+use crate::trust::statement::open_attestation;
+use crate::trust::{Coordinators, EvidenceVerifier};
 use crate::wire::PeerId;
 use crate::wire::codec;
 use crate::wire::control::{
     Current, Earlier, Failure, FailureKind, Granted, Held, Join, Neighbour, TaskInfo, ToCoordinator,
 };
-use crate::wire::statement::Evidence;
+use crate::wire::statement::{Evidence, Signed};
 use crate::{Error, ErrorKind, Result};
 
 /// How many tasks take part in the swarm at a time. Beyond it the ones that nobody wants stop being served; their
@@ -367,6 +368,8 @@ impl Actor {
         self.deactivate(id);
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let key = content.key;
+        // Who was found out while it was being opened.
+        content.void(&self.node.contradicted().of(id));
         (task.current, task.held) = (Some(key), None);
         let have = content.attested_have();
         // What is held whole already is not fetched again for the sake of others, but for what only waits to be
@@ -588,21 +591,27 @@ pub(super) fn content_of(
     let layout = entry.described().layout;
     let coordinators = if scope.is_local() { Coordinators::AnyMember } else { node.coordinators_policy() };
     let mut evidence = EvidenceVerifier::new(node.membership(), current.task, current.generation, layout, coordinators);
-    node.contradicted().all().into_iter().for_each(|signer| evidence.void(signer));
+    let liars = node.contradicted().of(current.task);
+    evidence.void(&liars);
     let now = now_unix();
-    let mut void = Vec::new();
+    let mut void = false;
     for bytes in entry.evidence() {
         // What was accepted before is accepted again, unless its signer was revoked or contradicted itself since.
-        if let Ok(item) = codec::decode_statement::<Evidence>(&bytes)
-            && evidence.accept(&item, now) == Err(EvidenceError::Contradicted)
-        {
-            void.push(item);
+        if let Ok(item) = codec::decode_statement::<Evidence>(&bytes) {
+            let _ = evidence.accept(&item, now);
+            void |= !liars.is_empty() && matches!(&item, Evidence::Attestation(said) if is_by(said, &liars));
         }
     }
     if let Some(seal) = &current.seal {
         let _ = evidence.accept(&Evidence::Seal(seal.clone()), now);
     }
     let content = Content::new((key, current.task, current.generation), entry, evidence, node.task_throttles())?;
-    content.taken_on(&void);
+    if void {
+        content.taint();
+    }
     Ok(content)
+}
+
+fn is_by(said: &Signed, signers: &BTreeSet<PeerId>) -> bool {
+    open_attestation(said).is_ok_and(|(_, signer)| signers.contains(&signer))
 }

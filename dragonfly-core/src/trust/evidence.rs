@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::contradicted::CONTRADICTED_MAX;
 use super::credential::{Claims, Credential, CredentialError, Roles};
 use super::membership::{Membership, may_attest};
 use super::network::OriginTrust;
@@ -130,6 +131,8 @@ pub enum Outcome {
         signer: PeerId,
         /// The values, by piece, in order.
         values: Vec<(PieceIndex, PieceHash)>,
+        /// The grant, if these are the first values that are learnt under it: only then is it worth keeping.
+        grant: Option<Box<GrantBundle>>,
     },
 }
 
@@ -143,6 +146,7 @@ pub enum Outcome {
 /// contradicting itself against what is kept.
 #[derive(Debug)]
 pub struct EvidenceVerifier {
+    own: PeerId,
     network: [u8; 32],
     tenant: String,
     origin_trust: OriginTrust,
@@ -153,6 +157,7 @@ pub struct EvidenceVerifier {
     layout: Layout,
     checked: BTreeMap<([u8; 32], PeerId), Claims>,
     grants: BTreeMap<[u8; 32], Granted>,
+    next_grant: u64,
     attestations: BTreeMap<u64, Attested>,
     next_attestation: u64,
     pieces: BTreeMap<PieceIndex, Kept>,
@@ -168,7 +173,9 @@ struct Granted {
     pieces: Range<PieceIndex>,
     epoch: u64,
     /// Its place among grants, so that they are shown in the order in which they came.
-    order: usize,
+    order: u64,
+    /// Whether values were learnt under it.
+    used: bool,
 }
 
 #[derive(Debug)]
@@ -197,6 +204,7 @@ impl EvidenceVerifier {
         coordinators: Coordinators,
     ) -> Self {
         Self {
+            own: membership.peer_id(),
             network: *membership.network_id(),
             tenant: membership.claims().tenant.clone(),
             origin_trust: membership.origin_trust(),
@@ -207,6 +215,7 @@ impl EvidenceVerifier {
             layout,
             checked: BTreeMap::new(),
             grants: BTreeMap::new(),
+            next_grant: 0,
             attestations: BTreeMap::new(),
             next_attestation: 0,
             pieces: BTreeMap::new(),
@@ -228,14 +237,19 @@ impl EvidenceVerifier {
         }
     }
 
-    /// Nothing is believed of this signer, nor of what it said before: pieces for which its word was kept have no value
-    /// until somebody else's is accepted.
-    pub fn void(&mut self, signer: PeerId) {
-        self.contradicted.insert(signer);
+    /// Nothing is believed of these signers, nor of what they said before: pieces for which their word was kept have no value
+    /// until somebody else's is accepted. Of more than 1024 of them some are believed again.
+    pub fn void(&mut self, signers: &BTreeSet<PeerId>) {
+        self.contradicted.extend(signers);
+        while self.contradicted.len() > CONTRADICTED_MAX {
+            self.contradicted.pop_first();
+        }
         let attestations = &self.attestations;
-        let theirs = |kept: &Kept| attestations.get(&kept.attestation).is_some_and(|said| said.signer == signer);
+        let theirs =
+            |kept: &Kept| attestations.get(&kept.attestation).is_some_and(|said| signers.contains(&said.signer));
         self.pieces.retain(|_, kept| !theirs(kept));
-        self.attestations.retain(|_, said| said.signer != signer);
+        self.attestations.retain(|_, said| !signers.contains(&said.signer));
+        self.grants.retain(|_, granted| !signers.contains(&granted.parties[1].0));
     }
 
     /// From now on checks against this list. Values that were accepted stay; under a grant whose holder or grantor
@@ -249,9 +263,6 @@ impl EvidenceVerifier {
         let hash = statement::hash_of(&bundle.grant);
         if self.grants.contains_key(&hash) {
             return Ok(Outcome::Known);
-        }
-        if self.grants.len() >= GRANTS_MAX {
-            return Err(EvidenceError::Full);
         }
         let (grant, grantor) = statement::open_grant(&bundle.grant)?;
         self.check_scope(&grant.network, grant.task, grant.generation, grant.length, grant.piece_length)?;
@@ -269,10 +280,34 @@ impl EvidenceVerifier {
         if !may_attest(self.origin_trust, claims) {
             return Err(EvidenceError::Holder);
         }
-        let (holder, pieces, epoch, order) = (grant.holder, grant.first..grant.end, grant.epoch, self.grants.len());
-        let granted = Granted { bundle: bundle.clone(), parties, pieces: pieces.clone(), epoch, order };
+        if self.contradicted.contains(&grant.holder) {
+            return Err(EvidenceError::Contradicted);
+        }
+        if self.grants.len() >= GRANTS_MAX && !self.make_room() {
+            return Err(EvidenceError::Full);
+        }
+        let (holder, pieces, epoch, order) = (grant.holder, grant.first..grant.end, grant.epoch, self.next_grant);
+        self.next_grant += 1;
+        let granted = Granted { bundle: bundle.clone(), parties, pieces: pieces.clone(), epoch, order, used: false };
         self.grants.insert(hash, granted);
         Ok(Outcome::Granted { holder, pieces })
+    }
+
+    /// Lets go of the older half of those grants of one holder that nothing is known under: of the holder that has most of
+    /// them. Where any member may grant it costs nothing to make many, and it is not others' that go for them.
+    fn make_room(&mut self) -> bool {
+        let needed: BTreeSet<&[u8; 32]> = self.attestations.values().map(|attested| &attested.grant).collect();
+        let mut idle: BTreeMap<PeerId, Vec<(u64, [u8; 32])>> = BTreeMap::new();
+        for (hash, granted) in &self.grants {
+            if !needed.contains(hash) {
+                idle.entry(granted.parties[1].0).or_default().push((granted.order, *hash));
+            }
+        }
+        let Some(mut most) = idle.into_values().max_by_key(Vec::len) else { return false };
+        most.sort_unstable();
+        most.truncate(most.len().div_ceil(2));
+        most.iter().for_each(|(_, hash)| drop(self.grants.remove(hash)));
+        true
     }
 
     fn check_grant(&self, grant: &Grant) -> Result<(), EvidenceError> {
@@ -353,8 +388,13 @@ impl EvidenceVerifier {
         if self.attestations.len() >= ATTESTATIONS_MAX {
             return Err(EvidenceError::Full);
         }
+        let granted = self.grants.get_mut(&attestation.grant).filter(|granted| !granted.used);
+        let grant = granted.map(|granted| {
+            granted.used = true;
+            Box::new(granted.bundle.clone())
+        });
         self.keep(Attested { signed: signed.clone(), grant: attestation.grant, signer, epoch, live: 0 }, &values);
-        Ok(Outcome::Values { signer, values })
+        Ok(Outcome::Values { signer, values, grant })
     }
 
     /// The pieces of an attestation with their values.
@@ -362,8 +402,12 @@ impl EvidenceVerifier {
         (attestation.first..).zip(attestation.values())
     }
 
-    /// What the signer said otherwise before.
+    /// What the signer said otherwise before. Of this host's own words the last counts: an origin that changes what it sends
+    /// under one entity tag can bring an honest host to two.
     fn conflict(&self, signed: &Signed, attestation: &Attestation, signer: PeerId) -> Option<Conflict> {
+        if signer == self.own {
+            return None;
+        }
         Self::entries(attestation).find_map(|(piece, value)| {
             let kept = self.pieces.get(&piece).filter(|kept| kept.value != value)?;
             let before = self.attestations.get(&kept.attestation).filter(|before| before.signer == signer)?;
@@ -426,7 +470,7 @@ impl EvidenceVerifier {
         let ids: BTreeSet<u64> = kept.map(|kept| kept.attestation).collect();
         let attested: Vec<_> = ids.iter().filter_map(|id| self.attestations.get(id)).collect();
         let grants = attested.iter().filter_map(|attested| self.grants.get(&attested.grant));
-        let grants: BTreeMap<usize, &GrantBundle> = grants.map(|grant| (grant.order, &grant.bundle)).collect();
+        let grants: BTreeMap<u64, &GrantBundle> = grants.map(|grant| (grant.order, &grant.bundle)).collect();
         let grants = grants.into_values().map(|bundle| Evidence::Grant(bundle.clone()));
         grants.chain(attested.iter().map(|attested| Evidence::Attestation(attested.signed.clone()))).collect()
     }

@@ -50,7 +50,7 @@ use crate::wire::Bound;
 pub(crate) const BOUNDS: [Bound; 5] = [
     (
         "dragonfly_contradicted_limit",
-        "Members that contradicted themselves that are remembered.",
+        "Members that contradicted themselves about a task that are remembered.",
         CONTRADICTED_MAX as u64,
     ),
     ("dragonfly_evidence_grants_limit", "Grants kept of a task.", GRANTS_MAX as u64),

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::node::{Node, TokenOptions};
-use crate::peer::event::Scope;
+use crate::peer::event::{Event, Scope};
 use crate::peer::tasks::content_of;
+use crate::peer::{Engine, Peer};
 use crate::store::{Described, Entry, EntryKey};
 use crate::swarm::TaskKey;
 use crate::task::{Class, Generation, Layout, TaskId};
@@ -35,7 +38,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let node = Node::builder().start().await.unwrap();
+        Self::on(Node::builder().start().await.unwrap())
+    }
+
+    fn on(node: Node) -> Self {
         let layout = Layout::of_length(LENGTH).unwrap();
         let key = EntryKey {
             network: *node.membership().network_id(),
@@ -111,7 +117,7 @@ async fn what_was_held_on_a_void_word_is_not_proven_by_it() {
     let liar = world.member();
     world.keep(&liar, world.value());
     assert!(!world.is_tainted(), "it has said nothing else yet");
-    world.node.contradicted().insert(liar.identity.peer_id());
+    world.node.contradicted().insert(TASK, liar.identity.peer_id());
     assert!(world.is_tainted());
     world.keep(&world.member(), world.value());
     assert!(!world.is_tainted(), "somebody else says the same");
@@ -122,6 +128,24 @@ async fn what_a_liar_said_of_pieces_that_are_not_held_changes_nothing() {
     let world = World::new().await;
     let liar = world.member();
     world.keep(&liar, [9; 32]);
-    world.node.contradicted().insert(liar.identity.peer_id());
+    world.node.contradicted().insert(TASK, liar.identity.peer_id());
     assert!(!world.is_tainted());
+}
+
+/// By an engine that was told by a neighbour, for the next run.
+#[tokio::test]
+async fn who_contradicted_itself_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = || Node::builder().data_dir(dir.path()).lock_wait(Duration::from_secs(10)).start();
+    let world = World::on(start().await.unwrap());
+    let (liar, peer) = (world.member(), Peer::builder(&world.node).start().await.unwrap());
+    world.keep(&liar, world.value());
+    let signers = BTreeSet::from([liar.identity.peer_id()]);
+    Engine::of(&world.node).handled(Event::Contradicted { task: TASK, signers: signers.clone() }).await;
+    peer.shutdown().await.unwrap();
+    world.node.shutdown().await.unwrap();
+    drop(world);
+    let node = start().await.unwrap();
+    assert_eq!(node.contradicted().of(TASK), signers);
+    assert!(World::on(node).is_tainted());
 }

@@ -190,11 +190,17 @@ async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> 
                 Ok(Accepted::Known) => {}
                 Ok(Accepted::Conflict(conflict)) => {
                     let (signer, piece) = (conflict.signer, conflict.piece);
-                    tracing::warn!(%signer, piece, task = ?content.task, "a host contradicts itself: its word is void");
+                    tracing::debug!(%signer, piece, task = ?content.task, "a host contradicts itself: its word is void");
                     liars.insert(signer);
                 }
-                Ok(outcome) => {
-                    sealed |= matches!(outcome, Accepted::Sealed { .. });
+                // Worth keeping once something is known under it.
+                Ok(Accepted::Granted { .. }) => {}
+                Ok(Accepted::Values { grant, .. }) => {
+                    fresh.extend(grant.map(|grant| Evidence::Grant(*grant)));
+                    fresh.push(item);
+                }
+                Ok(Accepted::Sealed { .. }) => {
+                    sealed = true;
                     fresh.push(item);
                 }
                 Err(error @ EvidenceError::Statement(_)) => {
@@ -211,7 +217,9 @@ async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> 
         }
     }
     if !liars.is_empty() {
-        let contradicted = Event::Contradicted { task: content.key, signers: liars };
+        // Before another piece is taken on their word.
+        content.void(&liars);
+        let contradicted = Event::Contradicted { task: content.task, signers: liars };
         lane.events.send(contradicted).await.map_err(|_| LaneError::Stopped)?;
     }
     if !fresh.is_empty() {

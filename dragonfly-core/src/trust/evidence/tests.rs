@@ -110,11 +110,14 @@ fn attested_values_are_learnt_once() {
     let attested = attest(&world.seed, &bundle, 18, &[[1; 32], [2; 32]]);
     assert_eq!(verifier.accept(&attested, NOW), Err(EvidenceError::UnknownGrant));
     let holder = world.seed.membership.peer_id();
-    let grant = Evidence::Grant(bundle);
+    let grant = Evidence::Grant(bundle.clone());
     assert_eq!(verifier.accept(&grant, NOW), Ok(Outcome::Granted { holder, pieces: 10..20 }));
     assert_eq!(verifier.accept(&grant, NOW), Ok(Outcome::Known));
     let learnt = vec![(18, [1; 32]), (19, [2; 32])];
-    assert_eq!(verifier.accept(&attested, NOW), Ok(Outcome::Values { signer: holder, values: learnt }));
+    assert_eq!(
+        verifier.accept(&attested, NOW),
+        Ok(Outcome::Values { signer: holder, values: learnt, grant: Some(Box::new(bundle)) })
+    );
     assert_eq!(verifier.accept(&attested, NOW), Ok(Outcome::Known));
     assert_eq!(verifier.value(19), Some((holder, [2; 32])));
     assert_eq!(verifier.value(17), None);
@@ -332,22 +335,79 @@ fn the_chain_of_batches_is_not_needed_to_believe_one() {
     assert_eq!(values(verifier.accept(&item, NOW)), [(3, [1; 32])]);
 }
 
+/// Has it know so many grants of the peer's, and a value under each if `needed`.
+fn flood(verifier: &mut EvidenceVerifier, world: &World, count: u32, needed: bool) {
+    let bundle = world.granted(&world.peer, 0..10, 1);
+    verifier.accept(&Evidence::Grant(bundle.clone()), NOW).unwrap();
+    let parties = verifier.grants.remove(&statement::hash_of(&bundle.grant)).unwrap().parties;
+    for number in 0..count {
+        let mut grant = [0; 32];
+        grant[..4].copy_from_slice(&number.to_be_bytes());
+        let (bundle, parties, order) = (bundle.clone(), parties.clone(), verifier.next_grant);
+        verifier.next_grant += 1;
+        verifier.grants.insert(grant, Granted { bundle, parties, pieces: 0..10, epoch: 1, order, used: needed });
+        if needed {
+            let signer = world.peer.membership.peer_id();
+            let attested = Attested { signed: Signed(vec![]), grant, signer, epoch: 1, live: 1 };
+            verifier.attestations.insert(u64::from(number), attested);
+        }
+    }
+}
+
+/// Those of the one that made most of them go, the older first, and not another's.
 #[test]
 fn grants_are_bounded() {
     let world = World::new(OriginTrust::Members);
     let mut verifier = world.verifier(Coordinators::Schedulers);
+    let (before, after) = (world.granted(&world.scheduler, 0..10, 1), world.granted(&world.seed, 0..10, 1));
+    verifier.accept(&Evidence::Grant(before.clone()), NOW).unwrap();
+    flood(&mut verifier, &world, GRANTS_MAX as u32 - 1, false);
+    assert_eq!(verifier.grants.len(), GRANTS_MAX);
+    verifier.accept(&Evidence::Grant(after.clone()), NOW).unwrap();
+    assert_eq!(verifier.grants.len(), GRANTS_MAX / 2 + 1);
+    assert!(!verifier.grants.contains_key(&[0; 32]), "the oldest is gone");
+    values(verifier.accept(&attest(&world.scheduler, &before, 0, &[[1; 32]]), NOW));
+    values(verifier.accept(&attest(&world.seed, &after, 1, &[[1; 32]]), NOW));
+}
+
+#[test]
+fn grants_that_show_values_stay() {
+    let world = World::new(OriginTrust::Members);
+    let mut verifier = world.verifier(Coordinators::Schedulers);
+    flood(&mut verifier, &world, GRANTS_MAX as u32, true);
+    let more = Evidence::Grant(world.granted(&world.seed, 0..10, 1));
+    assert_eq!(verifier.accept(&more, NOW), Err(EvidenceError::Full));
+}
+
+#[test]
+fn a_grant_is_worth_keeping_once_something_is_known_under_it() {
+    let world = World::new(OriginTrust::Members);
+    let mut verifier = world.verifier(Coordinators::Schedulers);
     let bundle = world.granted(&world.peer, 0..10, 1);
     verifier.accept(&Evidence::Grant(bundle.clone()), NOW).unwrap();
-    let hash = statement::hash_of(&bundle.grant);
-    let template = verifier.grants.remove(&hash).unwrap();
-    for n in 0..GRANTS_MAX as u32 {
-        let mut key = [0; 32];
-        key[..4].copy_from_slice(&n.to_be_bytes());
-        let Granted { bundle, parties, pieces, epoch, .. } = &template;
-        let (bundle, parties, pieces) = (bundle.clone(), parties.clone(), pieces.clone());
-        verifier.grants.insert(key, Granted { bundle, parties, pieces, epoch: *epoch, order: n as usize });
+    for (piece, first) in [(0, true), (1, false)] {
+        let outcome = verifier.accept(&attest(&world.peer, &bundle, piece, &[[1; 32]]), NOW);
+        let Ok(Outcome::Values { grant, .. }) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(grant.as_deref(), first.then_some(&bundle));
     }
-    assert_eq!(verifier.accept(&Evidence::Grant(bundle), NOW), Err(EvidenceError::Full));
+}
+
+#[test]
+fn nothing_is_left_of_what_a_void_signer_said() {
+    let world = World::new(OriginTrust::Members);
+    let mut verifier = world.verifier(Coordinators::Schedulers);
+    let (void, honest) = (world.granted(&world.peer, 0..10, 2), world.granted(&world.seed, 0..10, 1));
+    for bundle in [&void, &honest] {
+        verifier.accept(&Evidence::Grant(bundle.clone()), NOW).unwrap();
+    }
+    values(verifier.accept(&attest(&world.peer, &void, 0, &[[1; 32]; 2]), NOW));
+    values(verifier.accept(&attest(&world.seed, &honest, 2, &[[2; 32]; 2]), NOW));
+    verifier.void(&BTreeSet::from([world.peer.membership.peer_id()]));
+    assert_eq!([0, 1].map(|piece| verifier.value(piece)), [None, None]);
+    assert_eq!(verifier.value(2).unwrap().1, [2; 32]);
+    assert_eq!(verifier.grants.len(), 1);
+    assert_eq!(verifier.accept(&Evidence::Grant(void), NOW), Err(EvidenceError::Contradicted));
+    values(verifier.accept(&attest(&world.seed, &honest, 0, &[[3; 32]]), NOW));
 }
 
 proptest! {

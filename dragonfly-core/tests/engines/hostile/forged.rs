@@ -283,7 +283,7 @@ async fn under(forgery: Forgery) -> u64 {
             assert_eq!(told("is to blame"), sum(BLAMED), "one line each time: {lines:?}");
             match forgery {
                 Forgery::FalseSeal => assert!(told("is not what the origin sends") > 0, "{lines:?}"),
-                _ => assert!(told("its word is void") > 0, "{lines:?}"),
+                _ => assert!(told("it attested two values of one piece") > 0, "{lines:?}"),
             }
         }
         // No honest member passes on what was signed by nobody.
