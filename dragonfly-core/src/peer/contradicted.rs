@@ -21,6 +21,8 @@ pub(crate) const RECALL_PAUSE: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Recalls {
     tasks: BTreeSet<TaskKey>,
+    /// Whether somebody was found out that is not written down yet.
+    unsaved: bool,
     /// When it was last done.
     last: Option<Instant>,
     /// Whether it is about to be done, or under way.
@@ -33,6 +35,7 @@ impl Actor {
             self.node.contradicted().insert(id, signer);
             self.blame_peer(signer, "it attested two values of one piece");
         }
+        self.recalls.unsaved = true;
         for content in self.contents.values().filter(|content| content.task == id) {
             content.void(signers);
             self.recalls.tasks.insert(content.key);
@@ -41,7 +44,7 @@ impl Actor {
     }
 
     fn plan_recall(&mut self) {
-        if self.recalls.busy || self.recalls.tasks.is_empty() {
+        if self.recalls.busy || !self.recalls.unsaved {
             return;
         }
         self.recalls.busy = true;
@@ -55,6 +58,7 @@ impl Actor {
     /// What is found out from here on is for the next time.
     pub(super) fn recall_due(&mut self) {
         let tasks = std::mem::take(&mut self.recalls.tasks);
+        self.recalls.unsaved = false;
         let contents: Vec<Arc<Content>> = tasks.iter().filter_map(|key| self.contents.get(key).cloned()).collect();
         let node = self.node.clone();
         self.spawn_event(async move {
@@ -71,9 +75,9 @@ impl Actor {
 
     /// Who was found out and is not written down yet is before the end.
     pub(super) fn remember(&self) -> impl Future<Output = ()> + use<> {
-        let (busy, node) = (self.recalls.busy, self.node.clone());
+        let (unsaved, node) = (self.recalls.busy || self.recalls.unsaved, self.node.clone());
         async move {
-            if busy {
+            if unsaved {
                 let of_disk = node.clone();
                 let _ = node.io().run(move || save(&of_disk)).await;
             }

@@ -124,9 +124,10 @@ async fn what_was_held_on_a_void_word_is_not_proven_by_it() {
 }
 
 #[tokio::test]
-async fn what_a_liar_said_of_pieces_that_are_not_held_changes_nothing() {
+async fn what_a_liar_said_that_is_not_held_changes_nothing() {
     let world = World::new().await;
     let liar = world.member();
+    world.keep(&world.member(), world.value());
     world.keep(&liar, [9; 32]);
     world.node.contradicted().insert(TASK, liar.identity.peer_id());
     assert!(!world.is_tainted());
@@ -143,6 +144,7 @@ async fn who_contradicted_itself_is_remembered() {
     let signers = BTreeSet::from([liar.identity.peer_id()]);
     Engine::of(&world.node).handled(Event::Contradicted { task: TASK, signers: signers.clone() }).await;
     peer.shutdown().await.unwrap();
+    drop(peer);
     world.node.shutdown().await.unwrap();
     drop(world);
     let node = start().await.unwrap();

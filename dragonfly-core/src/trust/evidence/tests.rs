@@ -248,19 +248,19 @@ fn batches_are_taken_in_any_order_and_passed_on_for_just_the_pieces_wanted() {
 fn two_values_by_one_signer_are_proof_against_it() {
     let world = World::new(OriginTrust::Members);
     let mut verifier = world.verifier(Coordinators::Schedulers);
-    let (old, new) = (world.granted(&world.peer, 0..10, 1), world.granted(&world.peer, 5..15, 2));
-    let honest = attest(&world.peer, &old, 4, &[[1; 32], [2; 32]]);
-    let lie = attest(&world.peer, &new, 5, &[[3; 32]]);
+    let (old, new) = (world.granted(&world.seed, 0..10, 1), world.granted(&world.seed, 5..15, 2));
+    let honest = attest(&world.seed, &old, 4, &[[1; 32], [2; 32]]);
+    let lie = attest(&world.seed, &new, 5, &[[3; 32]]);
     for item in [&Evidence::Grant(old.clone()), &Evidence::Grant(new.clone()), &honest] {
         verifier.accept(item, NOW).unwrap();
     }
     let Ok(Outcome::Conflict(conflict)) = verifier.accept(&lie, NOW) else { panic!("the lie was taken") };
-    assert_eq!((conflict.signer, conflict.piece), (world.peer.membership.peer_id(), 5));
+    assert_eq!((conflict.signer, conflict.piece), (world.seed.membership.peer_id(), 5));
     assert_eq!(Evidence::Attestation(conflict.first.clone()), honest);
     assert_eq!(Evidence::Attestation(conflict.second.clone()), lie);
     assert_eq!(conflict.grants, [old.clone(), new]);
     assert_eq!(verifier.value(5).unwrap().1, [2; 32]);
-    let more = attest(&world.peer, &old, 8, &[[4; 32]]);
+    let more = attest(&world.seed, &old, 8, &[[4; 32]]);
     assert_eq!(verifier.accept(&more, NOW), Err(EvidenceError::Contradicted));
 
     // Whoever is shown the proof comes to the same end.
@@ -271,6 +271,23 @@ fn two_values_by_one_signer_are_proof_against_it() {
     }
     let outcome = other.accept(&Evidence::Attestation(conflict.first.clone()), NOW);
     assert!(matches!(outcome, Ok(Outcome::Conflict(_))), "{outcome:?}");
+}
+
+/// An origin that changes what it sends under one entity tag brings an honest host to two values.
+#[test]
+fn of_a_hosts_own_words_the_last_counts() {
+    let world = World::new(OriginTrust::Members);
+    let mut verifier = world.verifier(Coordinators::Schedulers);
+    let (old, new) = (world.granted(&world.peer, 0..10, 1), world.granted(&world.peer, 0..10, 2));
+    let (first, second) = (attest(&world.peer, &old, 5, &[[1; 32]]), attest(&world.peer, &new, 5, &[[2; 32]]));
+    for bundle in [&old, &new] {
+        verifier.accept(&Evidence::Grant(bundle.clone()), NOW).unwrap();
+    }
+    for item in [&first, &second] {
+        assert_eq!(values(verifier.accept(item, NOW)).len(), 1);
+    }
+    assert_eq!(verifier.accept(&first, NOW), Ok(Outcome::Known), "whoever shows it");
+    assert_eq!(verifier.value(5).unwrap().1, [2; 32]);
 }
 
 #[test]
