@@ -163,7 +163,7 @@ async fn below(
             return Err(Failure::usage(format!("{} is there and is no file", path.display())).into());
         }
         // What is there is of another version, or cannot be told from one.
-        let overwrite = args.overwrite || entry.pinned;
+        let overwrite = args.overwrite || (entry.pinned && there.is_some());
         let target = Target::resolve(Some(&path), entry.url.as_str(), overwrite)?;
         if !counts.taken.insert(path.clone()) {
             return Err(Failure::usage(format!("two files would go to {}", path.display())).into());

@@ -151,6 +151,7 @@ async fn matrix(victims: Victims, again: u64) {
     for moment in MOMENTS.into_iter().filter(known) {
         let Sent { total, living, at_death } = kill(victims, moment).await;
         assert!(living <= LENGTH + again, "{victims:?} {moment:?}: {living} of {LENGTH} to the living");
+        assert!(total <= LENGTH + again + IN_FLIGHT, "{victims:?} {moment:?}: {total} of {LENGTH} in all");
         let lost = total - living;
         let most = if victims == Victims::HalfThePeers { 0 } else { at_death + IN_FLIGHT };
         assert!(lost <= most, "{victims:?} {moment:?}: {lost} lost of {total}, {at_death} when they were dead");

@@ -107,7 +107,6 @@ impl Engine {
         &self.0.node
     }
 
-    /// Whether there is nobody whose word this host would have to take.
     /// Has its task handle an event, and waits until it has.
     #[cfg(test)]
     pub(super) async fn handled(&self, event: super::event::Event) {
@@ -115,6 +114,7 @@ impl Engine {
         let _ = self.active_tasks().await;
     }
 
+    /// Whether there is nobody whose word this host would have to take.
     pub(super) fn is_alone(&self) -> bool {
         self.node().is_alone()
     }

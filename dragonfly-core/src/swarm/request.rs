@@ -184,9 +184,17 @@ impl Swarm {
         }
         let Some(task) = self.tasks.get(&task_key) else { return false };
         let Some(member) = task.members.get(&key) else { return false };
-        // Of what only waited nothing has come: it moves as a whole.
-        let is_whole = verdict == Takeover::Move;
-        let run = if is_whole { first..first + count } else { extend(&task.pieces, &member.theirs, first, count) };
+        let run = if verdict == Takeover::Move {
+            // Of what only waited nothing has come: it moves as a whole, but for what a lease took out of it.
+            let moves =
+                |piece: &PieceIndex| task.pieces.is(*piece, PieceState::Missing) && member.theirs.contains(*piece);
+            first..first + (first..first + count).take_while(moves).count() as u32
+        } else {
+            extend(&task.pieces, &member.theirs, first, count)
+        };
+        if run.is_empty() {
+            return false;
+        }
         let id = RequestId(self.next_request);
         let is_moved = self.issue(key, task_key, run);
         if let Some(request) = self.requests.get_mut(&id) {

@@ -24,7 +24,13 @@ pub(super) struct Upload {
     pub(super) next: PieceIndex,
     pub(super) end: PieceIndex,
     pub(super) skip: u32,
+    /// How many pieces of younger requests went before it.
+    pub(super) passed: u32,
 }
+
+/// A request before which so many pieces of younger ones went is next, whatever it is for: what many hold somebody may be
+/// reading.
+const PASSED_MAX: u32 = 16;
 
 /// A neighbour being served: the piece that is being sent, and how many bytes of this turn were.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +101,7 @@ impl Swarm {
         for piece in first..end {
             task.inject.asked(key, piece, None);
         }
-        host.uploads.push_back(Upload { task: task_key, request, next: first, end, skip });
+        host.uploads.push_back(Upload { task: task_key, request, next: first, end, skip, passed: 0 });
         if host.slot.is_none() {
             self.waiting.insert(key);
         }
@@ -219,7 +225,8 @@ impl Swarm {
                 // What nobody else has goes first: until it is out nobody can pass it on.
                 let known = !task.inject.is_owed(key, upload.next);
                 let holders = task.pieces.holders(upload.next);
-                Some((task.class(), self.pushes.rank(task.class(), task.pushed), known, holders))
+                let waits = upload.passed < PASSED_MAX;
+                Some((task.class(), self.pushes.rank(task.class(), task.pushed), known, waits, holders))
             };
             let Some(upload) = host.uploads.iter().min_by_key(|upload| rank(upload)).copied() else { return false };
             let held = self.tasks.get_mut(&upload.task).filter(|task| task.pieces.is(upload.next, PieceState::Held));
@@ -228,6 +235,9 @@ impl Swarm {
                 self.reject(key, upload.request, RejectReason::NotHeld);
                 continue;
             };
+            for older in host.uploads.iter_mut().take_while(|older| older.request != upload.request) {
+                older.passed += u32::from(older.task == upload.task);
+            }
             let (class, bytes) = (task.class(), task.bytes(upload.next) - u64::from(upload.skip));
             self.pushes.charge(class, &mut task.pushed, bytes);
             let sent = match host.slot {

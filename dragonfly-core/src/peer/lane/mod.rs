@@ -103,6 +103,8 @@ struct Pending {
     hasher: Option<PieceHasher>,
     /// Bytes that the core has not been told of.
     untold: u32,
+    /// When it was last told of bytes of a piece that is not whole.
+    told: Option<Instant>,
 }
 
 impl Pending {
@@ -127,8 +129,6 @@ struct Shared {
     pending: BTreeMap<u32, Pending>,
     /// Bytes that may come although nothing is pending: what was under way when requests were withdrawn.
     stray: u64,
-    /// When the core was last told of bytes of a piece that is not whole.
-    told: Option<Instant>,
 }
 
 struct Lane {

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
-use super::{Lane, LaneError, Pending, Shared};
+use super::{Lane, LaneError, Pending};
 use crate::node::{PeerRequest, now_unix, read_frame, read_rest};
 use crate::peer::arrivals::meanwhile;
 use crate::peer::content::{Content, keep_evidence};
@@ -289,30 +289,38 @@ async fn block(
         }
     };
     let content = match &outcome {
-        Outcome::Partial(content, _) | Outcome::Proven(content, ..) | Outcome::Refuted(content) => Some(content),
+        Outcome::Partial(content, _) | Outcome::Proven(content, ..) | Outcome::Refuted(content) => {
+            Some(Arc::clone(content))
+        }
         Outcome::Stray => None,
     };
     let (host, id) = (lane.host, RequestId(request));
-    if let Some(content) = content {
+    if let Some(content) = &content {
         content.arrivals.note(length);
     }
     // What is not read is not sent for long: the other end waits for room. It must not be taken for silent meanwhile.
-    let passed = pass(lane, content, length);
+    let passed = pass(lane, content.as_ref(), length);
     let held_up = || {
-        if let Some(content) = content {
+        if let Some(content) = &content {
             content.arrivals.held_up();
         }
         lane.input(Input::HeldUp { host })
     };
-    meanwhile(passed, HELD_UP_INTERVAL, held_up).await;
+    meanwhile(passed, HELD_UP_INTERVAL, &held_up).await;
     match outcome {
         Outcome::Stray => Ok(()),
         Outcome::Partial(_, 0) => Ok(()),
         Outcome::Partial(_, bytes) => lane.input(Input::Received { host, request: id, bytes }).await,
         Outcome::Proven(content, bytes, buffer, value) => {
             lane.input(Input::Received { host, request: id, bytes }).await?;
+            // The lane may end at any wait: what is told to be proven the disk threads have, or nobody would ask for it again.
+            let room = async {
+                let budget = lane.node.write_budget(buffer.len()).await;
+                lane.node.io().room().await.map(|room| (room, budget))
+            };
+            let (room, budget) = meanwhile(room, HELD_UP_INTERVAL, &held_up).await.map_err(|_| LaneError::Stopped)?;
             lane.input(Input::Proven { host, request: id, piece }).await?;
-            store(lane, content, piece, buffer, value).await;
+            room.run(store(lane, content, piece, buffer, value, budget));
             Ok(())
         }
         Outcome::Refuted(content) => {
@@ -353,8 +361,7 @@ fn begin(lane: &Lane, head: &BlockHead) -> Result<Option<(BytesMut, PieceHasher)
 /// A block has come in.
 fn end(lane: &Lane, head: &BlockHead, buffer: BytesMut, hasher: PieceHasher) -> Outcome {
     let mut shared = lane.shared();
-    let Shared { pending, told, .. } = &mut *shared;
-    let Some(pending) = pending.get_mut(&head.request) else {
+    let Some(pending) = shared.pending.get_mut(&head.request) else {
         // The request was withdrawn meanwhile: this block was counted as still to come.
         shared.stray = shared.stray.saturating_sub(head.length as u64);
         drop(shared);
@@ -369,10 +376,10 @@ fn end(lane: &Lane, head: &BlockHead, buffer: BytesMut, hasher: PieceHasher) -> 
         let is_first = pending.arrived == 0 && head.offset == 0;
         (pending.buffer, pending.hasher) = (buffer, Some(hasher));
         let now = Instant::now();
-        if !is_first && told.is_some_and(|told| now - told < TELL_INTERVAL) {
+        if !is_first && pending.told.is_some_and(|told| now - told < TELL_INTERVAL) {
             return Outcome::Partial(content, 0);
         }
-        *told = Some(now);
+        pending.told = Some(now);
         return Outcome::Partial(content, std::mem::take(&mut pending.untold));
     }
     let expected = pending.values[pending.arrived as usize];
@@ -391,11 +398,17 @@ fn end(lane: &Lane, head: &BlockHead, buffer: BytesMut, hasher: PieceHasher) -> 
     Outcome::Proven(content, bytes, buffer, expected)
 }
 
-/// Hands a proven piece to the disk threads, which tell the engine; waits while too many bytes wait for them.
-async fn store(lane: &Lane, content: Arc<Content>, piece: u32, bytes: BytesMut, value: PieceHash) {
-    let budget = lane.node.write_budget(bytes.len()).await;
+/// What a disk thread does with a proven piece: it tells the engine.
+fn store(
+    lane: &Lane,
+    content: Arc<Content>,
+    piece: u32,
+    bytes: BytesMut,
+    value: PieceHash,
+    budget: impl Send + 'static,
+) -> impl FnOnce() + Send + 'static {
     let (node, events) = (lane.node.clone(), lane.events.clone());
-    let write = move || {
+    move || {
         let (task, length) = (content.key, bytes.len() as u64);
         let outcome = content.entry.write_piece(piece, &bytes, &value);
         node.buffers().give(bytes);
@@ -416,9 +429,7 @@ async fn store(lane: &Lane, content: Arc<Content>, piece: u32, bytes: BytesMut, 
             }
         };
         let _ = events.blocking_send(Event::Input(input));
-    };
-    // A node that has stopped keeps nothing.
-    let _ = lane.node.io().submit(write).await;
+    }
 }
 
 impl Lane {
@@ -429,6 +440,16 @@ impl Lane {
 
 impl Pending {
     pub(super) fn new(content: Arc<Content>, first: u32, values: Vec<PieceHash>) -> Self {
-        Self { content, first, values, arrived: 0, filled: 0, buffer: BytesMut::new(), hasher: None, untold: 0 }
+        Self {
+            content,
+            first,
+            values,
+            arrived: 0,
+            filled: 0,
+            buffer: BytesMut::new(),
+            hasher: None,
+            untold: 0,
+            told: None,
+        }
     }
 }

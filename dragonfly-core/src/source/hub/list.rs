@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ::http::header::LINK;
 use url::Url;
 
-use super::super::http::{Reached, short};
+use super::super::http::{Reached, is_same_origin, short};
 use super::super::list::is_plain;
 use super::super::{Entry, SourceError, SourceErrorKind, redact};
 use super::api::{self, Item};
@@ -14,6 +14,9 @@ use super::{Asking, Hub, failure};
 
 /// The longest page of a list, in bytes: Hugging Face has 1000 entries on one, ModelScope 3000, some hundred bytes each.
 const PAGE_MAX: usize = 16 << 20;
+
+/// The most entries of a directory: they are held in memory.
+const ENTRIES_MAX: usize = 200_000;
 
 /// The most pages of a directory.
 const PAGES_MAX: usize = 2000;
@@ -39,7 +42,12 @@ pub(super) async fn list(asking: &Asking<'_>, reference: &Reference) -> Result<V
                 all.extend(entry(reference, &revision, item));
             }
         }
-        next = reached_next;
+        if seen.len() > ENTRIES_MAX {
+            let what = format_args!("the directory has more than {ENTRIES_MAX} entries");
+            return Err(asking.error(SourceErrorKind::Origin, what));
+        }
+        // A page that brings nothing new may be one that names itself as the next.
+        next = reached_next.filter(|_| seen.len() > before);
         // Where pages are numbered a short one is the last. A server that knows no pages sends the first one again.
         let numbered = reference.hub == Hub::ModelScope && reference.repo == Repo::Datasets;
         if numbered && count >= api::PAGE && seen.len() > before {
@@ -82,7 +90,12 @@ async fn read(asking: &Asking<'_>, at: Url) -> Result<(Vec<u8>, Option<Url>), So
     }
     let Reached { url, response, .. } = reached;
     let link = response.headers().get(LINK).and_then(|value| value.to_str().ok());
+    // Where a redirect led may be elsewhere, and the list must not go on there with this host's token.
+    let endpoint = &asking.settings.endpoint;
     let next = match link.and_then(|link| api::next(link, &url)) {
+        Some(Some(next)) if !is_same_origin(&next, endpoint) => {
+            return Err(asking.error(SourceErrorKind::Guarded, "the list goes on at another server"));
+        }
         Some(None) => return Err(asking.error(SourceErrorKind::Guarded, "the list goes on at another server")),
         Some(next) => next,
         None => None,

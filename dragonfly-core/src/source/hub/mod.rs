@@ -23,7 +23,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use url::Url;
 
-use super::http::{Inner, Reached};
+use super::http::{Inner, Reached, is_same_origin};
 use super::retry::retrying;
 use super::storage::Kind;
 use super::{
@@ -175,8 +175,13 @@ impl<'a> Asking<'a> {
     /// Asks for a URL of the hub, whatever the status of the answer.
     async fn ask(&self, url: Url, range: Option<std::ops::Range<u64>>) -> Result<Reached, SourceError> {
         let ranged = range.is_some();
+        // The token is for the hub alone, whatever an answer of its says.
+        let is_hub = is_same_origin(&url, &self.settings.endpoint);
         let mut request = OpenRequest::new(url);
-        (request.headers, request.range) = (self.settings.headers(self.shared.hub), range);
+        request.range = range;
+        if is_hub {
+            request.headers = self.settings.headers(self.shared.hub);
+        }
         // What the caller takes for good is not good enough for this host's token.
         request.trust = if self.settings.token.is_some() { OriginTrust::default() } else { self.request.trust.clone() };
         request.local = self.request.local;
