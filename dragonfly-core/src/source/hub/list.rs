@@ -46,8 +46,11 @@ pub(super) async fn list(asking: &Asking<'_>, reference: &Reference) -> Result<V
             let what = format_args!("the directory has more than {ENTRIES_MAX} entries");
             return Err(asking.error(SourceErrorKind::Origin, what));
         }
-        // A page that brings nothing new may be one that names itself as the next.
-        next = reached_next.filter(|_| seen.len() > before);
+        if reached_next.is_some() && seen.len() == before {
+            // It may name itself as the next; and what is cut off there must not pass for the whole.
+            return Err(asking.error(SourceErrorKind::Origin, "the list goes on after a page with nothing new"));
+        }
+        next = reached_next;
         // Where pages are numbered a short one is the last. A server that knows no pages sends the first one again.
         let numbered = reference.hub == Hub::ModelScope && reference.repo == Repo::Datasets;
         if numbered && count >= api::PAGE && seen.len() > before {

@@ -228,6 +228,34 @@ async fn what_a_hub_contradicts_itself_in_is_an_error() {
     }
 }
 
+/// Where a redirect leads the token does not go, and not on from there either.
+#[tokio::test]
+async fn a_list_that_is_redirected_does_not_take_the_token_along() {
+    let other = Origin::start().await.unwrap();
+    let page = Resource::bytes(b"[{\"type\": \"file\", \"path\": \"a\", \"size\": 1}]".to_vec());
+    other.set("/page", page.clone().header("link", format!("<{}>; rel=\"next\"", other.url("/next"))));
+    other.set("/next", page);
+    let sha = "a".repeat(40);
+    let tree = format!("/api/models/lib/model/tree/{sha}");
+    let (_origin, source) = made(&[(&tree, Resource::redirect(302, other.url("/page")))]).await;
+    let error = source.list(request(&format!("hf://lib/model@{sha}"))).try_concat().await.unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::Guarded, "{error:?}");
+    let asked = other.log();
+    assert_eq!(asked.len(), 1, "the page where it led, and none after it");
+    assert_eq!(asked[0].header("authorization"), None);
+}
+
+/// A list that never ends is none.
+#[tokio::test]
+async fn a_page_that_names_itself_as_the_next_is_an_error() {
+    let sha = "a".repeat(40);
+    let tree = format!("/api/models/lib/model/tree/{sha}");
+    let page = Resource::bytes(b"[{\"type\": \"file\", \"path\": \"a\", \"size\": 1}]".to_vec());
+    let (_origin, source) = made(&[(&tree, page.header("link", "<?again>; rel=\"next\""))]).await;
+    let error = source.list(request(&format!("hf://lib/model@{sha}"))).try_concat().await.unwrap_err();
+    assert!(error.to_string().contains("nothing new"), "{error:?}");
+}
+
 /// A hub of our own, which the real clients take for one (`.ci/origins`): the suite needs no other server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hubs_conform() {
