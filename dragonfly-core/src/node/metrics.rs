@@ -122,6 +122,10 @@ impl Metrics {
         gauge("dragonfly_lane_commands", help, self.lane_commands.value());
         let help = "What may wait on one lane.";
         gauge("dragonfly_lane_commands_limit", help, crate::peer::COMMANDS_MAX as u64);
+        let help = "Statements that teach nothing, on one lane at once, before the lane waits.";
+        gauge("dragonfly_lane_vain_checks_limit", help, crate::peer::VAIN_CHECKS_MAX.into());
+        let help = "Statements that teach nothing, a second on one lane after that.";
+        gauge("dragonfly_lane_vain_checks_per_second_limit", help, crate::peer::VAIN_CHECKS_RATE.into());
         gauge("dragonfly_tasks", "Tasks that take part in the swarm.", self.tasks.value());
         gauge("dragonfly_tasks_limit", "Tasks that take part at the most.", crate::peer::TASKS_MAX as u64);
         gauge("dragonfly_hosts_known", "Hosts that are remembered as neighbours.", self.hosts.value());

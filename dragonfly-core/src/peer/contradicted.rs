@@ -13,7 +13,7 @@ use crate::swarm::TaskKey;
 use crate::task::TaskId;
 use crate::wire::PeerId;
 
-/// Between two times that lanes begin anew for this. A token gives as many identities as its holder likes, and each can
+/// Between two times that tasks begin anew on lanes for this. A token gives as many identities as its holder likes, and each can
 /// contradict itself: what one of them takes the place of is void at once, and missing for no longer than this.
 pub(crate) const RECALL_PAUSE: Duration = Duration::from_secs(10);
 
@@ -84,10 +84,11 @@ impl Actor {
         }
     }
 
-    /// The neighbours have shown what they know, and it may have counted for less than the word of the liar: on a new lane
-    /// they show it again, and are shown what is known here.
+    /// The neighbours have shown what they know, and it may have counted for less than the word of the liar: where the task is
+    /// opened anew they show it again, and are shown what is known here. Other tasks on their lanes go on.
     pub(super) fn recalled(&mut self, tasks: &BTreeSet<TaskKey>) {
-        tasks.iter().for_each(|&task| self.end_lanes_of(task));
+        let contents: Vec<Arc<Content>> = tasks.iter().filter_map(|key| self.contents.get(key).cloned()).collect();
+        contents.iter().for_each(|content| self.reopen_on_lanes(content));
         (self.recalls.busy, self.recalls.last) = (false, Some(Instant::now()));
         self.plan_recall();
     }

@@ -14,6 +14,7 @@ use super::lane::{self, COMMANDS_MAX, LaneCommand, LaneNumber};
 use crate::net::{Carrier, Incoming, Stream};
 use crate::node::{LANE_PROTOCOL, addresses_of};
 use crate::swarm::{HostKey, Input, TaskKey};
+use crate::task::{Generation, TaskId};
 use crate::wire::control::Neighbour;
 use crate::wire::lane::RejectReason;
 use crate::wire::{Address, PeerId};
@@ -262,15 +263,25 @@ impl Actor {
         self.input(Input::LaneDown { host: key });
     }
 
-    /// Ends the lanes on which a task is open; neighbours meet on new ones.
-    pub(super) fn end_lanes_of(&mut self, task: TaskKey) {
+    /// Begins a task anew on all lanes on which it is open: both ends show again what they know of it.
+    pub(super) fn reopen_on_lanes(&mut self, content: &Content) {
         for index in 0..self.hosts.table.len() {
             let host = HostKey(index as u32);
-            if self.hosts.lane(host).is_some_and(|lane| lane.tasks.contains_key(&task)) {
-                self.end_lane(host);
-                self.input(Input::LaneDown { host });
+            if self.hosts.lane(host).is_some_and(|lane| lane.tasks.contains_key(&content.key)) {
+                self.reopen_task(host, (content.key, content.task, content.generation));
             }
         }
+    }
+
+    /// Closes a task on a lane and opens it again. The neighbour takes a close for the end of both sides, so both start anew.
+    fn reopen_task(&mut self, host: HostKey, (key, task, generation): (TaskKey, TaskId, Generation)) {
+        // What was decided before it would be said of the task as it is opened anew.
+        self.carry_out();
+        let sides = self.hosts.lane(host).and_then(|lane| lane.tasks.remove(&key));
+        let opened = sides.is_some_and(|sides| sides.ours);
+        self.send(host, LaneCommand::Close { key, task, generation, opened });
+        self.input(Input::TaskClosed { host, task: key });
+        self.open_task(host, key);
     }
 
     fn end_lane(&mut self, key: HostKey) {
@@ -371,13 +382,8 @@ impl Actor {
                     self.send(host, LaneCommand::Close { key, task, generation, opened: false });
                     return;
                 };
-                // It became known between the lane's look and this one, and this host may have opened it, too. The
-                // neighbour takes a close for the end of both, so both start anew.
-                let sides = self.hosts.lane(host).and_then(|lane| lane.tasks.remove(&key));
-                let opened = sides.is_some_and(|sides| sides.ours);
-                self.send(host, LaneCommand::Close { key, task, generation, opened });
-                self.input(Input::TaskClosed { host, task: key });
-                self.open_task(host, key);
+                // It became known between the lane's look and this one, and this host may have opened it, too.
+                self.reopen_task(host, (key, task, generation));
             }
             LaneEvent::Closed { task, generation } => {
                 let key = self.registry.find(task, generation).map(|content| content.key);
@@ -385,6 +391,7 @@ impl Actor {
                 if let Some(lane) = self.hosts.lane(host) {
                     lane.tasks.remove(&key);
                 }
+                self.send(host, LaneCommand::Closed { key });
                 self.input(Input::TaskClosed { host, task: key });
             }
             LaneEvent::Cancelled { request } => {

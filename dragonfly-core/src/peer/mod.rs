@@ -45,7 +45,7 @@ pub use download::{Download, Events};
 pub use drain::LeasesOf;
 pub(crate) use engine::{Engine, WeakEngine};
 pub(crate) use hosts::HOSTS_MAX;
-pub(crate) use lane::COMMANDS_MAX;
+pub(crate) use lane::{COMMANDS_MAX, VAIN_CHECKS_MAX, VAIN_CHECKS_RATE};
 pub use reader::Reader;
 pub use receipt::{Event, Exported, Proof, Receipt};
 pub use request::Request;

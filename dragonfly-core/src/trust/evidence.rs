@@ -10,15 +10,15 @@ use super::membership::{Membership, may_attest};
 use super::network::OriginTrust;
 use super::revocation::Revocations;
 use super::statement::{self, StatementError};
-use crate::task::{Digest, Generation, Layout, PieceHash, PieceIndex, TaskId};
+use crate::task::{Digest, Generation, Layout, PIECES_MAX, PieceHash, PieceIndex, TaskId};
 use crate::wire::PeerId;
 use crate::wire::statement::{Attestation, Evidence, Grant, GrantBundle, Seal, SealBundle, Signed};
 
 /// Grants kept per task: 65 536 pieces in leases of 16. Later ones are refused.
 pub const GRANTS_MAX: usize = 4096;
 
-/// Attestations kept per task: one per piece, at worst. Later ones are refused.
-pub const ATTESTATIONS_MAX: usize = 65_536;
+/// Attestations kept per task: one per piece, at worst, since one under which no piece is kept goes.
+pub const ATTESTATIONS_MAX: usize = PIECES_MAX as usize;
 
 /// Checked credentials remembered per task, so that each host's is checked once and not with each grant.
 pub(super) const CHECKED_MAX: usize = 256;
@@ -42,8 +42,8 @@ pub enum EvidenceError {
     /// A credential fails a rule.
     #[error(transparent)]
     Credential(#[from] CredentialError),
-    /// The task has as many grants or attestations as are kept.
-    #[error("too many grants or attestations for one task")]
+    /// The task has as many grants as are kept, and something is known under each.
+    #[error("too many grants for one task")]
     Full,
     /// The grantor may not grant.
     #[error("the grantor is no coordinator")]
@@ -114,7 +114,7 @@ pub enum Outcome {
         /// Which pieces.
         pieces: Range<PieceIndex>,
     },
-    /// Nothing that was not known, or values of an older epoch than those known.
+    /// This very statement is kept already: its signature was not checked again.
     Known,
     /// A seal.
     Sealed {
@@ -125,6 +125,8 @@ pub enum Outcome {
         /// Digests of the whole that the sealer computed.
         digests: Vec<Digest>,
     },
+    /// It holds, and says nothing that was not known: values that others attested, or of an older epoch than those known.
+    Stale,
     /// Values that were not known, or that take the place of another holder's of a lower epoch.
     Values {
         /// Whose word they are.
@@ -159,6 +161,8 @@ pub struct EvidenceVerifier {
     grants: BTreeMap<[u8; 32], Granted>,
     next_grant: u64,
     attestations: BTreeMap<u64, Attested>,
+    /// Which of them has signed bytes of this hash.
+    by_hash: BTreeMap<[u8; 32], u64>,
     next_attestation: u64,
     pieces: BTreeMap<PieceIndex, Kept>,
     contradicted: BTreeSet<PeerId>,
@@ -181,9 +185,13 @@ struct Granted {
 #[derive(Debug)]
 struct Attested {
     signed: Signed,
+    /// Of its signed bytes.
+    hash: [u8; 32],
     grant: [u8; 32],
     signer: PeerId,
     epoch: u64,
+    /// How many pieces it has values of.
+    pieces: u32,
     /// Pieces for which it is the one that is kept.
     live: u32,
 }
@@ -217,6 +225,7 @@ impl EvidenceVerifier {
             grants: BTreeMap::new(),
             next_grant: 0,
             attestations: BTreeMap::new(),
+            by_hash: BTreeMap::new(),
             next_attestation: 0,
             pieces: BTreeMap::new(),
             contradicted: BTreeSet::new(),
@@ -249,6 +258,8 @@ impl EvidenceVerifier {
             |kept: &Kept| attestations.get(&kept.attestation).is_some_and(|said| signers.contains(&said.signer));
         self.pieces.retain(|_, kept| !theirs(kept));
         self.attestations.retain(|_, said| !signers.contains(&said.signer));
+        let attestations = &self.attestations;
+        self.by_hash.retain(|_, id| attestations.contains_key(id));
         self.grants.retain(|_, granted| !signers.contains(&granted.parties[1].0));
     }
 
@@ -360,6 +371,12 @@ impl EvidenceVerifier {
     }
 
     fn accept_attestation(&mut self, signed: &Signed) -> Result<Outcome, EvidenceError> {
+        // It comes once from each neighbour. What was superseded in part may be news again.
+        let hash = statement::hash_of(signed);
+        let kept = self.by_hash.get(&hash).and_then(|id| self.attestations.get(id));
+        if kept.is_some_and(|kept| kept.live == kept.pieces) {
+            return Ok(Outcome::Known);
+        }
         let (attestation, signer) = statement::open_attestation(signed)?;
         let granted = self.grants.get(&attestation.grant).ok_or(EvidenceError::UnknownGrant)?;
         if granted.parties[1].0 != signer {
@@ -383,18 +400,16 @@ impl EvidenceVerifier {
         }
         let values = self.news(&attestation, epoch);
         if values.is_empty() {
-            return Ok(Outcome::Known);
-        }
-        if self.attestations.len() >= ATTESTATIONS_MAX {
-            return Err(EvidenceError::Full);
+            return Ok(Outcome::Stale);
         }
         let granted = self.grants.get_mut(&attestation.grant).filter(|granted| !granted.used);
-        let grant = granted.map(|granted| {
+        let first = granted.map(|granted| {
             granted.used = true;
             Box::new(granted.bundle.clone())
         });
-        self.keep(Attested { signed: signed.clone(), grant: attestation.grant, signer, epoch, live: 0 }, &values);
-        Ok(Outcome::Values { signer, values, grant })
+        let (signed, grant) = (signed.clone(), attestation.grant);
+        self.keep(Attested { signed, hash, grant, signer, epoch, pieces: count, live: 0 }, &values);
+        Ok(Outcome::Values { signer, values, grant: first })
     }
 
     /// The pieces of an attestation with their values.
@@ -433,18 +448,30 @@ impl EvidenceVerifier {
         let attestation = self.next_attestation;
         self.next_attestation += 1;
         attested.live = values.len() as u32;
+        self.by_hash.insert(attested.hash, attestation);
         self.attestations.insert(attestation, attested);
         for &(piece, value) in values {
             let Some(before) = self.pieces.insert(piece, Kept { attestation, value }) else { continue };
             let Some(stale) = self.attestations.get_mut(&before.attestation) else { continue };
             stale.live -= 1;
             if stale.live == 0 {
-                self.attestations.remove(&before.attestation);
+                self.forget(before.attestation);
             }
         }
     }
 
+    fn forget(&mut self, attestation: u64) {
+        let Some(gone) = self.attestations.remove(&attestation) else { return };
+        // The same bytes may be kept for other pieces under another number.
+        if self.by_hash.get(&gone.hash) == Some(&attestation) {
+            self.by_hash.remove(&gone.hash);
+        }
+    }
+
     fn accept_seal(&mut self, bundle: &SealBundle, now_unix: u64) -> Result<Outcome, EvidenceError> {
+        if self.seal.as_ref().is_some_and(|(.., known)| known == bundle) {
+            return Ok(Outcome::Known);
+        }
         let (seal, signer) = statement::open_seal(&bundle.seal)?;
         self.check_scope(&seal.network, seal.task, seal.generation, seal.length, seal.piece_length)?;
         let claims = self.claims(&bundle.signer, signer, now_unix)?;
@@ -454,7 +481,7 @@ impl EvidenceVerifier {
         }
         match &self.seal {
             Some((known, ..)) if known.root != seal.root => Err(EvidenceError::Sealed),
-            Some(_) => Ok(Outcome::Known),
+            Some(_) => Ok(Outcome::Stale),
             None => {
                 let (root, digests) = (seal.root, seal.digests.clone());
                 self.seal = Some((seal, signer, bundle.clone()));

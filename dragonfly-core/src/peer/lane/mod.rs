@@ -5,6 +5,7 @@
 //! block at a time, so that a message waits for one block at most. What is read off the wire is checked here:
 //! anything that breaks the protocol ends the lane.
 
+mod checks;
 mod reader;
 mod writer;
 
@@ -27,6 +28,8 @@ use crate::task::{Generation, PieceHash, PieceHasher, PieceIndex, TaskId};
 use crate::wire::PeerId;
 use crate::wire::lane::{RejectReason, Run, Slot};
 
+pub(crate) use checks::{VAIN_CHECKS_MAX, VAIN_CHECKS_RATE};
+
 /// How many commands may wait for a lane. The core keeps far fewer in flight for each neighbour; a lane that lags
 /// behind so far is closed.
 pub(crate) const COMMANDS_MAX: usize = 1024;
@@ -38,17 +41,58 @@ pub(super) struct LaneNumber(pub(super) u64);
 /// What the engine tells a lane to do.
 #[derive(Debug)]
 pub(super) enum LaneCommand {
-    Allot { content: Arc<Content>, runs: Vec<Run> },
-    Cancel { request: u32 },
-    Close { key: TaskKey, task: TaskId, generation: Generation, opened: bool },
-    Have { content: Arc<Content>, runs: Vec<Run>, complete: bool },
-    Lost { key: TaskKey, runs: Vec<Run> },
-    Open { content: Arc<Content>, wanted: bool },
-    Reject { request: u32, reason: RejectReason },
-    Request { content: Arc<Content>, request: u32, first: PieceIndex, count: u32 },
-    Seal { content: Arc<Content> },
-    Serve { content: Arc<Content>, request: u32, piece: PieceIndex, skip: u32 },
-    StopServing { request: u32 },
+    Allot {
+        content: Arc<Content>,
+        runs: Vec<Run>,
+    },
+    Cancel {
+        request: u32,
+    },
+    Close {
+        key: TaskKey,
+        task: TaskId,
+        generation: Generation,
+        opened: bool,
+    },
+    /// The neighbour has closed it.
+    Closed {
+        key: TaskKey,
+    },
+    Have {
+        content: Arc<Content>,
+        runs: Vec<Run>,
+        complete: bool,
+    },
+    Lost {
+        key: TaskKey,
+        runs: Vec<Run>,
+    },
+    Open {
+        content: Arc<Content>,
+        wanted: bool,
+    },
+    Reject {
+        request: u32,
+        reason: RejectReason,
+    },
+    Request {
+        content: Arc<Content>,
+        request: u32,
+        first: PieceIndex,
+        count: u32,
+    },
+    Seal {
+        content: Arc<Content>,
+    },
+    Serve {
+        content: Arc<Content>,
+        request: u32,
+        piece: PieceIndex,
+        skip: u32,
+    },
+    StopServing {
+        request: u32,
+    },
 }
 
 /// The contents that take part in the swarm, for lanes to find by name. Changed by the engine alone.
@@ -124,6 +168,18 @@ struct Shared {
     stray: u64,
 }
 
+impl Shared {
+    /// Nothing more is wanted of a task here, nor will be sent: only what is under way may still come.
+    fn forget(&mut self, key: TaskKey) {
+        let stray = &mut self.stray;
+        self.pending.retain(|_, pending| {
+            let stays = pending.content.key != key;
+            *stray += if stays { 0 } else { pending.due() };
+            stays
+        });
+    }
+}
+
 struct Lane {
     node: Node,
     host: HostKey,
@@ -132,6 +188,7 @@ struct Lane {
     registry: Registry,
     events: mpsc::Sender<Event>,
     shared: Mutex<Shared>,
+    checks: checks::Checks,
 }
 
 /// Why a lane ended.
@@ -183,7 +240,8 @@ pub(super) async fn run(
     events: mpsc::Sender<Event>,
 ) {
     let (input, output) = tokio::io::split(stream);
-    let lane = Lane { node, host, peer, number, registry, events, shared: Mutex::default() };
+    let lane =
+        Lane { node, host, peer, number, registry, events, shared: Mutex::default(), checks: checks::Checks::new() };
     let ended = tokio::select! {
         ended = reader::run(&lane, input) => ended,
         ended = writer::run(&lane, output, commands) => ended,

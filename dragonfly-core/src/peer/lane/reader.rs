@@ -72,8 +72,16 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
             }
         }
         Message::Close { slot, task, generation } => {
-            if let Some(slot) = slot {
-                lane.shared().theirs.remove(&slot);
+            let known = lane.registry.find(task, generation);
+            {
+                let mut shared = lane.shared();
+                if let Some(slot) = slot {
+                    shared.theirs.remove(&slot);
+                }
+                // Blocks that went out before it come before it.
+                if let Some(content) = known {
+                    shared.forget(content.key);
+                }
             }
             lane.tell(LaneEvent::Closed { task, generation }).await
         }
@@ -145,45 +153,43 @@ fn task_of(lane: &Lane, slot: Slot) -> Option<Arc<Content>> {
 async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> Result<(), LaneError> {
     let mut fresh = Vec::new();
     let mut sealed = false;
-    let mut liars = BTreeSet::new();
-    {
-        let mut evidence = content.evidence();
-        for item in items {
-            match evidence.accept(&item, now_unix()) {
-                Ok(Accepted::Known) => {}
-                Ok(Accepted::Conflict(conflict)) => {
-                    let (signer, piece) = (conflict.signer, conflict.piece);
-                    tracing::debug!(%signer, piece, task = ?content.task, "a host contradicts itself: its word is void");
-                    liars.insert(signer);
-                }
-                // Worth keeping once something is known under it.
-                Ok(Accepted::Granted { .. }) => {}
-                Ok(Accepted::Values { grant, .. }) => {
-                    fresh.extend(grant.map(|grant| Evidence::Grant(*grant)));
-                    fresh.push(item);
-                }
-                Ok(Accepted::Sealed { .. }) => {
-                    sealed = true;
-                    fresh.push(item);
-                }
-                Err(error @ EvidenceError::Statement(_)) => {
-                    lane.node.metrics().evidence_refused.add(1);
-                    tracing::debug!(host = ?lane.host, task = ?content.task, %error, "forged evidence");
-                    return Err(LaneError::Protocol("evidence that nobody signed"));
-                }
-                Err(error) => {
-                    lane.node.metrics().evidence_refused.add(1);
-                    // Views of who may say what differ for a while: what does not hold here is just not believed.
-                    tracing::debug!(host = ?lane.host, task = ?content.task, %error, "evidence refused");
-                }
+    for item in items {
+        // The neighbour is not silent while it waits for this host.
+        meanwhile(lane.checks.ready(), HELD_UP_INTERVAL, || lane.input(Input::HeldUp { host: lane.host })).await;
+        let outcome = content.evidence().accept(&item, now_unix());
+        lane.checks.count(&outcome);
+        match outcome {
+            Ok(Accepted::Known | Accepted::Stale) => {}
+            Ok(Accepted::Conflict(conflict)) => {
+                let (signer, piece) = (conflict.signer, conflict.piece);
+                tracing::debug!(%signer, piece, task = ?content.task, "a host contradicts itself: its word is void");
+                // Before another piece is taken on its word, and whatever becomes of this lane.
+                let signers = BTreeSet::from([signer]);
+                content.void(&signers);
+                let contradicted = Event::Contradicted { task: content.task, signers };
+                lane.events.send(contradicted).await.map_err(|_| LaneError::Stopped)?;
+            }
+            // Worth keeping once something is known under it.
+            Ok(Accepted::Granted { .. }) => {}
+            Ok(Accepted::Values { grant, .. }) => {
+                fresh.extend(grant.map(|grant| Evidence::Grant(*grant)));
+                fresh.push(item);
+            }
+            Ok(Accepted::Sealed { .. }) => {
+                sealed = true;
+                fresh.push(item);
+            }
+            Err(error @ EvidenceError::Statement(_)) => {
+                lane.node.metrics().evidence_refused.add(1);
+                tracing::debug!(host = ?lane.host, task = ?content.task, %error, "forged evidence");
+                return Err(LaneError::Protocol("evidence that nobody signed"));
+            }
+            Err(error) => {
+                lane.node.metrics().evidence_refused.add(1);
+                // Views of who may say what differ for a while: what does not hold here is just not believed.
+                tracing::debug!(host = ?lane.host, task = ?content.task, %error, "evidence refused");
             }
         }
-    }
-    if !liars.is_empty() {
-        // Before another piece is taken on their word.
-        content.void(&liars);
-        let contradicted = Event::Contradicted { task: content.task, signers: liars };
-        lane.events.send(contradicted).await.map_err(|_| LaneError::Stopped)?;
     }
     if !fresh.is_empty() {
         keep_evidence(&lane.node, content, fresh).await;

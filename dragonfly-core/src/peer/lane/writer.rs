@@ -139,10 +139,16 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             }
             LaneCommand::Close { key, task, generation, opened } => {
                 self.shown.remove(&key);
-                self.lane.shared().theirs.retain(|_, content| content.key != key);
+                self.serving.retain(|serving| serving.content.key != key);
+                {
+                    let mut shared = self.lane.shared();
+                    shared.theirs.retain(|_, content| content.key != key);
+                    shared.forget(key);
+                }
                 let slot = opened.then_some(key.0);
                 self.message(Message::Close { slot, task, generation })?;
             }
+            LaneCommand::Closed { key } => self.serving.retain(|serving| serving.content.key != key),
             LaneCommand::Have { content, runs, complete } => {
                 self.show(&content, &runs)?;
                 let mut rest = runs.as_slice();

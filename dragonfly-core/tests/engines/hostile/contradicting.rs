@@ -3,19 +3,22 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dragonfly_core::Request;
 use dragonfly_core::task::{Layout, PieceHash};
 use dragonfly_core::trust::statement::{Attester, sign_grant};
+use dragonfly_core::wire::control::{Current, ToMember};
 use dragonfly_core::wire::lane::{Frame, Message};
-use dragonfly_core::wire::statement::{ATTESTED_PIECES_MAX, Evidence, Grant, GrantBundle};
+use dragonfly_core::wire::statement::{ATTESTED_PIECES_MAX, Evidence, Grant, GrantBundle, Signed};
+use dragonfly_core::{Node, Request};
 use dragonfly_testkit::{Resource, content};
+use tokio::task::JoinHandle;
 
 use super::holders::{Pace, Taken, serving};
 use super::peer::{Hostile, Lane, Wire};
-use super::{BOUND, LENGTH, current};
+use super::{BOUND, EVIDENCE_SAID, LENGTH, current, value};
 use crate::harness::{Network, SEED, eventually, logged, metric};
 
 const BLAMED: &str = "dragonfly_neighbours_blamed_total";
+const REFUSED: &str = "dragonfly_evidence_refused_total";
 
 /// Everyone has the content on its word. Nothing of what they hold goes when its word is void.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,68 +50,191 @@ async fn what_is_held_stays() {
 /// piece, and contradicts that: what the host had attested counts again, and who comes next has it from there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_liar_took_the_place_of_counts_again() {
-    let network = Network::start(2, false).await;
-    let url = network.serve("/file", Resource::seeded(SEED, LENGTH));
-    let request = Request::new(&url);
-    let (holder, late) = (&network.peers[0], &network.peers[1]);
-    holder.peer.fetch(request.clone()).await.unwrap();
-    let hostile = Hostile::join(&network.token()).await;
-    let mut session = hostile.session(&network.scheduler.as_ref().unwrap().0).await;
-    let current = current(&mut session, holder.peer.task_id(&request).unwrap()).await;
-    let pieces = Layout::of_length(LENGTH).unwrap().pieces();
-    let grant = Grant {
-        version: 1,
-        network: *hostile.membership.network_id(),
-        tenant: "default".into(),
-        task: current.task,
-        generation: current.generation,
-        length: current.length,
-        piece_length: current.piece_length,
-        first: 0,
-        end: pieces,
-        holder: hostile.identity.peer_id(),
-        epoch: u64::MAX,
-    };
-    let signed = sign_grant(&hostile.identity, &grant);
-    let own = hostile.membership.credential_bytes().to_vec();
-    let open = Message::Open {
-        slot: 1,
-        task: current.task,
-        generation: current.generation,
-        length: current.length,
-        piece_length: current.piece_length,
-        wanted: true,
-    };
-    let mut items = vec![Evidence::Grant(GrantBundle { grant: signed.clone(), grantor: own.clone(), holder: own })];
-    for value in [[3; 32], [4; 32]] {
-        let values: Vec<PieceHash> = vec![value; pieces as usize];
-        let mut attester = Attester::new(&signed);
-        for (batch, first) in values.chunks(ATTESTED_PIECES_MAX).zip((0..).step_by(ATTESTED_PIECES_MAX)) {
-            items.push(Evidence::Attestation(attester.attest(&hostile.identity, first, batch).unwrap()));
-        }
+    what_they_took_the_place_of_counts_again(1).await;
+}
+
+/// Who holds a token has as many identities as it likes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_many_liars_took_the_place_of_counts_again() {
+    what_they_took_the_place_of_counts_again(6).await;
+}
+
+async fn what_they_took_the_place_of_counts_again(liars: u64) {
+    let scene = Held::start().await;
+    let (holder, late) = (&scene.network.peers[0], &scene.network.peers[1]);
+    let mut all = Vec::new();
+    for number in 0..liars {
+        let hostile = Hostile::join(&scene.network.token()).await;
+        let said = scene.said(&hostile, |hostile, grant| {
+            let own = hostile.membership.credential_bytes().to_vec();
+            let signed = sign_grant(&hostile.identity, &grant);
+            let granted = GrantBundle { grant: signed.clone(), grantor: own.clone(), holder: own };
+            let mut items = vec![Evidence::Grant(granted)];
+            for value in [[3 + number as u8; 32], [4 + number as u8; 32]] {
+                items.extend(attested(hostile, &signed, value));
+            }
+            items
+        });
+        all.push(Liar::speak(hostile, said));
     }
-    let said = [Frame::Message(open), Frame::Message(Message::Evidence { slot: 1, items })];
-    // The other host may have opened a lane, too: of two one stays.
-    let (mut incoming, theirs) = (hostile.take_lanes(), said.clone());
-    let lanes = tokio::spawn(async move {
-        while let Some(lane) = incoming.recv().await {
-            say_all(&mut Wire::over(lane.stream), &theirs).await;
+    eventually("they are blamed", async || {
+        for liar in &all {
+            liar.call(&holder.node).await;
         }
-    });
-    eventually("it is blamed", async || {
-        if let Some(mut lane) = hostile.lane(&holder.node).await {
-            say_all(&mut lane, &said).await;
-        }
-        (metric(&holder.node, BLAMED) == 1).then_some(())
+        (metric(&holder.node, BLAMED) == liars).then_some(())
     })
     .await;
-    lanes.abort();
-    let fetched = tokio::time::timeout(BOUND, late.peer.fetch(request)).await.expect("it is served").unwrap();
+    let fetched =
+        tokio::time::timeout(BOUND, late.peer.fetch(scene.request.clone())).await.expect("it is served").unwrap();
     assert_eq!((fetched.bytes_from_peers, fetched.blake3.bytes()), (LENGTH, &content::blake3(SEED, LENGTH)[..]));
-    assert_eq!(network.origin.body_bytes("/file"), LENGTH, "one copy");
-    drop(session);
-    hostile.host.clone().shutdown().await;
-    network.stop().await;
+    assert_eq!(scene.network.origin.body_bytes("/file"), LENGTH, "one copy");
+    for liar in all {
+        liar.stop().await;
+    }
+    scene.network.stop().await;
+}
+
+/// Grants that nothing is known under, and statements that hold and say nothing new, without end: who sends them waits, and
+/// others are served meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn evidence_that_teaches_nothing() {
+    let scene = Held::start().await;
+    let (holder, late) = (&scene.network.peers[0], &scene.network.peers[1]);
+    let hostile = Hostile::join(&scene.network.token()).await;
+    let right = (0..scene.pieces()).map(|piece| value(&scene.layout(), piece)).collect::<Vec<PieceHash>>();
+    let said = scene.said(&hostile, |hostile, grant| {
+        let own = hostile.membership.credential_bytes().to_vec();
+        let mut items = Vec::new();
+        for epoch in 0..FLOOD_ITEMS {
+            let signed = sign_grant(&hostile.identity, &Grant { epoch, ..grant.clone() });
+            let granted = GrantBundle { grant: signed.clone(), grantor: own.clone(), holder: own.clone() };
+            let same = Attester::new(&signed).attest(&hostile.identity, 0, &right[..1]).unwrap();
+            items.extend([Evidence::Grant(granted), Evidence::Attestation(same)]);
+        }
+        items
+    });
+    let flood = Liar::speak(hostile, said);
+    let calls = async {
+        loop {
+            flood.call(&holder.node).await;
+        }
+    };
+    let fetched = tokio::select! {
+        fetched = tokio::time::timeout(BOUND, late.peer.fetch(scene.request.clone())) => fetched.expect("it is served").unwrap(),
+        () = calls => unreachable!("it goes on"),
+    };
+    assert_eq!((fetched.bytes_from_peers, fetched.blake3.bytes()), (LENGTH, &content::blake3(SEED, LENGTH)[..]));
+    assert_eq!(scene.network.origin.body_bytes("/file"), LENGTH, "one copy");
+    for member in &scene.network.peers {
+        assert_eq!((metric(&member.node, BLAMED), metric(&member.node, REFUSED)), (0, 0), "all that it says holds");
+    }
+    flood.stop().await;
+    scene.network.stop().await;
+}
+
+/// How many grants a flood has, each with an attestation.
+const FLOOD_ITEMS: u64 = 3000;
+
+/// Two members, of whom the first has fetched some content all by itself.
+struct Held {
+    network: Network,
+    request: Request,
+    current: Current,
+    _session: Wire<ToMember>,
+}
+
+impl Held {
+    async fn start() -> Self {
+        let network = Network::start(2, false).await;
+        let request = Request::new(network.serve("/file", Resource::seeded(SEED, LENGTH)));
+        let holder = &network.peers[0];
+        holder.peer.fetch(request.clone()).await.unwrap();
+        let asker = Hostile::join(&network.token()).await;
+        let mut session = asker.session(&network.scheduler.as_ref().unwrap().0).await;
+        let current = current(&mut session, holder.peer.task_id(&request).unwrap()).await;
+        asker.host.clone().shutdown().await;
+        Self { network, request, current, _session: session }
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::of_length(LENGTH).unwrap()
+    }
+
+    fn pieces(&self) -> u32 {
+        self.layout().pieces()
+    }
+
+    /// The task opened, and what `items` makes of a grant to that member of all pieces under the highest epoch.
+    fn said(&self, hostile: &Hostile, items: impl FnOnce(&Hostile, Grant) -> Vec<Evidence>) -> Vec<Frame> {
+        let current = &self.current;
+        let grant = Grant {
+            version: 1,
+            network: *hostile.membership.network_id(),
+            tenant: "default".into(),
+            task: current.task,
+            generation: current.generation,
+            length: current.length,
+            piece_length: current.piece_length,
+            first: 0,
+            end: self.pieces(),
+            holder: hostile.identity.peer_id(),
+            epoch: u64::MAX,
+        };
+        let open = Message::Open {
+            slot: 1,
+            task: current.task,
+            generation: current.generation,
+            length: current.length,
+            piece_length: current.piece_length,
+            wanted: true,
+        };
+        let mut said = vec![Frame::Message(open)];
+        for items in items(hostile, grant).chunks(EVIDENCE_SAID) {
+            said.push(Frame::Message(Message::Evidence { slot: 1, items: items.to_vec() }));
+        }
+        said
+    }
+}
+
+/// Attestations of one value for every piece.
+fn attested(hostile: &Hostile, grant: &Signed, value: PieceHash) -> Vec<Evidence> {
+    let values: Vec<PieceHash> = vec![value; Layout::of_length(LENGTH).unwrap().pieces() as usize];
+    let mut attester = Attester::new(grant);
+    let batches = values.chunks(ATTESTED_PIECES_MAX).zip((0..).step_by(ATTESTED_PIECES_MAX));
+    let signed = batches.map(|(batch, first)| attester.attest(&hostile.identity, first, batch).unwrap());
+    signed.map(Evidence::Attestation).collect()
+}
+
+/// A member that says one thing to whoever opens a lane to it, and to whom it calls.
+struct Liar {
+    hostile: Hostile,
+    said: Vec<Frame>,
+    lanes: JoinHandle<()>,
+}
+
+impl Liar {
+    fn speak(hostile: Hostile, said: Vec<Frame>) -> Self {
+        // The other host may have opened a lane, too: of two one stays.
+        let (mut incoming, theirs) = (hostile.take_lanes(), said.clone());
+        let lanes = tokio::spawn(async move {
+            while let Some(lane) = incoming.recv().await {
+                say_all(&mut Wire::over(lane.stream), &theirs).await;
+            }
+        });
+        Self { hostile, said, lanes }
+    }
+
+    async fn call(&self, node: &Node) {
+        match self.hostile.lane(node).await {
+            Some(mut lane) => say_all(&mut lane, &self.said).await,
+            None => tokio::task::yield_now().await,
+        }
+    }
+
+    async fn stop(self) {
+        self.lanes.abort();
+        self.hostile.host.clone().shutdown().await;
+    }
 }
 
 /// And hears the other end out for a moment.

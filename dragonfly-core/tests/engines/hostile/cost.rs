@@ -13,7 +13,7 @@ const RESIDENT_MAX_KIB: u64 = 112 << 10;
 /// And the CPU time of such a process, all of its nodes together. A flood goes on for as long as the download does.
 const CPU_MAX: Duration = Duration::from_secs(30);
 
-const SCENES: [&str; 10] = [
+const SCENES: [&str; 14] = [
     "garbage_and_absurd_sizes",
     "floods",
     "forged_evidence",
@@ -24,6 +24,10 @@ const SCENES: [&str; 10] = [
     "vanishing_and_false_claims",
     "wrong_pieces",
     "strangers",
+    "contradicting::what_many_liars_took_the_place_of_counts_again",
+    "contradicting::evidence_that_teaches_nothing",
+    "forged::evidence_that_contradicts_itself",
+    "forged::a_seal_of_something_else",
 ];
 
 /// Often enough to see what a process comes to before it ends.
