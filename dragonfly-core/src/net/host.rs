@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{FutureExt as _, StreamExt as _};
 use libp2p::core::transport::ListenerId;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, NetworkBehaviour, Swarm, SwarmEvent};
+use libp2p::swarm::{NetworkBehaviour, Swarm, SwarmEvent};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::{Admission, Claims, Registry};
+use super::dials::Dials;
 use super::error::{DialError, ListenError, OpenError, StartError, chain};
 use super::lane::{LaneConfig, Lanes};
 use super::limits::Limits;
@@ -174,7 +174,7 @@ impl Host {
             local,
             shared: Arc::clone(&shared),
             control: Arc::clone(&control),
-            dials: HashMap::new(),
+            dials: Dials::default(),
             listeners: HashMap::new(),
             listening: Listening::default(),
             publish,
@@ -424,20 +424,13 @@ struct Loop {
     local: PeerId,
     shared: Arc<Shared>,
     control: Arc<Control>,
-    dials: HashMap<PeerId, Dial>,
+    dials: Dials,
     /// The configured address of each listener that is not closed, and whether it is up.
     listeners: HashMap<ListenerId, (Address, bool)>,
     listening: Listening,
     publish: watch::Sender<Listening>,
     #[cfg(feature = "mdns")]
     publish_found: watch::Sender<Found>,
-}
-
-struct Dial {
-    connection: ConnectionId,
-    /// Addresses of another peer, which were not tried.
-    skipped: Vec<(Option<Address>, String)>,
-    waiters: Vec<oneshot::Sender<Result<(), DialError>>>,
 }
 
 impl Loop {
@@ -540,52 +533,10 @@ impl Loop {
             let _ = reply.send(Ok(()));
             return;
         }
-        if let Some(dial) = self.dials.get_mut(&peer) {
-            dial.waiters.retain(|waiter| !waiter.is_closed());
-            if dial.waiters.len() < WAITERS {
-                dial.waiters.push(reply);
-            } else {
-                let _ = reply.send(Err(DialError::Busy { peer }));
-            }
-            return;
-        }
-        let (ours, others): (Vec<_>, Vec<_>) =
-            addresses.iter().take(ADDRESSES).partition(|address| address.peer().is_none_or(|named| named == peer));
-        let skipped: Vec<_> =
-            others.into_iter().map(|address| (Some(address.clone()), "the address of another peer".into())).collect();
-        if ours.is_empty() {
-            let error = if skipped.is_empty() {
-                DialError::NoAddress { peer }
-            } else {
-                DialError::Failed { peer, causes: skipped }
-            };
-            let _ = reply.send(Err(error));
-            return;
-        }
-        let options = DialOpts::peer_id(peer.to_libp2p())
-            // Whether to dial was decided above.
-            .condition(PeerCondition::Always)
-            .addresses(ours.into_iter().map(Address::to_libp2p).collect())
-            .allocate_new_port()
-            .build();
+        let Some(options) = self.dials.ask(Instant::now(), peer, addresses, reply) else { return };
         let connection = options.connection_id();
-        self.dials.insert(peer, Dial { connection, skipped, waiters: vec![reply] });
         if let Err(error) = self.swarm.dial(options) {
-            self.dial_failed(connection, peer, error);
-        }
-    }
-
-    fn dial_failed(&mut self, connection: ConnectionId, peer: PeerId, error: libp2p::swarm::DialError) {
-        if self.dials.get(&peer).is_none_or(|dial| dial.connection != connection) {
-            return;
-        }
-        let Some(dial) = self.dials.remove(&peer) else { return };
-        let mut causes = dial_causes(error);
-        causes.extend(dial.skipped);
-        let error = DialError::Failed { peer, causes };
-        tracing::debug!(%error, "dial failed");
-        for waiter in dial.waiters {
-            let _ = waiter.send(Err(error.clone()));
+            self.dials.failed(connection, peer, error);
         }
     }
 
@@ -608,9 +559,8 @@ impl Loop {
                 local::bound(&mut self.swarm.behaviour_mut().local, me, listeners.iter());
             }
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
-                let dial = PeerId::from_libp2p(&peer_id).ok().and_then(|peer| self.dials.remove(&peer));
-                for waiter in dial.into_iter().flat_map(|dial| dial.waiters) {
-                    let _ = waiter.send(Ok(()));
+                if let Ok(peer) = PeerId::from_libp2p(&peer_id) {
+                    self.dials.reached(peer);
                 }
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
@@ -643,26 +593,11 @@ impl Loop {
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id: Some(peer), error } => {
                 if let Ok(peer) = PeerId::from_libp2p(&peer) {
-                    self.dial_failed(connection_id, peer, error);
+                    self.dials.failed(connection_id, peer, error);
                 }
             }
             _ => {}
         }
-    }
-}
-
-fn dial_causes(error: libp2p::swarm::DialError) -> Vec<(Option<Address>, String)> {
-    use libp2p::swarm::DialError as E;
-    let named = |address, cause: String| vec![(Some(Address::from_libp2p(address)), cause)];
-    match error {
-        E::Denied { cause } => vec![(None, chain(&cause))],
-        E::LocalPeerId { address } => named(address, "this host itself is there".into()),
-        E::NoAddresses => vec![(None, "every address is one of this host's own".into())],
-        E::Transport(errors) => {
-            errors.into_iter().map(|(address, error)| (Some(Address::from_libp2p(address)), chain(&error))).collect()
-        }
-        E::WrongPeerId { obtained, address } => named(address, format!("another peer is there: {obtained}")),
-        error @ (E::Aborted | E::DialPeerConditionFalse(_)) => vec![(None, chain(&error))],
     }
 }
 
@@ -674,12 +609,6 @@ const EVENTS: usize = 1024;
 
 /// Swarm events taken in one go before commands are looked at again.
 const DRAIN: usize = 64;
-
-/// Addresses of a peer that one dial tries; more are a victim's list, not a host's.
-const ADDRESSES: usize = 16;
-
-/// Callers that may wait for one dial.
-const WAITERS: usize = 1024;
 
 /// How long a shutdown waits for connections to close, and again for their tasks to end.
 const GOODBYE: Duration = Duration::from_secs(1);

@@ -16,6 +16,7 @@
 //! without streams ends after the idle time-out.
 
 mod admission;
+mod dials;
 mod error;
 mod host;
 mod lane;

@@ -4,19 +4,23 @@
 //! those that this host was told to meet at, so that all who want a task meet although they know different
 //! members. Else, with no anchor to be reached, the member that this host's own directory names.
 
+mod assign;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::actor::Actor;
 use super::authority;
-use super::event::{AuthorityEvent, AuthorityId, Event};
+use super::event::{AuthorityEvent, AuthorityId};
 use crate::node::{NotTaken, Outbox, addresses_of};
 use crate::swarm::Input;
 use crate::task::{TaskId, rendezvous_score};
 use crate::trust::Roles;
-use crate::wire::control::{Neighbour, ToCoordinator, ToMember};
+use crate::wire::control::{ToCoordinator, ToMember};
 use crate::wire::{Address, PeerId, bytes_of_ip};
 
 /// This host's own coordinator.
@@ -28,11 +32,15 @@ pub(super) const PRIVATE: AuthorityId = AuthorityId(u32::MAX);
 /// An anchor that is being reached is waited for so long before others are asked in its place.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// So long a member may take to say who coordinates a task.
-const SEEK_MAX: Duration = Duration::from_secs(3);
+/// One that was lost may be back, and its next attempt be seconds away: where somebody waits for a new task it is tried at once,
+/// and waited for so long. What begins then would cost a second copy where a network was split and is whole again.
+const RETRY_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How many members are asked one after the other for somebody who suits a task better.
-const HOPS_MAX: u8 = 4;
+/// Not again within this: one that answers nothing costs every new task that wait.
+const RETRY_PAUSE: Duration = Duration::from_secs(3);
+
+/// One that has been gone for longer is not waited for any more.
+const LOST_MAX: Duration = Duration::from_secs(600);
 
 /// Sessions with members that coordinate something for this host, beside those that it was told of.
 pub(super) const FOUND_MAX: usize = 64;
@@ -59,6 +67,12 @@ pub(super) struct Authority {
     state: AuthorityState,
     /// It was found to say nothing of what it is asked: until then it counts as one that is not there.
     pub(super) mute_until: Option<Instant>,
+    /// When its last session ended.
+    lost: Option<Instant>,
+    /// When it was last tried, or tried again, as far as is known.
+    tried: Instant,
+    /// Has it tried now.
+    wake: Arc<Notify>,
     _stop: Option<DropGuard>,
 }
 
@@ -81,6 +95,8 @@ enum AuthorityState {
     Connecting(Instant),
     /// The last attempt failed.
     Unreachable,
+    /// It failed, too, and the next one was brought forward, at that time.
+    Retrying(Instant),
     Up {
         commands: Outbox,
         /// Cancelled when the session is over.
@@ -102,6 +118,8 @@ pub(super) struct Meeting {
     hops: u8,
     /// Who was named before and could not be reached.
     lost: Option<PeerId>,
+    /// Whether those that were lost were tried once more for it.
+    retried: bool,
     /// Who was of no use for this task, and until when it is not asked again.
     avoided: Vec<(AuthorityId, Instant)>,
 }
@@ -144,7 +162,26 @@ impl Authority {
     }
 
     pub(super) const fn is_unreachable(&self) -> bool {
-        matches!(self.state, AuthorityState::Unreachable)
+        matches!(self.state, AuthorityState::Unreachable | AuthorityState::Retrying(_))
+    }
+
+    fn new(peer: Option<PeerId>, kind: Kind, wake: Arc<Notify>, stop: Option<DropGuard>) -> Self {
+        let now = Instant::now();
+        let state = AuthorityState::Connecting(now);
+        Self { peer, kind, state, mute_until: None, lost: None, tried: now, wake, _stop: stop }
+    }
+
+    /// Brings its next attempt forward if it was lost lately; whether that is so.
+    fn retry(&mut self) -> bool {
+        let lately = self.lost.is_some_and(|lost| lost.elapsed() < LOST_MAX);
+        let due = matches!(self.state, AuthorityState::Unreachable | AuthorityState::Retrying(_));
+        if !lately || !due || self.tried.elapsed() < RETRY_PAUSE {
+            return false;
+        }
+        self.tried = Instant::now();
+        self.state = AuthorityState::Retrying(self.tried);
+        self.wake.notify_one();
+        true
     }
 }
 
@@ -158,6 +195,7 @@ impl Authorities {
         self.all.get(&id).is_some_and(|authority| match authority.state {
             AuthorityState::Connecting(since) => since.elapsed() < PATIENCE,
             AuthorityState::Up { scheduler, .. } => scheduler.is_none(),
+            AuthorityState::Retrying(since) => since.elapsed() < RETRY_PATIENCE,
             AuthorityState::Unreachable => false,
         })
     }
@@ -217,14 +255,10 @@ impl Actor {
     pub(super) fn start_authorities(&mut self) {
         let stream = self.coordinator.local_session();
         let seed = self.node.acts_as_seed();
-        let state = AuthorityState::Connecting(Instant::now());
         let peer = Some(self.node.peer_id());
-        self.authorities.all.insert(LOCAL, Authority { peer, kind: Kind::Local, state, mute_until: None, _stop: None });
+        self.authorities.all.insert(LOCAL, Authority::new(peer, Kind::Local, Arc::default(), None));
         self.node.spawn(authority::keep_local(self.node.clone(), LOCAL, stream, seed, self.events.clone()));
-        let state = AuthorityState::Connecting(Instant::now());
-        self.authorities
-            .all
-            .insert(PRIVATE, Authority { peer, kind: Kind::Private, state, mute_until: None, _stop: None });
+        self.authorities.all.insert(PRIVATE, Authority::new(peer, Kind::Private, Arc::default(), None));
         let stream = self.private.local_session();
         self.node.spawn(authority::keep_local(self.node.clone(), PRIVATE, stream, seed, self.events.clone()));
         for addresses in self.node.coordinators() {
@@ -238,19 +272,16 @@ impl Actor {
         let id = AuthorityId(self.authorities.last);
         let stop = CancellationToken::new();
         let peer = addresses.iter().find_map(Address::peer);
+        let wake = Arc::<Notify>::default();
         let keep = authority::keep(
             self.node.clone(),
-            id,
-            addresses,
+            (id, addresses),
             self.node.acts_as_seed(),
             self.events.clone(),
-            stop.clone(),
+            (Arc::clone(&wake), stop.clone()),
         );
         self.node.spawn(keep);
-        let state = AuthorityState::Connecting(Instant::now());
-        self.authorities
-            .all
-            .insert(id, Authority { peer, kind, state, mute_until: None, _stop: Some(stop.drop_guard()) });
+        self.authorities.all.insert(id, Authority::new(peer, kind, wake, Some(stop.drop_guard())));
         id
     }
 
@@ -267,12 +298,13 @@ impl Actor {
             AuthorityEvent::Down => {
                 // Before any of its tasks comes here.
                 self.coordinator.other_lost();
-                authority.state = AuthorityState::Connecting(Instant::now());
+                let now = Instant::now();
+                (authority.state, authority.lost, authority.tried) = (AuthorityState::Connecting(now), Some(now), now);
                 self.lose(id);
                 self.reassess_after(PATIENCE);
             }
             AuthorityEvent::Unreachable(error) => {
-                authority.state = AuthorityState::Unreachable;
+                (authority.state, authority.tried) = (AuthorityState::Unreachable, Instant::now());
                 tracing::debug!(?id, %error, "coordinator unreachable");
                 let found = authority.kind == Kind::Found;
                 if let Some(peer) = authority.peer {
@@ -324,154 +356,6 @@ impl Actor {
             self.input(Input::AuthorityDown { task });
         }
         self.reassess();
-    }
-
-    pub(super) fn reassess_after(&self, pause: Duration) {
-        self.spawn_event(async move {
-            tokio::time::sleep(pause).await;
-            Event::Reassess
-        });
-    }
-
-    /// The time to look again has come.
-    pub(super) fn reassess_due(&mut self) {
-        self.authorities.reassessing = false;
-        self.reassess();
-    }
-
-    /// Looks which tasks belong elsewhere now, some at a time, those that somebody waits for first.
-    pub(super) fn reassess(&mut self) {
-        // Others who ask this host are sent where its own tasks go: not to a scheduler that is gone, or mute.
-        for (peer, schedules) in self.authorities.all.values().filter_map(Authority::schedules) {
-            self.node.directory(|directory, _| directory.schedules(peer, schedules));
-        }
-        // The next ones have their turn in a moment, whatever happens meanwhile.
-        if self.authorities.reassessing {
-            return;
-        }
-        let mut ids: Vec<(bool, TaskId)> = self.tasks.iter().map(|(id, task)| (task.wants.is_empty(), *id)).collect();
-        ids.sort_unstable();
-        let mut moved = 0;
-        for (_, id) in ids {
-            if moved >= MOVED_AT_ONCE {
-                if !std::mem::replace(&mut self.authorities.reassessing, true) {
-                    self.reassess_after(MOVE_PAUSE);
-                }
-                return;
-            }
-            moved += usize::from(self.reassign(id));
-        }
-        self.drop_idle_authorities();
-    }
-
-    /// Takes the next step of a task towards the coordinator that is its own now; whether there was one to take.
-    pub(super) fn reassign(&mut self, id: TaskId) -> bool {
-        let Some(task) = self.tasks.get(&id) else { return false };
-        let next = match task.scope.is_local() {
-            true if self.authorities.is_up(PRIVATE) => Next::Join(PRIVATE),
-            true => Next::Wait,
-            false => self.authorities.next(&id, &task.meeting),
-        };
-        match next {
-            Next::Wait => false,
-            Next::Join(target) if task.authority == Some(target) => false,
-            Next::Join(target) => {
-                if let Some(old) = task.authority {
-                    self.tell(old, ToCoordinator::Leave(id));
-                }
-                self.join(id, target);
-                true
-            }
-            // Whoever coordinates it already goes on doing so.
-            Next::Seek(_) if task.authority.is_some_and(|known| self.authorities.is_up(known)) => false,
-            Next::Seek(target) => {
-                self.seek(id, target);
-                true
-            }
-        }
-    }
-
-    fn seek(&mut self, id: TaskId, target: AuthorityId) {
-        self.authorities.questions += 1;
-        let number = self.authorities.questions;
-        let Some(task) = self.tasks.get_mut(&id) else { return };
-        task.meeting.asked = Some((target, number));
-        let lost = task.meeting.lost;
-        self.tell(target, ToCoordinator::Seek { task: id, lost });
-        self.spawn_event(async move {
-            tokio::time::sleep(SEEK_MAX).await;
-            Event::SeekOver { task: id, number }
-        });
-    }
-
-    /// Who was asked does not answer: this host's own directory has to do.
-    pub(super) fn seek_over(&mut self, id: TaskId, number: u64) {
-        let Some(task) = self.tasks.get_mut(&id) else { return };
-        if task.meeting.asked.is_none_or(|(_, asked)| asked != number) {
-            return;
-        }
-        task.meeting.asked = None;
-        tracing::debug!(task = %task.label, "nobody said who coordinates it");
-        self.seek(id, LOCAL);
-    }
-
-    /// A member says who coordinates a task.
-    fn named(&mut self, from: AuthorityId, id: TaskId, to: &Neighbour) {
-        let Some(task) = self.tasks.get_mut(&id) else { return };
-        if task.meeting.asked.is_none_or(|(asked, _)| asked != from) {
-            return;
-        }
-        task.meeting.asked = None;
-        let known = self.authorities.by_peer(to.peer);
-        let id_of = match known {
-            Some(known) => Some(known),
-            None => self.meet(to),
-        };
-        // Too many sessions, or nowhere to find it: this host does without others.
-        let named = id_of.unwrap_or(LOCAL);
-        let anchor = self
-            .authorities
-            .all
-            .get(&from)
-            .is_some_and(|authority| matches!(authority.kind, Kind::Anchor | Kind::Link));
-        let hopeless = !self.authorities.is_up(named) && !self.authorities.is_pending(named);
-        if let Some(task) = self.tasks.get_mut(&id) {
-            let meeting = &mut task.meeting;
-            if hopeless || meeting.avoids(named) {
-                // It does not answer here. Asked again at once, the other would name it again at once.
-                (meeting.named, meeting.lost) = (None, Some(to.peer));
-                self.reassess_after(PATIENCE);
-                return;
-            }
-            // Settled: by an anchor, by the one that is named, and where this host would go round in circles.
-            let settled = anchor || named == from || named == LOCAL || meeting.hops >= HOPS_MAX;
-            meeting.hops = if settled { 0 } else { meeting.hops + 1 };
-            meeting.named = Some(named);
-        }
-        self.reassign(id);
-    }
-
-    /// Opens a session with a member.
-    fn meet(&mut self, member: &Neighbour) -> Option<AuthorityId> {
-        self.drop_idle_authorities();
-        let found = self.authorities.all.values().filter(|authority| authority.kind == Kind::Found).count();
-        let addresses = addresses_of(member).filter(|addresses| !addresses.is_empty() && found < FOUND_MAX)?;
-        let addresses = addresses.into_iter().map(|address| address.with_peer(member.peer)).collect();
-        // One that neither answers nor refuses is given up after a while.
-        self.reassess_after(PATIENCE);
-        Some(self.start_authority(addresses, Kind::Found))
-    }
-
-    /// Ends the sessions with members that coordinate nothing for this host any more.
-    fn drop_idle_authorities(&mut self) {
-        let needed = |id: &AuthorityId| {
-            self.tasks.values().any(|task| task.authority == Some(*id) || task.meeting.named == Some(*id))
-        };
-        let found = self.authorities.all.iter().filter(|(_, authority)| authority.kind == Kind::Found);
-        let idle: Vec<AuthorityId> = found.map(|(id, _)| *id).filter(|id| !needed(id)).collect();
-        for id in idle {
-            self.authorities.all.remove(&id);
-        }
     }
 
     /// Sends a message; a coordinator that lags behind loses its session and is taken up anew.

@@ -1,9 +1,10 @@
 //! Sessions with coordinators: one stream each, kept up for as long as the engine runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -43,23 +44,36 @@ const SILENT_INTERVALS_MAX: u32 = 3;
 /// Bounds on what a coordinator may ask for as an interval.
 const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
-/// Keeps up a session with the coordinator at `addresses`, which name one peer. Ends when the engine drops the queue of events.
+/// Keeps up a session with the coordinator at `addresses`, which name one peer. `wake` ends a pause between attempts.
+/// Ends when the engine drops the queue of events.
 pub(super) async fn keep(
+    node: Node,
+    (id, addresses): (AuthorityId, Vec<Address>),
+    seed: bool,
+    events: mpsc::Sender<Event>,
+    (wake, stop): (Arc<Notify>, CancellationToken),
+) {
+    // In whatever it is when it is no longer needed: the stream closes with it.
+    let _ = stop.run_until_cancelled(keep_up(node, id, addresses, seed, events, &wake)).await;
+}
+
+async fn keep_up(
     node: Node,
     id: AuthorityId,
     addresses: Vec<Address>,
     seed: bool,
     events: mpsc::Sender<Event>,
-    stop: CancellationToken,
+    wake: &Notify,
 ) {
-    // In whatever it is when it is no longer needed: the stream closes with it.
-    let _ = stop.run_until_cancelled(keep_up(node, id, addresses, seed, events)).await;
-}
-
-async fn keep_up(node: Node, id: AuthorityId, addresses: Vec<Address>, seed: bool, events: mpsc::Sender<Event>) {
     let mut backoff = Backoff::new();
     loop {
-        let session = connect(&node, &addresses).await;
+        let session = loop {
+            // An attempt may have begun when nothing could come of it yet: asked for, another one joins it.
+            tokio::select! {
+                session = connect(&node, &addresses) => break session,
+                () = wake.notified() => {}
+            }
+        };
         let event = match session {
             Ok((peer, stream)) => {
                 let started = Instant::now();
@@ -77,7 +91,8 @@ async fn keep_up(node: Node, id: AuthorityId, addresses: Vec<Address>, seed: boo
         if events.send(Event::Authority { id, event }).await.is_err() {
             return;
         }
-        tokio::time::sleep(backoff.pause(|pause| node.jitter(pause))).await;
+        let pause = backoff.pause(|pause| node.jitter(pause));
+        let _ = tokio::time::timeout(pause, wake.notified()).await;
     }
 }
 
