@@ -167,6 +167,7 @@ impl Actor {
         );
         self.trace(id);
         self.watch_answer(id);
+        self.seek_pieces(id);
         match self.tasks.get(&id).and_then(|task| task.authority) {
             Some(authority) => self.join(id, authority),
             None => {
@@ -174,6 +175,16 @@ impl Actor {
             }
         }
         self.let_go();
+    }
+
+    /// What takes part in the swarm may do so for others' sake alone, or without a way to the origin: no longer.
+    fn seek_pieces(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let Some(content) = task.current.and_then(|key| self.contents.get(&key)) else { return };
+        if lacks(content) {
+            let (task, may_lease) = (content.key, task.access.is_some());
+            self.input(Input::Wanted { task, may_lease });
+        }
     }
 
     pub(super) fn unwant(&mut self, id: TaskId, want: WantId) {
@@ -360,6 +371,10 @@ impl Actor {
             return;
         }
         task.activating = None;
+        if task.wants.is_empty() && !content.is_complete() {
+            // Who wanted it had what was current before, and left while this was opened: as if it became current now.
+            return self.drop_task(id);
+        }
         self.enter(id, content);
     }
 
@@ -372,12 +387,9 @@ impl Actor {
         content.void(&self.node.contradicted().of(id));
         (task.current, task.held) = (Some(key), None);
         let have = content.attested_have();
-        // What is held whole already is not fetched again for the sake of others, but for what only waits to be
-        // attested here.
-        let lacking = !content.is_complete() || content.is_own();
         let options = TaskOptions {
             priority: task.wants.values().map(|want| want.priority).min().unwrap_or(7),
-            wanted: lacking && !task.wants.is_empty(),
+            wanted: lacks(&content) && !task.wants.is_empty(),
             may_lease: task.access.is_some(),
             leases_max: LEASES_PER_TASK_MAX,
             // Complete before anyone asked: each piece is given away once before any is given twice.
@@ -535,6 +547,12 @@ impl Actor {
     }
 }
 
+/// Whether a caller's want is a reason to fetch: what is held whole already is not fetched again for the sake of others, but
+/// for what only waits to be attested here.
+fn lacks(content: &Content) -> bool {
+    !content.is_complete() || content.is_own()
+}
+
 /// How much is held, in eighths of the pieces; 8 only when every one is.
 pub(super) fn eighths(have: &HaveMap) -> u8 {
     if have.is_complete() { 8 } else { (u64::from(have.held()) * 8 / u64::from(have.pieces())).min(7) as u8 }
@@ -615,3 +633,6 @@ pub(super) fn content_of(
 fn is_by(said: &Signed, signers: &BTreeSet<PeerId>) -> bool {
     open_attestation(said).is_ok_and(|(_, signer)| signers.contains(&signer))
 }
+
+#[cfg(test)]
+mod tests;
