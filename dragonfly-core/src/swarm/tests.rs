@@ -115,6 +115,26 @@ fn a_lane_that_another_takes_the_place_of_costs_no_time() {
     assert!(driver.put(Input::LaneUp { host }).contains(&open));
 }
 
+/// Whatever has come of them: what was not told to be proven is not held.
+#[test]
+fn what_a_lane_owed_when_it_ended_is_asked_of_another() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(3, &[], OPTIONS);
+    driver.join(1);
+    let asked = requests(&driver.have(1, 0..3));
+    let (host, request, first, _) = asked[0];
+    driver.put(Input::Received { host, request, bytes: PIECE as u32 });
+    driver.put(Input::Proven { host, request, piece: first });
+    driver.join(2);
+    let mut actions = driver.have(2, 0..3);
+    actions.extend(driver.put(Input::LaneDown { host }));
+    let again: u32 = requests(&actions).iter().filter(|(host, ..)| *host == HostKey(2)).map(|(.., count)| count).sum();
+    let missing = (0..3).filter(|piece| driver.core.is_missing(TASK, *piece)).count() as u32;
+    assert_eq!(again + missing, 2, "all but the one that is being written: {actions:?}");
+    assert!(again > 0, "{actions:?}");
+    assert!(!driver.core.is_missing(TASK, first));
+}
+
 /// Also for a time after it was banned.
 #[test]
 fn a_banned_host_is_no_neighbour_because_it_opens_a_lane() {
