@@ -79,7 +79,7 @@ impl Drop for Running {
 }
 
 /// Processor time that a process has used so far, all its threads, in seconds.
-fn processor_of(pid: u32) -> anyhow::Result<f64> {
+pub(crate) fn processor_of(pid: u32) -> anyhow::Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name stands in brackets, and may hold anything.
     let (_, rest) = text.rsplit_once(')').context("a line of /proc/PID/stat")?;

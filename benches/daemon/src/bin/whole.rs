@@ -1,7 +1,9 @@
-//! Whole programs side by side: `dfget` through a warm daemon against `cp`, cold against `curl` and `aria2c`, and from
-//! a neighbour against `curl` from nginx over HTTPS. Wall time, and the processor time of both ends.
+//! Whole programs side by side: `dfget` through a warm daemon against `cp`; cold against `curl` and `aria2c`; from
+//! a neighbour against `curl` from nginx over HTTPS, and libtorrent; then the same way within one process, against a bare
+//! program and libp2p's streams (`--bin lane`). Wall time, and the processor time of both ends.
 //!
-//! `cargo build --release -p dfget && cargo run --release -p dragonfly-bench --bin whole`; needs `nginx` and `curl`.
+//! `cargo build --release -p dfget -p dragonfly-bench && cargo run --release -p dragonfly-bench --bin whole`; needs `nginx`
+//! and `curl`. What else is not there is told.
 #![allow(clippy::print_stdout, reason = "benches print what they measured")]
 
 use std::fs;
@@ -12,7 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
-use dragonfly_bench::{Daemon, Launch, Running, program};
+use dragonfly_bench::{Daemon, Launch, Running, Torrent, TorrentPart, program};
 use dragonfly_testkit::content;
 
 const SEED: u64 = 17;
@@ -32,9 +34,12 @@ struct Args {
     /// Where content and outputs are written (default: the system's place for temporary files).
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Measures the cases alone whose names contain this: held, cold, neighbour.
+    /// Measures the cases alone whose names contain this: held, cold, neighbour, lane.
     #[arg(long, default_value = "")]
     only: String,
+    /// A Python that has libtorrent.
+    #[arg(long, default_value = "python3")]
+    python: PathBuf,
 }
 
 /// One measurement: seconds on the wall and of processor time.
@@ -44,10 +49,19 @@ struct Cost {
     processor: f64,
 }
 
+/// What is compared with a goal.
+#[derive(Clone, Copy)]
+enum By {
+    Wall,
+    Processor,
+}
+
 /// What was measured of one program.
 struct Row {
     name: &'static str,
     costs: Vec<Cost>,
+    /// What `dfget` should be of it at the most.
+    goal: Option<(By, f64)>,
 }
 
 struct Bench {
@@ -68,32 +82,41 @@ async fn main() -> anyhow::Result<()> {
     content_file(&served.join("file"), args.mib << 20)?;
     let nginx = Nginx::start(dir.path(), &served)?;
     let bench = Bench { args, dir, nginx };
-    println!("{} MiB, median of {}: seconds; processor seconds", bench.args.mib, bench.args.rounds);
+    println!("{} MiB, median of {}", bench.args.mib, bench.args.rounds);
     if "held".contains(&bench.args.only) {
-        show("held by the daemon", &bench.held().await?);
+        show("held by the daemon", &bench.held().await?, bench.args.mib);
     }
     if "cold".contains(&bench.args.only) {
-        show("cold, over HTTP from nginx", &bench.cold()?);
+        show("cold, over HTTP from nginx", &bench.cold()?, bench.args.mib);
     }
     if "neighbour".contains(&bench.args.only) {
-        show("from the next host, encrypted: both ends", &bench.neighbour().await?);
+        show("from the next host, proven or encrypted: both ends", &bench.neighbour().await?, bench.args.mib);
+    }
+    if "lane".contains(&bench.args.only) {
+        bench.lane()?;
     }
     Ok(())
 }
 
-/// The first row is what the others are compared with.
-fn show(title: &str, rows: &[Row]) {
-    println!("{title}");
-    let median = |row: &Row, of: fn(&Cost) -> f64| {
-        let mut sorted: Vec<f64> = row.costs.iter().map(of).collect();
-        sorted.sort_by(f64::total_cmp);
-        sorted[sorted.len() / 2]
-    };
-    let first = rows.first().map(|row| (median(row, |cost| cost.wall), median(row, |cost| cost.processor)));
-    let Some((wall, processor)) = first else { return };
+/// The last row is ours: what it is of each other.
+fn show(title: &str, rows: &[Row], mib: u64) {
+    println!("{title:36} seconds  processor s/GB");
+    let Some((ours, others)) = rows.split_last() else { return };
+    let gigabytes = (mib << 20) as f64 / 1e9;
     for row in rows {
-        let now = (median(row, |cost| cost.wall), median(row, |cost| cost.processor));
-        println!("  {:34} {:6.2} {:6.2}   {:5.2} {:5.2}", row.name, now.0, now.1, now.0 / wall, now.1 / processor);
+        println!("  {:34} {:7.2} {:15.2}", row.name, row.median(By::Wall), row.median(By::Processor) / gigabytes);
+    }
+    for row in others {
+        let of = |by| ours.median(by) / row.median(by);
+        print!("  of {}: seconds {:.2}, processor {:.2}", row.name, of(By::Wall), of(By::Processor));
+        match row.goal {
+            None => println!(),
+            Some((by, goal)) => {
+                let word = if of(by) <= goal { "met" } else { "missed" };
+                let what = if matches!(by, By::Wall) { "seconds" } else { "processor" };
+                println!("; goal {what} {goal:.1}: {word}");
+            }
+        }
     }
 }
 
@@ -127,7 +150,8 @@ impl Bench {
         // What is there is copied once by each first: the page cache is warm for both.
         let dfget = || -> anyhow::Result<Cost> { self.timed(self.dfget()?.args(["-e", daemon.endpoint()?, &url])) };
         dfget()?;
-        let (mut copy, mut ours) = (Row::new("cp --reflink=never"), Row::new("dfget"));
+        let mut copy = Row::new("cp --reflink=never").goal(By::Wall, 1.1);
+        let mut ours = Row::new("dfget");
         for _ in 0..self.args.rounds {
             let from = self.dir.path().join("served/file");
             copy.costs.push(self.timed(Command::new("cp").arg("--reflink=never").arg(from).arg(self.output()))?);
@@ -138,23 +162,33 @@ impl Bench {
 
     fn cold(&self) -> anyhow::Result<Vec<Row>> {
         let url = self.nginx.url();
-        let mut rows = vec![Row::new("curl"), Row::new("dfget --standalone"), Row::new("aria2c -x4")];
-        let aria = Command::new("aria2c").arg("--version").stdout(Stdio::null()).status().is_ok();
+        let mut curl = Row::new("curl").goal(By::Wall, 1.1);
+        let mut aria = Row::new("aria2c -x4").goal(By::Wall, 1.1);
+        let mut ours = Row::new("dfget --standalone");
+        let is_there = Command::new("aria2c").arg("--version").stdout(Stdio::null()).status().is_ok();
+        if !is_there {
+            println!("aria2c is not there: not measured");
+        }
         for _ in 0..self.args.rounds {
-            rows[0].costs.push(self.timed(Command::new("curl").args(["-sS", "-o"]).arg(self.output()).arg(&url))?);
-            rows[1].costs.push(self.timed(self.dfget()?.args(["--standalone", &url]))?);
-            if aria {
+            curl.costs.push(self.timed(Command::new("curl").args(["-sS", "-o"]).arg(self.output()).arg(&url))?);
+            if is_there {
                 let mut command = Command::new("aria2c");
                 command.args(["-q", "-x4", "-s4", "--file-allocation=none", "-d"]).arg(self.dir.path());
-                rows[2].costs.push(self.timed(command.args(["-o", "output", &url]))?);
+                aria.costs.push(self.timed(command.args(["-o", "output", &url]))?);
             }
+            ours.costs.push(self.timed(self.dfget()?.args(["--standalone", &url]))?);
         }
-        rows.retain(|row| !row.costs.is_empty());
-        Ok(rows)
+        Ok([curl, aria, ours].into_iter().filter(|row| !row.costs.is_empty()).collect())
     }
 
     async fn neighbour(&self) -> anyhow::Result<Vec<Row>> {
-        let (mut curl, mut ours) = (Row::new("curl from nginx, HTTPS"), Row::new("dfget, daemon and neighbour"));
+        let mut curl = Row::new("curl from nginx, HTTPS").goal(By::Processor, 1.0);
+        let mut torrent = Row::new("libtorrent, not encrypted").goal(By::Processor, 0.4);
+        let mut ours = Row::new("dfget, daemon and neighbour");
+        let is_there = Torrent::is_there(&self.args.python);
+        if !is_there {
+            println!("{} has no libtorrent: not measured", self.args.python.display());
+        }
         let url = self.nginx.url();
         let seed = self.daemon("scheduler,seed", None).await?;
         let holder = self.daemon("peer", Some(&seed)).await?;
@@ -166,14 +200,50 @@ impl Bench {
             command.args(["-sSk", "-o"]).arg(self.output()).arg(self.nginx.secure_url());
             let cost = self.timed(&mut command)?;
             curl.costs.push(cost.with(self.nginx.process.processor()? - before));
-
+            if is_there {
+                torrent.costs.push(self.torrent()?);
+            }
             let taker = self.daemon("peer", Some(&seed)).await?;
             let ends = || -> anyhow::Result<f64> { Ok(seed.processor()? + holder.processor()? + taker.processor()?) };
             let before = ends()?;
             let cost = self.timed(self.dfget()?.args(["-e", taker.endpoint()?, &url]))?;
             ours.costs.push(cost.with(ends()? - before));
         }
-        Ok(vec![curl, ours])
+        Ok([curl, torrent, ours].into_iter().filter(|row| !row.costs.is_empty()).collect())
+    }
+
+    /// One host of libtorrent has everything, the other one takes it; what both used from when they met.
+    fn torrent(&self) -> anyhow::Result<Cost> {
+        let home = tempfile::tempdir_in(self.dir.path())?;
+        let (torrent, file) = (home.path().join("torrent"), home.path().join("file"));
+        let (there, here, port) = ("127.0.0.2", "127.0.0.3", free_port()?);
+        let served = self.dir.path().join("served/file");
+        let part = TorrentPart { is_seed: true, file: &served, torrent: &torrent, address: there, port, others: &[] };
+        let mut seed = Torrent::start(Command::new(&self.args.python), &part)?;
+        seed.go()?;
+        seed.done()?;
+        let others = [there.to_owned()];
+        let part = TorrentPart { is_seed: false, file: &file, address: here, others: &others, ..part };
+        let mut peer = Torrent::start(Command::new(&self.args.python), &part)?;
+        let ends = |peer: &Torrent| -> anyhow::Result<f64> { Ok(seed.processor()? + peer.processor()?) };
+        let (before, started) = (ends(&peer)?, Instant::now());
+        peer.go()?;
+        peer.done()?;
+        let cost = Cost { wall: started.elapsed().as_secs_f64(), processor: ends(&peer)? - before };
+        peer.end()?;
+        seed.end()?;
+        ensure!(fs::metadata(&file)?.len() == self.args.mib << 20, "libtorrent left another length");
+        Ok(cost)
+    }
+
+    /// The same way within one process, beside a bare program and libp2p's streams.
+    fn lane(&self) -> anyhow::Result<()> {
+        let mut command = Command::new(program("lane")?);
+        command.args(["--mib", &self.args.mib.to_string(), "--rounds", &self.args.rounds.to_string()]);
+        command.arg("--dir").arg(self.dir.path());
+        let status = command.status()?;
+        ensure!(status.success(), "{command:?}: {status}");
+        Ok(())
     }
 
     async fn daemon(&self, role: &str, join: Option<&Daemon>) -> anyhow::Result<Daemon> {
@@ -184,7 +254,22 @@ impl Bench {
 
 impl Row {
     fn new(name: &'static str) -> Self {
-        Self { name, costs: Vec::new() }
+        Self { name, costs: Vec::new(), goal: None }
+    }
+
+    fn goal(mut self, by: By, goal: f64) -> Self {
+        self.goal = Some((by, goal));
+        self
+    }
+
+    fn median(&self, by: By) -> f64 {
+        let of = |cost: &Cost| match by {
+            By::Wall => cost.wall,
+            By::Processor => cost.processor,
+        };
+        let mut sorted: Vec<f64> = self.costs.iter().map(of).collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
     }
 }
 
@@ -232,7 +317,8 @@ impl Nginx {
         let path = dir.join("nginx.conf");
         fs::write(&path, config)?;
         let mut command = Command::new("nginx");
-        let process = Running::start(command.arg("-c").arg(&path).stderr(Stdio::null())).context("nginx")?;
+        let process = Running::start(command.arg("-c").arg(&path).stderr(Stdio::null()))
+            .context("nginx is not there, or does not start")?;
         let mut nginx = Self { process, plain, secure };
         while std::net::TcpStream::connect(("127.0.0.1", plain)).is_err() {
             ensure!(nginx.process.ended()?.is_none(), "nginx: {}", fs::read_to_string(dir.join("nginx.log"))?);
