@@ -22,7 +22,7 @@ use crate::trust::{Coordinators, EvidenceVerifier};
 use crate::wire::PeerId;
 use crate::wire::codec;
 use crate::wire::control::{
-    Current, Earlier, Failure, FailureKind, Granted, Held, Join, Neighbour, TaskInfo, ToCoordinator,
+    Current, Earlier, Failure, FailureKind, Granted, Held, Join, NEIGHBOURS_MAX, Neighbour, TaskInfo, ToCoordinator,
 };
 use crate::wire::statement::{Evidence, Signed};
 use crate::{Error, ErrorKind, Result};
@@ -30,6 +30,9 @@ use crate::{Error, ErrorKind, Result};
 /// How many tasks take part in the swarm at a time. Beyond it the ones that nobody wants stop being served; their
 /// content stays in the store.
 pub(crate) const TASKS_MAX: usize = 2048;
+
+/// Neighbours that are kept until a generation is open: those named last.
+const NAMED_MAX: usize = 2 * NEIGHBOURS_MAX;
 
 /// How many ranges a holder may fetch from the origin at a time for one task; the coordinator grants no more than its
 /// share of what all together should.
@@ -300,8 +303,14 @@ impl Actor {
 
     pub(super) fn neighbours(&mut self, id: TaskId, hosts: Vec<Neighbour>) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        match task.current {
-            None => task.named = hosts,
+        // They are named for what is current there: what was before may still be here while that is being opened.
+        match task.current.filter(|_| task.activating.is_none()) {
+            None => {
+                // In several messages, if they are many.
+                task.named.retain(|known| hosts.iter().all(|host| host.peer != known.peer));
+                task.named.splice(..0, hosts);
+                task.named.truncate(NAMED_MAX);
+            }
             Some(key) => {
                 let hosts = hosts.into_iter().filter_map(|host| self.intern(host)).collect();
                 self.input(Input::Neighbours { task: key, hosts });
