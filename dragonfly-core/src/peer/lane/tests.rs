@@ -88,7 +88,7 @@ async fn content_of_one_host_is_not_served() {
 }
 
 /// The only piece of [`content`].
-const PIECE: [u8; 64 << 10] = [7; 64 << 10];
+static PIECE: [u8; 64 << 10] = [7; 64 << 10];
 
 /// Content of one piece whose value is known.
 fn content(node: &Node) -> Arc<Content> {

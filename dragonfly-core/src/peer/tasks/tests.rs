@@ -91,7 +91,7 @@ async fn who_is_named_while_a_generation_is_opened_is_a_neighbour_in_it() {
     let closed = Arc::new(Mutex::new(closed));
     for _ in 0..JOBS {
         let closed = Arc::clone(&closed);
-        let wait = move || drop(closed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv());
+        let wait = move || closed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv();
         assert!(node.io().run(wait).now_or_never().is_none(), "it waits for the gate");
     }
     let current = Current { generation: Generation::from_hash([2; 32]), ..current_of(&receipt) };
