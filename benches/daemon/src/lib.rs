@@ -5,8 +5,10 @@ mod daemon;
 mod figures;
 mod network;
 mod processor;
+mod torrent;
 
 pub use daemon::{Daemon, Home, Launch, Metrics, program};
 pub use figures::Times;
 pub use network::{Network, Place, payload};
 pub use processor::{Machine, Running};
+pub use torrent::{Said, Torrent, TorrentPart};

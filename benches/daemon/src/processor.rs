@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::Context as _;
 use rustix::param::clock_ticks_per_second;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// A program that ends with its owner.
 #[derive(Debug)]
@@ -32,6 +32,17 @@ impl Running {
     /// The system does not tell.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.0.try_wait()
+    }
+
+    /// Waits until it has ended: how, and the processor time in seconds that it took.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn finish(mut self) -> anyhow::Result<(ExitStatus, f64)> {
+        // Its time is there for as long as nobody has asked how it ended.
+        waitid(WaitId::Pid(Pid::from_child(&self.0)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)?;
+        let processor = self.processor()?;
+        Ok((self.0.wait()?, processor))
     }
 
     /// Kills it without a word.
@@ -68,7 +79,7 @@ impl Drop for Running {
 }
 
 /// Processor time that a process has used so far, all its threads, in seconds.
-fn processor_of(pid: u32) -> anyhow::Result<f64> {
+pub(crate) fn processor_of(pid: u32) -> anyhow::Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name stands in brackets, and may hold anything.
     let (_, rest) = text.rsplit_once(')').context("a line of /proc/PID/stat")?;

@@ -74,6 +74,7 @@ pub(crate) fn bounds() -> Vec<Bound> {
             "Bytes written to a lane that the network may not have taken.",
             u64::from(lane::NOT_SENT_BYTES),
         ),
+        ("dragonfly_lane_read_ahead_bytes_limit", "Bytes read ahead of a lane.", lane::READ_BYTES as u64),
     ];
     #[cfg(feature = "mdns")]
     all.extend([

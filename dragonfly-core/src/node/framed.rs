@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
 
@@ -54,7 +54,10 @@ impl<R: AsyncRead + Unpin, T: Framed> ControlReader<R, T> {
                 Some(Decoded::Ignored) => self.begun = None,
                 None => {
                     self.buffer.reserve(READ_BYTES);
-                    if read_frame(&mut self.input, &mut self.buffer, &self.decoder, &mut self.begun).await? == 0 {
+                    if read_frame(&mut self.input, (&mut self.buffer, READ_BYTES), &self.decoder, &mut self.begun)
+                        .await?
+                        == 0
+                    {
                         return Ok(None);
                     }
                 }
@@ -82,20 +85,50 @@ pub(crate) async fn write_frame(output: &mut (impl AsyncWrite + Unpin), mut fram
     in_time(sent).await
 }
 
-/// Reads what comes next of a frame: how much. Between frames it waits for as long as it takes; a frame that has
-/// begun must come within [`FRAME_MAX`]. Cancel-safe.
+/// Reads what comes next of a frame, so many bytes at most: how much. Between frames it waits for as long as it takes; a
+/// frame that has begun must come within [`FRAME_MAX`]. Cancel-safe.
 pub(crate) async fn read_frame<T: Framed>(
     input: &mut (impl AsyncRead + Unpin),
-    buffer: &mut BytesMut,
+    (buffer, most): (&mut BytesMut, usize),
     decoder: &FrameDecoder<T>,
     begun: &mut Option<Instant>,
 ) -> std::io::Result<usize> {
-    if buffer.is_empty() && decoder.is_between() {
+    let is_between = buffer.is_empty() && decoder.is_between();
+    let mut room = buffer.limit(most);
+    let read = input.read_buf(&mut room);
+    if is_between {
         *begun = None;
-        return input.read_buf(buffer).await;
+        return read.await;
     }
-    let begun = *begun.get_or_insert_with(Instant::now);
-    match tokio::time::timeout_at(begun + FRAME_MAX, input.read_buf(buffer)).await {
+    in_whole(*begun.get_or_insert_with(Instant::now), read).await
+}
+
+/// Reads into `buffer` until it has `length` bytes, which are the rest of a frame that began then. Not cancel-safe: what
+/// was read is in the buffer.
+///
+/// # Errors
+/// Those of `input`, its end among them; the rest does not come within [`FRAME_MAX`].
+pub(crate) async fn read_rest(
+    input: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    length: usize,
+    begun: Instant,
+) -> std::io::Result<()> {
+    let read = async {
+        while buffer.len() < length {
+            let missing = length - buffer.len();
+            if input.read_buf(&mut (&mut *buffer).limit(missing)).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    };
+    in_whole(begun, read).await
+}
+
+/// Has a frame that began then come in within [`FRAME_MAX`].
+async fn in_whole<T>(begun: Instant, read: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+    match tokio::time::timeout_at(begun + FRAME_MAX, read).await {
         Ok(read) => read,
         Err(_) => {
             let text = format!("a frame did not come in whole within {FRAME_MAX:?}");
@@ -139,7 +172,7 @@ mod tests {
         let started = Instant::now();
         let error = loop {
             assert!(decoder.next(&mut buffer).unwrap().is_none());
-            match read_frame(&mut input, &mut buffer, &decoder, &mut begun).await {
+            match read_frame(&mut input, (&mut buffer, READ_BYTES), &decoder, &mut begun).await {
                 Ok(read) => assert!(read > 0),
                 Err(error) => break error,
             }

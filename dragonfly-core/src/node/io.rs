@@ -47,16 +47,31 @@ impl IoPool {
         Ok(Self { jobs })
     }
 
+    /// Room for one job: waits for it.
+    pub(crate) async fn room(&self) -> Result<Room<'_>> {
+        self.jobs.reserve().await.map(Room).map_err(|_| stopped())
+    }
+
     /// Runs `job` on one of the threads. Dropping the future does not stop a job that was queued.
     pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(move || {
-            let _ = reply.send(job());
-        });
-        let stopped = || Error::new(ErrorKind::Cancelled, "the node has stopped");
-        self.jobs.send(job).await.map_err(|_| stopped())?;
+        self.room().await?.run(move || drop(reply.send(job())));
         answer.await.map_err(|_| stopped())
     }
+}
+
+/// A place in the queue of the disk threads.
+pub(crate) struct Room<'a>(mpsc::Permit<'a, Job>);
+
+impl Room<'_> {
+    /// Has `job` run on one of the threads, and does not wait for its end: what it has to say, it says itself.
+    pub(crate) fn run(self, job: impl FnOnce() + Send + 'static) {
+        self.0.send(Box::new(job));
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Cancelled, "the node has stopped")
 }
 
 impl std::fmt::Debug for IoPool {

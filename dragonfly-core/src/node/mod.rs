@@ -43,7 +43,8 @@ pub use builder::{NodeBuilder, TokenOptions};
 use contradicted::Remembered;
 pub(crate) use directory::Directory;
 pub(crate) use framed::{
-    CONTROL_PROTOCOL, ControlReader, FRAME_MAX, LANE_PROTOCOL, in_time, read_frame, write_control, write_frame,
+    CONTROL_PROTOCOL, ControlReader, FRAME_MAX, LANE_PROTOCOL, in_time, read_frame, read_rest, write_control,
+    write_frame,
 };
 pub(crate) use io::IoPool;
 use metrics::Bounds;

@@ -64,7 +64,7 @@ impl Follower {
     }
 
     async fn copy(&mut self, have: &HaveMap) -> Result<()> {
-        let Some((path, mut output)) = self.output.take() else { return Ok(()) };
+        let Some((path, mut output)) = self.output.take_if(|(_, output)| output.follows()) else { return Ok(()) };
         let fresh: Vec<u32> = have.iter().filter(|piece| !self.copied.contains(*piece)).collect();
         for pieces in fresh.chunks(PIECES_PER_JOB) {
             let job = pieces.to_vec();

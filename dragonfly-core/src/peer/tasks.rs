@@ -22,7 +22,7 @@ use crate::trust::{Coordinators, EvidenceVerifier};
 use crate::wire::PeerId;
 use crate::wire::codec;
 use crate::wire::control::{
-    Current, Earlier, Failure, FailureKind, Granted, Held, Join, Neighbour, TaskInfo, ToCoordinator,
+    Current, Earlier, Failure, FailureKind, Granted, Held, Join, NEIGHBOURS_MAX, Neighbour, TaskInfo, ToCoordinator,
 };
 use crate::wire::statement::{Evidence, Signed};
 use crate::{Error, ErrorKind, Result};
@@ -30,6 +30,9 @@ use crate::{Error, ErrorKind, Result};
 /// How many tasks take part in the swarm at a time. Beyond it the ones that nobody wants stop being served; their
 /// content stays in the store.
 pub(crate) const TASKS_MAX: usize = 2048;
+
+/// Neighbours that are kept until a generation is open: those named last.
+const NAMED_MAX: usize = 2 * NEIGHBOURS_MAX;
 
 /// How many ranges a holder may fetch from the origin at a time for one task; the coordinator grants no more than its
 /// share of what all together should.
@@ -167,6 +170,7 @@ impl Actor {
         );
         self.trace(id);
         self.watch_answer(id);
+        self.seek_pieces(id);
         match self.tasks.get(&id).and_then(|task| task.authority) {
             Some(authority) => self.join(id, authority),
             None => {
@@ -174,6 +178,16 @@ impl Actor {
             }
         }
         self.let_go();
+    }
+
+    /// What takes part in the swarm may do so for others' sake alone, or without a way to the origin: no longer.
+    fn seek_pieces(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let Some(content) = task.current.and_then(|key| self.contents.get(&key)) else { return };
+        if lacks(content) {
+            let (task, may_lease) = (content.key, task.access.is_some());
+            self.input(Input::Wanted { task, may_lease });
+        }
     }
 
     pub(super) fn unwant(&mut self, id: TaskId, want: WantId) {
@@ -289,8 +303,14 @@ impl Actor {
 
     pub(super) fn neighbours(&mut self, id: TaskId, hosts: Vec<Neighbour>) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        match task.current {
-            None => task.named = hosts,
+        // They are named for what is current there: what was before may still be here while that is being opened.
+        match task.current.filter(|_| task.activating.is_none()) {
+            None => {
+                // In several messages, if they are many.
+                task.named.retain(|known| hosts.iter().all(|host| host.peer != known.peer));
+                task.named.splice(..0, hosts);
+                task.named.truncate(NAMED_MAX);
+            }
             Some(key) => {
                 let hosts = hosts.into_iter().filter_map(|host| self.intern(host)).collect();
                 self.input(Input::Neighbours { task: key, hosts });
@@ -360,6 +380,10 @@ impl Actor {
             return;
         }
         task.activating = None;
+        if task.wants.is_empty() && !content.is_complete() {
+            // Who wanted it had what was current before, and left while this was opened: as if it became current now.
+            return self.drop_task(id);
+        }
         self.enter(id, content);
     }
 
@@ -372,12 +396,9 @@ impl Actor {
         content.void(&self.node.contradicted().of(id));
         (task.current, task.held) = (Some(key), None);
         let have = content.attested_have();
-        // What is held whole already is not fetched again for the sake of others, but for what only waits to be
-        // attested here.
-        let lacking = !content.is_complete() || content.is_own();
         let options = TaskOptions {
             priority: task.wants.values().map(|want| want.priority).min().unwrap_or(7),
-            wanted: lacking && !task.wants.is_empty(),
+            wanted: lacks(&content) && !task.wants.is_empty(),
             may_lease: task.access.is_some(),
             leases_max: LEASES_PER_TASK_MAX,
             // Complete before anyone asked: each piece is given away once before any is given twice.
@@ -535,6 +556,12 @@ impl Actor {
     }
 }
 
+/// Whether a caller's want is a reason to fetch: what is held whole already is not fetched again for the sake of others, but
+/// for what only waits to be attested here.
+fn lacks(content: &Content) -> bool {
+    !content.is_complete() || content.is_own()
+}
+
 /// How much is held, in eighths of the pieces; 8 only when every one is.
 pub(super) fn eighths(have: &HaveMap) -> u8 {
     if have.is_complete() { 8 } else { (u64::from(have.held()) * 8 / u64::from(have.pieces())).min(7) as u8 }
@@ -615,3 +642,6 @@ pub(super) fn content_of(
 fn is_by(said: &Signed, signers: &BTreeSet<PeerId>) -> bool {
     open_attestation(said).is_ok_and(|(_, signer)| signers.contains(&signer))
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,6 +87,11 @@ impl Output {
         Ok(Self { entry, path: path.to_owned(), options, follow, _guard: guard })
     }
 
+    /// Whether there is something to do before the end.
+    pub fn follows(&self) -> bool {
+        self.follow.is_some()
+    }
+
     /// Takes a piece that is held now. Nothing is done for one that was taken before.
     ///
     /// # Errors

@@ -202,10 +202,12 @@ impl Swarm {
                 self.hosts.insert(key, Host::new(true, self.now));
             }
         }
-        let named = self.tasks.iter().filter(|(_, task)| task.candidates.contains_key(&key));
-        let named: Vec<TaskKey> = named.map(|(task, _)| *task).collect();
-        for task in named {
-            self.timers.set_earlier(Timer::Connect(task), self.now);
+        for (task_key, task) in &mut self.tasks {
+            let Some(candidate) = task.candidates.get_mut(&key) else { continue };
+            // The pause is between attempts to reach it, and it is reached: two hosts that dial each other at once lose one of
+            // the two lanes, which is nobody's failure.
+            candidate.retry = task.bans.get(&key).map_or(self.now, |ban| ban.until);
+            self.timers.set_earlier(Timer::Connect(*task_key), self.now);
         }
         self.timers.set_earlier(Timer::Host(key), self.now.after(IDLE_MAX));
     }

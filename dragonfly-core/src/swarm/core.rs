@@ -206,6 +206,7 @@ impl Swarm {
             Input::TaskClosed { host, task } => self.task_closed(host, task),
             Input::TaskOpened { host, task, wanted } => self.task_opened(host, task, wanted),
             Input::TaskRemoved { task } => self.task_removed(task),
+            Input::Wanted { task, may_lease } => self.wanted(task, may_lease),
             Input::Window { task, pieces } => {
                 if let Some(task) = self.tasks.get_mut(&task) {
                     task.window = task.clip(&pieces);
@@ -251,6 +252,19 @@ impl Swarm {
         self.progressed(key);
         self.restless.insert(key);
         self.timers.set(Timer::Connect(key), self.now);
+    }
+
+    fn wanted(&mut self, key: TaskKey, may_lease: bool) {
+        let Some(task) = self.tasks.get_mut(&key) else { return };
+        let options = TaskOptions { wanted: true, may_lease: task.options.may_lease || may_lease, ..task.options };
+        if std::mem::replace(&mut task.options, options) == options {
+            return;
+        }
+        // What it lacks it lacks from now on.
+        task.fed = self.now;
+        self.hungry.extend(task.members.keys());
+        self.restless.insert(key);
+        self.timers.set_earlier(Timer::Connect(key), self.now);
     }
 
     fn task_removed(&mut self, key: TaskKey) {

@@ -272,6 +272,13 @@ pub enum Input {
         /// The task.
         task: TaskKey,
     },
+    /// The missing pieces of a task are wanted, also where it took part without that.
+    Wanted {
+        /// The task.
+        task: TaskKey,
+        /// Whether leases may be asked for; that they may is not taken back.
+        may_lease: bool,
+    },
     /// A reader waits for these pieces, the first one first.
     Window {
         /// The task.

@@ -100,6 +100,77 @@ fn a_piece_runs_from_request_to_ready_and_is_announced() {
     assert_eq!(actions.iter().find(to_holder), None, "a complete neighbour need not know");
 }
 
+/// Two hosts that dial each other at once end one of the two lanes: the task is opened on the other one at once.
+#[test]
+fn a_lane_that_another_takes_the_place_of_costs_no_time() {
+    let host = HostKey(1);
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], OPTIONS);
+    let dialled = driver.put(Input::Neighbours { task: TASK, hosts: vec![host] });
+    assert!(dialled.contains(&Action::Dial { host }), "{dialled:?}");
+    let open = Action::Open { host, task: TASK };
+    assert!(driver.put(Input::LaneUp { host }).contains(&open));
+    driver.put(Input::TaskOpened { host, task: TASK, wanted: false });
+    assert_eq!(driver.put(Input::LaneDown { host }), [], "it is not dialled again at once");
+    assert!(driver.put(Input::LaneUp { host }).contains(&open));
+}
+
+/// Whatever has come of them: what was not told to be proven is not held.
+#[test]
+fn what_a_lane_owed_when_it_ended_is_asked_of_another() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(3, &[], OPTIONS);
+    driver.join(1);
+    let asked = requests(&driver.have(1, 0..3));
+    let (host, request, first, _) = asked[0];
+    driver.put(Input::Received { host, request, bytes: PIECE as u32 });
+    driver.put(Input::Proven { host, request, piece: first });
+    driver.join(2);
+    let mut actions = driver.have(2, 0..3);
+    actions.extend(driver.put(Input::LaneDown { host }));
+    let again: u32 = requests(&actions).iter().filter(|(host, ..)| *host == HostKey(2)).map(|(.., count)| count).sum();
+    let missing = (0..3).filter(|piece| driver.core.is_missing(TASK, *piece)).count() as u32;
+    assert_eq!(again + missing, 2, "all but the one that is being written: {actions:?}");
+    assert!(again > 0, "{actions:?}");
+    assert!(!driver.core.is_missing(TASK, first));
+}
+
+/// Also for a time after it was banned.
+#[test]
+fn a_banned_host_is_no_neighbour_because_it_opens_a_lane() {
+    let host = HostKey(1);
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], OPTIONS);
+    driver.put(Input::Neighbours { task: TASK, hosts: vec![host] });
+    driver.join(1);
+    let (_, request, ..) = requests(&driver.have(1, 0..1))[0];
+    driver.put(Input::Refuted { host, request, piece: 0 });
+    driver.put(Input::LaneDown { host });
+    let actions = driver.put(Input::LaneUp { host });
+    assert!(!actions.contains(&Action::Open { host, task: TASK }), "{actions:?}");
+}
+
+/// What takes part for the sake of others asks for nothing, until somebody on this host wants it.
+#[test]
+fn a_task_that_is_wanted_later_is_fetched() {
+    let host = HostKey(1);
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], TaskOptions { wanted: false, ..OPTIONS });
+    driver.put(Input::Neighbours { task: TASK, hosts: vec![host] });
+    driver.join(1);
+    assert_eq!(requests(&driver.have(1, 0..1)), []);
+    let actions = driver.put(Input::Wanted { task: TASK, may_lease: false });
+    assert_eq!(requests(&actions).len(), 1, "{actions:?}");
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], TaskOptions { wanted: false, ..OPTIONS });
+    let idle = driver.put(Input::Neighbours { task: TASK, hosts: vec![host] });
+    assert!(!idle.contains(&Action::Dial { host }));
+    let actions = driver.put(Input::Wanted { task: TASK, may_lease: true });
+    assert!(actions.contains(&Action::Dial { host }), "{actions:?}");
+    assert!(actions.contains(&Action::AskLease { task: TASK }), "{actions:?}");
+    assert_eq!(driver.put(Input::Wanted { task: TASK, may_lease: true }), [], "once");
+}
+
 /// Hosts that take all lanes and are of no use give way to those that the coordinator names; one that is useful stays.
 #[test]
 fn a_lane_that_proves_useless_gives_its_place_to_a_named_neighbour() {
@@ -395,6 +466,7 @@ fn input() -> impl Strategy<Value = Input> {
             Input::TaskAdded { task, layout, have, options }
         }),
         1 => task().prop_map(|task| Input::TaskRemoved { task }),
+        1 => (task(), any::<bool>()).prop_map(|(task, may_lease)| Input::Wanted { task, may_lease }),
         2 => (task(), range()).prop_map(|(task, pieces)| Input::Window { task, pieces }),
         1 => (task(), range()).prop_map(|(task, pieces)| Input::Evicted { task, pieces }),
         4 => (task(), piece()).prop_map(|(task, piece)| Input::Stored { task, piece }),

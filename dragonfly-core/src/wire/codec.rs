@@ -114,6 +114,8 @@ pub enum CodecError {
     Unknown,
 }
 
+const NO_BYTES: CodecError = CodecError::Frame("a block without bytes");
+
 /// What can be framed: [`ToCoordinator`], [`ToMember`] and [`lane::Frame`].
 pub trait Framed: Sized + sealed::Sealed {
     /// The longest body in bytes for a kind byte, `None` if such frames have no place on this stream.
@@ -170,24 +172,26 @@ impl<T: Framed> FrameDecoder<T> {
     /// # Errors
     /// See [`CodecError`]. A frame that is too long is refused as soon as its header is there.
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Decoded<T>>, CodecError> {
-        let (kind, length) = match self.header {
-            Some(header) => header,
-            None if buffer.len() < HEADER_BYTES => return Ok(None),
-            None => {
-                let (length, kind) = (buffer.get_u32() as usize, buffer.get_u8());
-                let max = T::body_max(kind).ok_or(CodecError::Frame("no such kind on this stream"))?;
-                if length > max {
-                    return Err(CodecError::TooLong { length, max });
-                }
-                *self.header.insert((kind, length))
-            }
-        };
+        let Some((kind, length)) = self.head(buffer)? else { return Ok(None) };
         if buffer.len() < length {
             return Ok(None);
         }
         self.header = None;
         let message = T::read(kind, buffer.split_to(length).freeze())?;
         Ok(Some(message.map_or(Decoded::Ignored, Decoded::Message)))
+    }
+
+    /// Kind and length of the frame that comes next; `None` if more must arrive first.
+    fn head(&mut self, buffer: &mut BytesMut) -> Result<Option<(u8, usize)>, CodecError> {
+        if self.header.is_none() && buffer.len() >= HEADER_BYTES {
+            let (length, kind) = (buffer.get_u32() as usize, buffer.get_u8());
+            let max = T::body_max(kind).ok_or(CodecError::Frame("no such kind on this stream"))?;
+            if length > max {
+                return Err(CodecError::TooLong { length, max });
+            }
+            self.header = Some((kind, length));
+        }
+        Ok(self.header)
     }
 
     /// Whether it waits for a frame to begin: what is buffered, if anything, is the next one's.
@@ -199,6 +203,41 @@ impl<T: Framed> FrameDecoder<T> {
     /// At most the longest body: safe to reserve.
     pub fn wanted(&self, buffered: usize) -> usize {
         self.header.map_or(HEADER_BYTES, |(_, length)| length).saturating_sub(buffered)
+    }
+}
+
+/// The head of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockHead {
+    /// The request that it answers.
+    pub request: u32,
+    /// The piece that it belongs to.
+    pub piece: u32,
+    /// Where in the piece it starts.
+    pub offset: u32,
+    /// How many bytes it has: 1 to [`BLOCK_BYTES_MAX`].
+    pub length: usize,
+}
+
+impl FrameDecoder<lane::Frame> {
+    /// The head of the block that comes next, which `buffer` loses; `None` if what comes is no block, or more must
+    /// arrive first. The block's bytes are the caller's: those that `buffer` has, and the rest as it arrives, so that
+    /// they can go where they belong at once. Anything else is had from [`next`](Self::next).
+    ///
+    /// # Errors
+    /// As for [`next`](Self::next).
+    pub fn block(&mut self, buffer: &mut BytesMut) -> Result<Option<BlockHead>, CodecError> {
+        let Some((kind, body)) = self.head(buffer)? else { return Ok(None) };
+        if kind != Kind::Block.byte() {
+            return Ok(None);
+        }
+        let length = body.checked_sub(BLOCK_HEADER_BYTES).filter(|length| *length > 0).ok_or(NO_BYTES)?;
+        if buffer.len() < BLOCK_HEADER_BYTES {
+            return Ok(None);
+        }
+        self.header = None;
+        let (request, piece, offset) = (buffer.get_u32(), buffer.get_u32(), buffer.get_u32());
+        Ok(Some(BlockHead { request, piece, offset, length }))
     }
 }
 
@@ -222,7 +261,7 @@ pub fn block_header(
     length: usize,
 ) -> Result<[u8; HEADER_BYTES + BLOCK_HEADER_BYTES], CodecError> {
     if length == 0 {
-        return Err(CodecError::Frame("a block without bytes"));
+        return Err(NO_BYTES);
     }
     if length > BLOCK_BYTES_MAX {
         return Err(CodecError::TooLong { length, max: BLOCK_BYTES_MAX });
@@ -275,7 +314,7 @@ impl Framed for lane::Frame {
             return Ok(decode_message(&body)?.map(Self::Message));
         }
         if body.len() <= BLOCK_HEADER_BYTES {
-            return Err(CodecError::Frame("a block without bytes"));
+            return Err(NO_BYTES);
         }
         let (request, piece, offset) = (body.get_u32(), body.get_u32(), body.get_u32());
         Ok(Some(Self::Block { request, piece, offset, bytes: body }))

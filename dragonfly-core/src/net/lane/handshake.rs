@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::admission::Guard;
 use super::super::transport::{Gate, HandshakeError, exchange};
+use super::ahead::ReadAhead;
 use super::tls::{self, ALPN, Tls};
 use crate::wire::PeerId;
+use crate::wire::lane::BLOCK_BYTES_MAX;
 
 /// What the admission's proofs are made over, so that they cannot be relayed into another session (RFC 8446 7.5).
 const EXPORTER: &[u8] = b"EXPORTER-dragonfly-lane-admission";
@@ -21,9 +23,13 @@ const EXPORTER: &[u8] = b"EXPORTER-dragonfly-lane-admission";
 /// cancelled nor overtaken.
 pub(in super::super) const NOT_SENT_BYTES: u32 = 128 << 10;
 
+/// How many bytes TLS takes at once: a block with its header and what was to be said before it. Less would cut each block
+/// in two, of which the second is a few bytes.
+const WRITE_BYTES: usize = BLOCK_BYTES_MAX + (4 << 10);
+
 /// A connection that both ends have admitted.
 pub(super) struct Admitted {
-    pub(super) tls: TlsStream<TcpStream>,
+    pub(super) tls: TlsStream<ReadAhead>,
     pub(super) peer: PeerId,
     pub(super) remote_ip: IpAddr,
     pub(super) guard: Guard,
@@ -46,7 +52,7 @@ pub(super) async fn dial(ends: &Ends, peer: PeerId, address: SocketAddr) -> Resu
         let tcp = TcpStream::connect(address).await.map_err(HandshakeError::Connect)?;
         tune(&tcp, ends);
         let name = rustls::pki_types::ServerName::IpAddress(address.ip().into());
-        TlsConnector::from(ends.tls.client(peer)).connect(name, tcp).await.map_err(HandshakeError::Tls)
+        TlsConnector::from(ends.tls.client(peer)).connect(name, ReadAhead::new(tcp)).await.map_err(HandshakeError::Tls)
     };
     let tls = timed(limits.handshake_timeout, connect).await?;
     admit(ends, TlsStream::Client(tls), true, address.ip()).await
@@ -55,14 +61,14 @@ pub(super) async fn dial(ends: &Ends, peer: PeerId, address: SocketAddr) -> Resu
 /// Takes a connection that somebody opened.
 pub(super) async fn accept(ends: &Ends, tcp: TcpStream, from: SocketAddr) -> Result<Admitted, HandshakeError> {
     tune(&tcp, ends);
-    let accept = TlsAcceptor::from(ends.tls.server()).accept(tcp);
+    let accept = TlsAcceptor::from(ends.tls.server()).accept(ReadAhead::new(tcp));
     let tls = timed(ends.gate.limits.handshake_timeout, async { accept.await.map_err(HandshakeError::Tls) }).await?;
     admit(ends, TlsStream::Server(tls), false, from.ip().to_canonical()).await
 }
 
 async fn admit(
     ends: &Ends,
-    mut tls: TlsStream<TcpStream>,
+    mut tls: TlsStream<ReadAhead>,
     dialer: bool,
     remote_ip: IpAddr,
 ) -> Result<Admitted, HandshakeError> {
@@ -79,6 +85,10 @@ async fn admit(
         };
         (peer, exported.map_err(HandshakeError::Certificate)?)
     };
+    match &mut tls {
+        TlsStream::Client(tls) => tls.get_mut().1.set_buffer_limit(Some(WRITE_BYTES)),
+        TlsStream::Server(tls) => tls.get_mut().1.set_buffer_limit(Some(WRITE_BYTES)),
+    }
     let gate = &ends.gate;
     let admitted = timed(gate.limits.admission_timeout, async {
         let mut io = (&mut tls).compat();

@@ -4,6 +4,7 @@
 //! control messages, cross NATs, and carry pieces where a lane is not to be had. Who may come in is the same for both:
 //! the one [`Admission`](super::Admission), its proofs bound to the TLS session.
 
+mod ahead;
 mod handshake;
 mod tls;
 
@@ -11,6 +12,7 @@ mod tls;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub(super) use ahead::READ_BYTES;
 pub(super) use handshake::NOT_SENT_BYTES;
 
 use std::collections::HashMap;
@@ -32,6 +34,7 @@ use tokio_rustls::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
+use self::ahead::ReadAhead;
 use self::handshake::{Admitted, Ends};
 use self::tls::Tls;
 use super::admission::Guard;
@@ -282,7 +285,7 @@ impl Door {
 
 /// A lane's end on this host. It fails once the host stops, the peer is disconnected or its credential ends.
 pub(super) struct Connection {
-    tls: TlsStream<TcpStream>,
+    tls: TlsStream<ReadAhead>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     _open: Entry,
     _guard: Guard,
@@ -308,6 +311,18 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().tls).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tls).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

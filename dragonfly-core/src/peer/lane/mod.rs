@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::content::Content;
@@ -140,8 +141,14 @@ struct Pending {
     values: Vec<PieceHash>,
     /// How many of its pieces have arrived whole.
     arrived: u32,
+    /// How many bytes of the next one have: whole blocks. The reader has the buffer while another comes in.
+    filled: usize,
     buffer: BytesMut,
     hasher: Option<PieceHasher>,
+    /// Bytes that the core has not been told of.
+    untold: u32,
+    /// When it was last told of bytes of a piece that is not whole.
+    told: Option<Instant>,
 }
 
 impl Pending {
@@ -154,7 +161,7 @@ impl Pending {
         let layout = self.content.layout;
         let pieces = self.piece()..self.first + self.values.len() as u32;
         let whole: u64 = pieces.filter_map(|piece| layout.length_of(piece)).sum();
-        whole - self.buffer.len() as u64
+        whole - self.filled as u64
     }
 }
 

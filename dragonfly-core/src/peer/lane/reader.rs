@@ -4,46 +4,83 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::AsyncRead;
+use tokio::time::Instant;
 
 use super::{Lane, LaneError, Pending};
-use crate::node::{PeerRequest, now_unix, read_frame};
+use crate::node::{PeerRequest, now_unix, read_frame, read_rest};
 use crate::peer::arrivals::meanwhile;
 use crate::peer::content::{Content, keep_evidence};
 use crate::peer::event::{Event, LaneEvent};
 use crate::swarm::{Input, RequestId};
 use crate::task::{HaveMap, PieceHash, PieceHasher};
 use crate::trust::{EvidenceError, Outcome as Accepted};
-use crate::wire::codec::{Decoded, FrameDecoder};
+use crate::wire::codec::{BLOCK_HEADER_BYTES, BlockHead, Decoded, FrameDecoder, HEADER_BYTES};
 use crate::wire::lane::{Frame, Message, Run, SLOTS_MAX, Slot, request_values};
 use crate::wire::statement::Evidence;
 
-/// How many bytes are read from the transport at a time, at least.
-const READ_BYTES: usize = 128 << 10;
+/// What a block begins with. No more is read of a frame at first, so that a block's bytes go where they belong at once.
+const HEAD_BYTES: usize = HEADER_BYTES + BLOCK_HEADER_BYTES;
+
+/// How often the core is told of bytes between the first of a request and the last of a piece: on a fast lane each event
+/// would cost more than the block it is about.
+const TELL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How many blocks may come in before others have their turn.
+const BLOCKS_PER_TURN: u32 = 8;
 
 /// How often the core is told that a neighbour waits for this host's own limits. Well below what counts as silence.
 const HELD_UP_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(lane: &Lane, mut input: impl AsyncRead + Unpin) -> Result<(), LaneError> {
     let mut decoder = FrameDecoder::<Frame>::new();
-    let mut buffer = BytesMut::with_capacity(2 * READ_BYTES);
+    let mut buffer = BytesMut::new();
     let mut begun = None;
+    let mut blocks = 0;
     loop {
-        while let Some(frame) = decoder.next(&mut buffer)? {
+        if let Some(head) = decoder.block(&mut buffer)? {
+            let begun = begun.take().unwrap_or_else(Instant::now);
+            block(lane, head, &mut Incoming { input: &mut input, buffer: &mut buffer, begun }).await?;
+            blocks += 1;
+            if blocks == BLOCKS_PER_TURN {
+                blocks = 0;
+                // What is read from memory alone never waits by itself, and the writer shares this task.
+                tokio::task::yield_now().await;
+            }
+            continue;
+        }
+        if let Some(frame) = decoder.next(&mut buffer)? {
             begun = None;
             match frame {
-                Decoded::Message(Frame::Block { request, piece, offset, bytes }) => {
-                    block(lane, request, piece, offset, &bytes).await?;
-                }
                 Decoded::Message(Frame::Message(message)) => take(lane, message).await?,
-                Decoded::Ignored => {}
+                Decoded::Message(Frame::Block { .. }) | Decoded::Ignored => {}
             }
+            continue;
         }
-        buffer.reserve(READ_BYTES);
-        if read_frame(&mut input, &mut buffer, &decoder, &mut begun).await? == 0 {
+        let wanted = decoder.wanted(buffer.len()).max(HEAD_BYTES);
+        buffer.reserve(wanted);
+        if read_frame(&mut input, (&mut buffer, wanted), &decoder, &mut begun).await? == 0 {
             return Ok(());
         }
+    }
+}
+
+/// A block that is coming in.
+struct Incoming<'a, R> {
+    input: &'a mut R,
+    /// What was read of it, and perhaps of what follows.
+    buffer: &'a mut BytesMut,
+    begun: Instant,
+}
+
+impl<R: AsyncRead + Unpin> Incoming<'_, R> {
+    /// Appends its bytes to `to`.
+    async fn read(&mut self, to: &mut BytesMut, length: usize) -> Result<(), LaneError> {
+        let end = to.len() + length;
+        let here = self.buffer.split_to(length.min(self.buffer.len()));
+        to.extend_from_slice(&here);
+        Ok(read_rest(self.input, to, end, self.begun).await?)
     }
 }
 
@@ -230,93 +267,66 @@ async fn pass(lane: &Lane, content: Option<&Arc<Content>>, bytes: usize) {
     }
 }
 
-async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes) -> Result<(), LaneError> {
-    enum Outcome {
-        Partial(Arc<Content>, u32),
-        Proven(Arc<Content>, BytesMut, PieceHash),
-        Refuted(Arc<Content>),
-        Stray,
-    }
-    let outcome = {
-        let mut shared = lane.shared();
-        match shared.pending.get_mut(&request) {
-            None => {
-                shared.stray = shared
-                    .stray
-                    .checked_sub(bytes.len() as u64)
-                    .ok_or(LaneError::Protocol("bytes that nobody asked for"))?;
-                Outcome::Stray
-            }
-            Some(pending) => {
-                if piece != pending.piece() || offset as usize != pending.buffer.len() {
-                    return Err(LaneError::Protocol("a block out of order"));
-                }
-                let layout = pending.content.layout;
-                let length = layout.length_of(piece).unwrap_or(0) as usize;
-                if pending.buffer.len() + bytes.len() > length {
-                    return Err(LaneError::Protocol("more bytes than the piece has"));
-                }
-                if pending.buffer.is_empty() {
-                    // The piece was requested, so the core has set its bytes aside from the budget.
-                    pending.buffer = lane.node.buffers().take(length);
-                    pending.hasher = Some(PieceHasher::new(piece, layout.piece_length()));
-                }
-                pending.buffer.extend_from_slice(bytes);
-                if let Some(hasher) = &mut pending.hasher {
-                    hasher.update(bytes).map_err(|_| LaneError::Protocol("more bytes than a piece has"))?;
-                }
-                if pending.buffer.len() < length {
-                    Outcome::Partial(Arc::clone(&pending.content), bytes.len() as u32)
-                } else {
-                    finish(&mut shared, request)
-                }
-            }
+/// What a block was to the request that it answers.
+enum Outcome {
+    /// The core is to be told of so many bytes, 0: not yet.
+    Partial(Arc<Content>, u32),
+    Proven(Arc<Content>, u32, BytesMut, PieceHash),
+    Refuted(Arc<Content>),
+    Stray,
+}
+
+async fn block(
+    lane: &Lane,
+    head: BlockHead,
+    incoming: &mut Incoming<'_, impl AsyncRead + Unpin>,
+) -> Result<(), LaneError> {
+    let BlockHead { request, piece, length, .. } = head;
+    let outcome = match begin(lane, &head)? {
+        None => {
+            incoming.read(&mut BytesMut::with_capacity(length), length).await?;
+            Outcome::Stray
+        }
+        Some((mut buffer, mut hasher)) => {
+            let start = buffer.len();
+            incoming.read(&mut buffer, length).await?;
+            hasher.update(&buffer[start..]).map_err(|_| LaneError::Protocol("more bytes than a piece has"))?;
+            end(lane, &head, buffer, hasher)
         }
     };
-    fn finish(shared: &mut super::Shared, request: u32) -> Outcome {
-        let Some(pending) = shared.pending.get_mut(&request) else { return Outcome::Stray };
-        let piece = pending.piece();
-        let value = pending.hasher.take().and_then(|hasher| hasher.finish(&pending.content.layout, piece).ok());
-        let expected = pending.values[pending.arrived as usize];
-        let content = Arc::clone(&pending.content);
-        if value != Some(expected) {
-            let due = pending.due();
-            shared.pending.remove(&request);
-            shared.stray += due;
-            return Outcome::Refuted(content);
-        }
-        let buffer = std::mem::take(&mut pending.buffer);
-        pending.arrived += 1;
-        if pending.arrived as usize == pending.values.len() {
-            shared.pending.remove(&request);
-        }
-        Outcome::Proven(content, buffer, expected)
-    }
     let content = match &outcome {
-        Outcome::Partial(content, _) | Outcome::Proven(content, ..) | Outcome::Refuted(content) => Some(content),
+        Outcome::Partial(content, _) | Outcome::Proven(content, ..) | Outcome::Refuted(content) => {
+            Some(Arc::clone(content))
+        }
         Outcome::Stray => None,
     };
     let (host, id) = (lane.host, RequestId(request));
-    if let Some(content) = content {
-        content.arrivals.note(bytes.len());
+    if let Some(content) = &content {
+        content.arrivals.note(length);
     }
     // What is not read is not sent for long: the other end waits for room. It must not be taken for silent meanwhile.
-    let passed = pass(lane, content, bytes.len());
+    let passed = pass(lane, content.as_ref(), length);
     let held_up = || {
-        if let Some(content) = content {
+        if let Some(content) = &content {
             content.arrivals.held_up();
         }
         lane.input(Input::HeldUp { host })
     };
-    meanwhile(passed, HELD_UP_INTERVAL, held_up).await;
+    meanwhile(passed, HELD_UP_INTERVAL, &held_up).await;
     match outcome {
         Outcome::Stray => Ok(()),
+        Outcome::Partial(_, 0) => Ok(()),
         Outcome::Partial(_, bytes) => lane.input(Input::Received { host, request: id, bytes }).await,
-        Outcome::Proven(content, buffer, value) => {
-            let last = bytes.len() as u32;
-            lane.input(Input::Received { host, request: id, bytes: last }).await?;
+        Outcome::Proven(content, bytes, buffer, value) => {
+            lane.input(Input::Received { host, request: id, bytes }).await?;
+            // The lane may end at any wait: what is told to be proven the disk threads have, or nobody would ask for it again.
+            let room = async {
+                let budget = lane.node.write_budget(buffer.len()).await;
+                lane.node.io().room().await.map(|room| (room, budget))
+            };
+            let (room, budget) = meanwhile(room, HELD_UP_INTERVAL, &held_up).await.map_err(|_| LaneError::Stopped)?;
             lane.input(Input::Proven { host, request: id, piece }).await?;
-            store(lane, content, piece, buffer, value).await;
+            room.run(store(lane, content, piece, buffer, value, budget));
             Ok(())
         }
         Outcome::Refuted(content) => {
@@ -328,27 +338,89 @@ async fn block(lane: &Lane, request: u32, piece: u32, offset: u32, bytes: &Bytes
     }
 }
 
-/// Hands a proven piece to the disk threads; waits while too many bytes wait for them.
-async fn store(lane: &Lane, content: Arc<Content>, piece: u32, bytes: BytesMut, value: PieceHash) {
-    let budget = lane.node.write_budget(bytes.len()).await;
+/// Where a block's bytes go; `None` where nothing is pending that they answer.
+fn begin(lane: &Lane, head: &BlockHead) -> Result<Option<(BytesMut, PieceHasher)>, LaneError> {
+    let mut shared = lane.shared();
+    let Some(pending) = shared.pending.get_mut(&head.request) else {
+        let left = shared.stray.checked_sub(head.length as u64);
+        shared.stray = left.ok_or(LaneError::Protocol("bytes that nobody asked for"))?;
+        return Ok(None);
+    };
+    if head.piece != pending.piece() || head.offset as usize != pending.filled {
+        return Err(LaneError::Protocol("a block out of order"));
+    }
+    let layout = pending.content.layout;
+    let length = layout.length_of(head.piece).unwrap_or(0) as usize;
+    if pending.filled + head.length > length {
+        return Err(LaneError::Protocol("more bytes than the piece has"));
+    }
+    let buffer = if pending.filled == 0 {
+        // The piece was requested, so the core has set its bytes aside from the budget.
+        lane.node.buffers().take(length)
+    } else {
+        std::mem::take(&mut pending.buffer)
+    };
+    let hasher = pending.hasher.take().unwrap_or_else(|| PieceHasher::new(head.piece, layout.piece_length()));
+    Ok(Some((buffer, hasher)))
+}
+
+/// A block has come in.
+fn end(lane: &Lane, head: &BlockHead, buffer: BytesMut, hasher: PieceHasher) -> Outcome {
+    let mut shared = lane.shared();
+    let Some(pending) = shared.pending.get_mut(&head.request) else {
+        // The request was withdrawn meanwhile: this block was counted as still to come.
+        shared.stray = shared.stray.saturating_sub(head.length as u64);
+        drop(shared);
+        lane.node.buffers().give(buffer);
+        return Outcome::Stray;
+    };
+    let content = Arc::clone(&pending.content);
+    let layout = content.layout;
+    pending.filled = buffer.len();
+    pending.untold += head.length as u32;
+    if layout.length_of(head.piece) != Some(buffer.len() as u64) {
+        let is_first = pending.arrived == 0 && head.offset == 0;
+        (pending.buffer, pending.hasher) = (buffer, Some(hasher));
+        let now = Instant::now();
+        if !is_first && pending.told.is_some_and(|told| now - told < TELL_INTERVAL) {
+            return Outcome::Partial(content, 0);
+        }
+        pending.told = Some(now);
+        return Outcome::Partial(content, std::mem::take(&mut pending.untold));
+    }
+    let expected = pending.values[pending.arrived as usize];
+    if hasher.finish(&layout, head.piece).ok() != Some(expected) {
+        let due = pending.due();
+        shared.pending.remove(&head.request);
+        shared.stray += due;
+        return Outcome::Refuted(content);
+    }
+    pending.filled = 0;
+    pending.arrived += 1;
+    let bytes = std::mem::take(&mut pending.untold);
+    if pending.arrived as usize == pending.values.len() {
+        shared.pending.remove(&head.request);
+    }
+    Outcome::Proven(content, bytes, buffer, expected)
+}
+
+/// What a disk thread does with a proven piece: it tells the engine.
+fn store(
+    lane: &Lane,
+    content: Arc<Content>,
+    piece: u32,
+    bytes: BytesMut,
+    value: PieceHash,
+    budget: impl Send + 'static,
+) -> impl FnOnce() + Send + 'static {
     let (node, events) = (lane.node.clone(), lane.events.clone());
-    let length = bytes.len() as u64;
-    lane.node.spawn(async move {
-        let (entry, task) = (Arc::clone(&content.entry), content.key);
-        let write = move || {
-            let outcome = entry.write_piece(piece, &bytes, &value);
-            (bytes, outcome)
-        };
-        let outcome = match node.io().run(write).await {
-            Ok((bytes, outcome)) => {
-                node.buffers().give(bytes);
-                Ok(outcome)
-            }
-            Err(error) => Err(error),
-        };
+    move || {
+        let (task, length) = (content.key, bytes.len() as u64);
+        let outcome = content.entry.write_piece(piece, &bytes, &value);
+        node.buffers().give(bytes);
         drop(budget);
         let input = match outcome {
-            Ok(Ok(fresh)) => {
+            Ok(fresh) => {
                 if fresh {
                     content.count_peers(length);
                 } else {
@@ -357,14 +429,13 @@ async fn store(lane: &Lane, content: Arc<Content>, piece: u32, bytes: BytesMut, 
                 node.metrics().bytes_from_peers.add(length);
                 Input::Stored { task, piece }
             }
-            Ok(Err(error)) => {
-                let _ = events.send(Event::StoreFailed { task, error: error.into() }).await;
+            Err(error) => {
+                let _ = events.blocking_send(Event::StoreFailed { task, error: error.into() });
                 Input::StoreFailed { task, piece }
             }
-            Err(_) => return,
         };
-        let _ = events.send(Event::Input(input)).await;
-    });
+        let _ = events.blocking_send(Event::Input(input));
+    }
 }
 
 impl Lane {
@@ -375,6 +446,16 @@ impl Lane {
 
 impl Pending {
     pub(super) fn new(content: Arc<Content>, first: u32, values: Vec<PieceHash>) -> Self {
-        Self { content, first, values, arrived: 0, buffer: BytesMut::new(), hasher: None }
+        Self {
+            content,
+            first,
+            values,
+            arrived: 0,
+            filled: 0,
+            buffer: BytesMut::new(),
+            hasher: None,
+            untold: 0,
+            told: None,
+        }
     }
 }

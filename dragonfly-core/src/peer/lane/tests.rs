@@ -1,17 +1,28 @@
-//! What a neighbour that asks for what it should not gets over a lane.
+//! What a neighbour that asks for what it should not gets over a lane; what a lane tells of a piece, and when.
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use dragonfly_testkit::{Origin, Resource};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
+use super::{LaneCommand, LaneNumber, Registry, run};
 use crate::node::{LANE_PROTOCOL, Node, TokenOptions};
+use crate::peer::content::Content;
+use crate::peer::event::{Event, LaneEvent, Scope};
+use crate::peer::tasks::content_of;
 use crate::peer::{Peer, Receipt, Request};
-use crate::task::piece_length_for;
+use crate::store::{Described, EntryKey};
+use crate::swarm::{HostKey, Input, RequestId, TaskKey};
+use crate::task::{Class, Generation, Layout, TaskId, piece_length_for};
+use crate::wire::PeerId;
 use crate::wire::codec::{self, Decoded, FrameDecoder};
+use crate::wire::control::Current;
 use crate::wire::lane::{Frame, Message};
 
 const LENGTH: u64 = 300_000;
@@ -74,4 +85,90 @@ async fn content_of_one_host_is_not_served() {
     }
     peer.shutdown().await.unwrap();
     holder.shutdown().await.unwrap();
+}
+
+/// The only piece of [`content`].
+static PIECE: [u8; 64 << 10] = [7; 64 << 10];
+
+/// Content of one piece whose value is known.
+fn content(node: &Node) -> Arc<Content> {
+    let layout = Layout::of_length(PIECE.len() as u64).unwrap();
+    let current = Current {
+        task: TaskId::from_hash([1; 32]),
+        generation: Generation::from_hash([2; 32]),
+        length: layout.length(),
+        piece_length: layout.piece_length(),
+        validator: None,
+        splittable: true,
+        age_ms: 0,
+        seal: None,
+    };
+    let scope = Scope { class: Class::Public, tenant: "default".into(), fixed: false };
+    let key = EntryKey {
+        network: node.network(),
+        tenant: scope.tenant.clone(),
+        task: current.task,
+        class: scope.class,
+        generation: current.generation,
+    };
+    let described =
+        Described { layout, validator: None, splittable: true, label: String::new(), spec: None, fixed: false };
+    let entry = node.store().open(&key, &described).unwrap();
+    entry.write_piece(0, &PIECE, blake3::hash(&PIECE).as_bytes()).unwrap();
+    Arc::new(content_of(node, TaskKey(1), entry, &current, &scope).unwrap())
+}
+
+/// A lane on which the only piece of `content` was asked for and sent: what it tells, and what ends it.
+async fn sent(node: &Node, content: Arc<Content>) -> (mpsc::Receiver<Event>, CancellationToken, DuplexStream) {
+    let (mut there, here) = tokio::io::duplex(1 << 20);
+    let (commands, queue) = mpsc::channel(1);
+    let (events, told) = mpsc::channel(16);
+    let stop = CancellationToken::new();
+    let names = (HostKey(0), PeerId::from_public_key([7; 32]), LaneNumber(1));
+    let (node, ended) = (node.clone(), stop.clone());
+    tokio::spawn(async move {
+        // Dropped once the lane has ended: it ends when there is nobody to command it.
+        let _commands = commands.clone();
+        commands.send(LaneCommand::Request { content, request: 3, first: 0, count: 1 }).await.unwrap();
+        run(node, names, Registry::default(), here, (queue, ended), events).await;
+    });
+    let mut buffer = BytesMut::new();
+    let mut decoder = FrameDecoder::<Frame>::new();
+    while decoder.next(&mut buffer).unwrap().is_none() {
+        assert_ne!(there.read_buf(&mut buffer).await.unwrap(), 0, "the lane ended");
+    }
+    let block = Frame::Block { request: 3, piece: 0, offset: 0, bytes: PIECE.to_vec().into() };
+    codec::encode(&block, &mut buffer).unwrap();
+    there.write_all(&buffer).await.unwrap();
+    (told, stop, there)
+}
+
+fn input(event: Event) -> Input {
+    match event {
+        Event::Lane { event: LaneEvent::Input(input), .. } | Event::Input(input) => input,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A lane may end while a piece waits for its turn to be written. The core asks for it again, unless it was told that it
+/// is proven.
+#[tokio::test]
+async fn a_piece_is_told_to_be_proven_once_nothing_keeps_it_from_the_disk() {
+    let node = Node::builder().start().await.unwrap();
+    let content = content(&node);
+    let all = node.write_budget(usize::MAX).await;
+    let (mut told, stop, _there) = sent(&node, Arc::clone(&content)).await;
+    let first = input(told.recv().await.unwrap());
+    assert!(matches!(first, Input::Received { request: RequestId(3), .. }), "{first:?}");
+    stop.cancel();
+    let down = told.recv().await.unwrap();
+    assert!(matches!(down, Event::Lane { event: LaneEvent::Down { blame: None }, .. }), "{down:?}");
+    assert!(told.recv().await.is_none(), "nothing of it is under way");
+    drop(all);
+    let (mut told, _stop, _there) = sent(&node, content).await;
+    let mut next = async || input(told.recv().await.unwrap());
+    assert!(matches!(next().await, Input::Received { .. }));
+    assert!(matches!(next().await, Input::Proven { request: RequestId(3), piece: 0, .. }));
+    assert!(matches!(next().await, Input::Stored { piece: 0, .. }));
+    node.shutdown().await.unwrap();
 }

@@ -82,6 +82,40 @@ fn a_blocks_bytes_are_not_copied() {
     assert_eq!(bytes.as_ptr() as usize, start + HEADER_BYTES + BLOCK_HEADER_BYTES);
 }
 
+/// Whether its head is taken apart or it is taken whole, and however its bytes arrive.
+#[test]
+fn a_blocks_head_is_had_before_its_bytes() {
+    let bytes = Bytes::from_static(b"abc");
+    let mut stream = BytesMut::new();
+    encode(&Frame::Block { request: 1, piece: 2, offset: 3, bytes: bytes.clone() }, &mut stream).unwrap();
+    let message = Frame::Message(crate::wire::lane::Message::Cancel { request: 4 });
+    encode(&message, &mut stream).unwrap();
+    let (mut decoder, mut buffer) = (FrameDecoder::<Frame>::new(), BytesMut::new());
+    for byte in stream.split_to(HEADER_BYTES + BLOCK_HEADER_BYTES - 1) {
+        buffer.extend_from_slice(&[byte]);
+        assert_eq!(decoder.block(&mut buffer).unwrap(), None);
+        assert_eq!(decoder.next(&mut buffer).unwrap(), None);
+    }
+    buffer.unsplit(stream);
+    let head = decoder.block(&mut buffer).unwrap();
+    assert_eq!(head, Some(BlockHead { request: 1, piece: 2, offset: 3, length: 3 }));
+    assert!(decoder.is_between());
+    assert_eq!(buffer.split_to(3), bytes);
+    assert_eq!(decoder.block(&mut buffer).unwrap(), None, "a message is no block");
+    assert_eq!(decoder.next(&mut buffer).unwrap(), Some(Decoded::Message(message)));
+    assert!(buffer.is_empty());
+}
+
+#[test]
+fn a_head_without_bytes_is_refused() {
+    for length in [0, BLOCK_HEADER_BYTES] {
+        let mut buffer = BytesMut::new();
+        buffer.put_u32(length as u32);
+        buffer.put_u8(Kind::Block.byte());
+        assert!(matches!(FrameDecoder::<Frame>::new().block(&mut buffer), Err(CodecError::Frame(_))), "{length}");
+    }
+}
+
 #[test]
 fn a_header_made_apart_is_that_of_the_frame() {
     let bytes = Bytes::from_static(b"abc");

@@ -1,4 +1,4 @@
-"""One host of a swarm of libtorrent, for rivals.rs: python torrent.py ROLE FILE ADDRESS OTHERS...
+"""One host of a swarm of libtorrent, for torrent.rs: python -c THIS ROLE FILE ADDRESS OTHERS...
 
 ROLE is seed (FILE is there) or peer (FILE comes). Says "ready" once it listens; when it reads a line it connects to
 OTHERS; says "done" once it has everything; when its standard input ends it says what it has sent and used, and ends.
@@ -12,7 +12,7 @@ import time
 
 import libtorrent
 
-PORT = 6881
+PORT = int(os.environ["PORT"])
 PIECE = 256 << 10
 
 role, path, address, *others = sys.argv[1:]

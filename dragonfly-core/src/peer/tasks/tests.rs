@@ -1,0 +1,118 @@
+//! What takes part in the swarm while nobody wants it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use dragonfly_testkit::{Origin, Resource};
+use futures::FutureExt as _;
+
+use super::*;
+use crate::node::{Node, TokenOptions};
+use crate::peer::authorities::LOCAL;
+use crate::peer::event::AuthorityEvent;
+use crate::peer::{Engine, Peer, Receipt, Request};
+use crate::task::{Class, piece_length_for};
+use crate::wire::control::ToMember;
+
+const LENGTH: u64 = 300_000;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// More than there are disk threads.
+const JOBS: usize = 16;
+
+fn current_of(receipt: &Receipt) -> Current {
+    Current {
+        task: receipt.task,
+        generation: receipt.generation,
+        length: receipt.length,
+        piece_length: piece_length_for(receipt.length),
+        validator: None,
+        splittable: true,
+        age_ms: 0,
+        seal: None,
+    }
+}
+
+/// The content of a receipt, of which nothing is held: in the store of a node of its own.
+async fn unheld(receipt: &Receipt) -> (Node, Arc<Content>) {
+    let node = Node::builder().start().await.unwrap();
+    let current = current_of(receipt);
+    let scope = Scope { class: Class::Public, tenant: "default".into(), fixed: false };
+    let info = TaskInfo { task: receipt.task, spec: None, fixed: false };
+    let content = open(&node, TaskKey(1000), &current, (info, String::new(), scope), None).unwrap();
+    (node, Arc::new(content))
+}
+
+/// Who wanted a generation may leave while it is being opened. It is fetched all the same once somebody wants it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_generation_that_nobody_wants_once_it_is_open_takes_no_part() {
+    let node = Node::builder().start().await.unwrap();
+    let peer = Peer::builder(&node).start().await.unwrap();
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(1, LENGTH));
+    let url = origin.url("/file");
+    let receipt = peer.fetch(Request::new(&url)).await.unwrap();
+    let engine = Engine::of(&node);
+    let left = async { while engine.active_tasks().await.unwrap().iter().any(|task| task.callers > 0) {} };
+    tokio::time::timeout(PATIENCE, left).await.unwrap();
+    let (other, content) = unheld(&receipt).await;
+    engine.handled(Event::Activated { task: receipt.task, outcome: Ok(content) }).await;
+    let active = engine.active_tasks().await.unwrap();
+    assert!(active.is_empty(), "{active:?}");
+    let again = tokio::time::timeout(PATIENCE, peer.fetch(Request::new(&url))).await.unwrap().unwrap();
+    assert_eq!((again.generation, again.blake3), (receipt.generation, receipt.blake3));
+    peer.shutdown().await.unwrap();
+    node.shutdown().await.unwrap();
+    other.shutdown().await.unwrap();
+}
+
+/// Neighbours are named with what is current, while that is being opened and what was before is here still.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_named_while_a_generation_is_opened_is_a_neighbour_in_it() {
+    let loopback: crate::Address = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
+    // It has nothing to give: a neighbour is for what it lacks.
+    let node = Node::builder().listen(loopback.clone()).upload_slots(0).start().await.unwrap();
+    let peer = Peer::builder(&node).start().await.unwrap();
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(1, LENGTH));
+    let request = Request::new(origin.url("/file"));
+    let receipt = peer.fetch(request.clone()).await.unwrap();
+    let engine = Engine::of(&node);
+    let want = engine.want(&request).await.unwrap();
+    // Once the task has its coordinator.
+    let token = node.token(TokenOptions::default()).unwrap();
+    let other = Node::builder().listen(loopback).join(token).start().await.unwrap();
+    let others = Peer::builder(&other).start().await.unwrap();
+    let (gate, closed) = channel::<()>();
+    let closed = Arc::new(Mutex::new(closed));
+    for _ in 0..JOBS {
+        let closed = Arc::clone(&closed);
+        let wait = move || closed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv();
+        assert!(node.io().run(wait).now_or_never().is_none(), "it waits for the gate");
+    }
+    let current = Current { generation: Generation::from_hash([2; 32]), ..current_of(&receipt) };
+    let named = Neighbour { peer: other.peer_id(), record: other.record(), seen_ip: None, seed: false };
+    let said =
+        [ToMember::Current(current), ToMember::Neighbours { task: receipt.task, hosts: vec![named] }].map(Box::new);
+    for message in said {
+        engine.handled(Event::Authority { id: LOCAL, event: AuthorityEvent::Message(message) }).await;
+    }
+    drop(gate);
+    let met = async {
+        while !engine.neighbour_infos().await.unwrap().iter().any(|met| met.peer == other.peer_id() && met.connected) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, met).await.unwrap();
+    drop(want);
+    for peer in [peer, others] {
+        peer.shutdown().await.unwrap();
+    }
+    for node in [other, node] {
+        node.shutdown().await.unwrap();
+    }
+}
