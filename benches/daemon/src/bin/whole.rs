@@ -84,13 +84,13 @@ async fn main() -> anyhow::Result<()> {
     let bench = Bench { args, dir, nginx };
     println!("{} MiB, median of {}", bench.args.mib, bench.args.rounds);
     if "held".contains(&bench.args.only) {
-        show("held by the daemon", &bench.held().await?, bench.args.mib);
+        show("held by a daemon (without it)", &bench.held().await?, bench.args.mib);
     }
     if "cold".contains(&bench.args.only) {
         show("cold, over HTTP from nginx", &bench.cold()?, bench.args.mib);
     }
     if "neighbour".contains(&bench.args.only) {
-        show("from the next host, proven or encrypted: both ends", &bench.neighbour().await?, bench.args.mib);
+        show("from the next host, both ends", &bench.neighbour().await?, bench.args.mib);
     }
     if "lane".contains(&bench.args.only) {
         bench.lane()?;
