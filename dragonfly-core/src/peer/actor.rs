@@ -220,7 +220,7 @@ impl Actor {
     fn handle(&mut self, event: Event) {
         tracing::trace!(?event);
         match event {
-            Event::Activated { task, outcome } => self.activated(task, outcome),
+            Event::Activated { task, key, outcome } => self.activated(task, key, outcome),
             Event::Authority { id, event } => self.authority(id, event),
             Event::Command(command) => self.command(command),
             Event::Described { task, lease, outcome } => self.described(task, lease, outcome),

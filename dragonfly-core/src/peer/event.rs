@@ -210,6 +210,8 @@ pub(super) enum Event {
     Found(crate::net::Found),
     Activated {
         task: TaskId,
+        /// Which opening of it.
+        key: TaskKey,
         outcome: Result<Arc<Content>>,
     },
     Authority {

@@ -196,7 +196,7 @@ impl Actor {
         };
         let content = task.current.and_then(|key| self.contents.get(&key));
         let Some(content) = content.filter(|content| content.generation == grant.generation) else {
-            let coming = task.activating == Some(grant.generation);
+            let coming = task.activating.is_some_and(|(coming, _)| coming == grant.generation);
             if coming && task.grants.len() < WAITING_GRANTS_MAX {
                 task.grants.push(granted);
             } else {
@@ -291,7 +291,8 @@ impl Actor {
         self.deactivate(id);
         if let Some(task) = self.tasks.get_mut(&id) {
             task.scope.class = Class::HostLocal;
-            task.described = None;
+            // What is being opened is not of this scope.
+            (task.described, task.activating) = (None, None);
             self.join(id, PRIVATE);
         }
     }

@@ -54,7 +54,7 @@ pub(super) struct Task {
     /// The generation that takes part in the swarm.
     pub(super) current: Option<TaskKey>,
     /// A generation that is being opened in the store.
-    pub(super) activating: Option<Generation>,
+    pub(super) activating: Option<(Generation, TaskKey)>,
     /// What its coordinator says of the content now.
     pub(super) described: Option<Current>,
     /// Bytes that came with a description, until their lease is granted.
@@ -332,14 +332,13 @@ impl Actor {
             self.satisfy(id);
             return;
         }
-        if task.activating == Some(generation) {
+        if task.activating.is_some_and(|(coming, _)| coming == generation) {
             return;
         }
         if task.wants.is_empty() {
             // What is held here is of no use to anyone any more, and nobody here wants what came in its place.
             return self.drop_task(id);
         }
-        task.activating = Some(generation);
         self.activate(id);
     }
 
@@ -348,6 +347,7 @@ impl Actor {
         let key = TaskKey(self.keys.fetch_add(1, Ordering::Relaxed));
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let Some(current) = task.described.clone() else { return };
+        task.activating = Some((current.generation, key));
         let spooled = task.bodies.take_spooled();
         let scope = task.scope.clone();
         let (info, label) = (task.info.clone(), task.label.clone());
@@ -359,13 +359,17 @@ impl Actor {
                 Ok(outcome) => outcome,
                 Err(error) => Err(error),
             };
-            Event::Activated { task: id, outcome: outcome.map(Arc::new) }
+            Event::Activated { task: id, key, outcome: outcome.map(Arc::new) }
         });
     }
 
     /// A generation was opened.
-    pub(super) fn activated(&mut self, id: TaskId, outcome: Result<Arc<Content>>) {
+    pub(super) fn activated(&mut self, id: TaskId, key: TaskKey, outcome: Result<Arc<Content>>) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
+        if task.activating.is_none_or(|(_, coming)| coming != key) {
+            // Another version became current meanwhile, or the task goes another way.
+            return;
+        }
         let content = match outcome {
             Ok(content) => content,
             Err(error) => {
@@ -374,11 +378,6 @@ impl Actor {
                 return;
             }
         };
-        if task.described.as_ref().map(|current| current.generation) != Some(content.generation) {
-            // Another version became current meanwhile.
-            self.activate(id);
-            return;
-        }
         task.activating = None;
         if task.wants.is_empty() && !content.is_complete() {
             // Who wanted it had what was current before, and left while this was opened: as if it became current now.

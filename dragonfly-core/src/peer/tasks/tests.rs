@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Mutex;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use dragonfly_testkit::{Origin, Resource};
@@ -13,7 +13,7 @@ use super::*;
 use crate::node::{Node, TokenOptions};
 use crate::peer::authorities::LOCAL;
 use crate::peer::event::AuthorityEvent;
-use crate::peer::{Engine, Peer, Receipt, Request};
+use crate::peer::{ActiveTask, Engine, Peer, Receipt, Request};
 use crate::task::{Class, piece_length_for};
 use crate::wire::control::ToMember;
 
@@ -37,14 +37,16 @@ fn current_of(receipt: &Receipt) -> Current {
     }
 }
 
-/// The content of a receipt, of which nothing is held: in the store of a node of its own.
-async fn unheld(receipt: &Receipt) -> (Node, Arc<Content>) {
-    let node = Node::builder().start().await.unwrap();
-    let current = current_of(receipt);
-    let scope = Scope { class: Class::Public, tenant: "default".into(), fixed: false };
-    let info = TaskInfo { task: receipt.task, spec: None, fixed: false };
-    let content = open(&node, TaskKey(1000), &current, (info, String::new(), scope), None).unwrap();
-    (node, Arc::new(content))
+/// Keeps the disk threads busy until it is dropped: what is to be opened waits.
+fn hold_disk(node: &Node) -> Sender<()> {
+    let (gate, closed) = channel::<()>();
+    let closed = Arc::new(Mutex::new(closed));
+    for _ in 0..JOBS {
+        let closed = Arc::clone(&closed);
+        let wait = move || closed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv();
+        assert!(node.io().run(wait).now_or_never().is_none(), "it waits for the gate");
+    }
+    gate
 }
 
 /// Who wanted a generation may leave while it is being opened. It is fetched all the same once somebody wants it again.
@@ -57,17 +59,55 @@ async fn a_generation_that_nobody_wants_once_it_is_open_takes_no_part() {
     let url = origin.url("/file");
     let receipt = peer.fetch(Request::new(&url)).await.unwrap();
     let engine = Engine::of(&node);
-    let left = async { while engine.active_tasks().await.unwrap().iter().any(|task| task.callers > 0) {} };
-    tokio::time::timeout(PATIENCE, left).await.unwrap();
-    let (other, content) = unheld(&receipt).await;
-    engine.handled(Event::Activated { task: receipt.task, outcome: Ok(content) }).await;
-    let active = engine.active_tasks().await.unwrap();
-    assert!(active.is_empty(), "{active:?}");
+    let want = engine.want(&Request::new(&url)).await.unwrap();
+    let gate = hold_disk(&node);
+    let current = Current { generation: Generation::from_hash([2; 32]), ..current_of(&receipt) };
+    let said = Box::new(ToMember::Current(current));
+    engine.handled(Event::Authority { id: LOCAL, event: AuthorityEvent::Message(said) }).await;
+    drop(want);
+    let until = async |is: &dyn Fn(&[ActiveTask]) -> bool| {
+        let reached = async { while !is(&engine.active_tasks().await.unwrap()) {} };
+        tokio::time::timeout(PATIENCE, reached).await.unwrap();
+    };
+    until(&|active| active.iter().all(|task| task.callers == 0)).await;
+    assert_eq!(engine.active_tasks().await.unwrap().len(), 1);
+    drop(gate);
+    until(&|active| active.is_empty()).await;
     let again = tokio::time::timeout(PATIENCE, peer.fetch(Request::new(&url))).await.unwrap().unwrap();
     assert_eq!((again.generation, again.blake3), (receipt.generation, receipt.blake3));
     peer.shutdown().await.unwrap();
     node.shutdown().await.unwrap();
-    other.shutdown().await.unwrap();
+}
+
+/// A task may have become another's business, or this host's alone, while a generation of it was being opened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_opened_too_late_takes_no_part() {
+    let node = Node::builder().start().await.unwrap();
+    let peer = Peer::builder(&node).start().await.unwrap();
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(1, LENGTH));
+    let request = Request::new(origin.url("/file"));
+    let receipt = peer.fetch(request.clone()).await.unwrap();
+    let engine = Engine::of(&node);
+    let want = engine.want(&request).await.unwrap();
+    let other = Node::builder().start().await.unwrap();
+    let current = Current { generation: Generation::from_hash([2; 32]), ..current_of(&receipt) };
+    let scope = Scope { class: Class::Public, tenant: "default".into(), fixed: false };
+    let info = TaskInfo { task: receipt.task, spec: None, fixed: false };
+    let late = open(&other, TaskKey(1000), &current, (info, String::new(), scope), None).unwrap();
+    let (task, key) = (receipt.task, TaskKey(1000));
+    engine.handled(Event::Activated { task, key, outcome: Ok(Arc::new(late)) }).await;
+    let refused = Error::new(crate::ErrorKind::Config, "of an opening that nobody waits for");
+    engine.handled(Event::Activated { task, key, outcome: Err(refused) }).await;
+    let active = engine.active_tasks().await.unwrap();
+    assert!(active.len() == 1 && active[0].callers == 1, "{active:?}");
+    let again = tokio::time::timeout(PATIENCE, peer.fetch(request)).await.unwrap().unwrap();
+    assert_eq!((again.generation, again.bytes_held), (receipt.generation, LENGTH));
+    drop(want);
+    peer.shutdown().await.unwrap();
+    for node in [node, other] {
+        node.shutdown().await.unwrap();
+    }
 }
 
 /// Neighbours are named with what is current, while that is being opened and what was before is here still.
@@ -87,13 +127,7 @@ async fn who_is_named_while_a_generation_is_opened_is_a_neighbour_in_it() {
     let token = node.token(TokenOptions::default()).unwrap();
     let other = Node::builder().listen(loopback).join(token).start().await.unwrap();
     let others = Peer::builder(&other).start().await.unwrap();
-    let (gate, closed) = channel::<()>();
-    let closed = Arc::new(Mutex::new(closed));
-    for _ in 0..JOBS {
-        let closed = Arc::clone(&closed);
-        let wait = move || closed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv();
-        assert!(node.io().run(wait).now_or_never().is_none(), "it waits for the gate");
-    }
+    let gate = hold_disk(&node);
     let current = Current { generation: Generation::from_hash([2; 32]), ..current_of(&receipt) };
     let named = Neighbour { peer: other.peer_id(), record: other.record(), seen_ip: None, seed: false };
     let said =
