@@ -97,6 +97,8 @@ pub(crate) struct Content {
     refuted: AtomicU32,
     /// How many items of evidence were kept with the entry.
     kept: AtomicU32,
+    /// Whether some could not be, which is said once.
+    unkept: AtomicBool,
     state: watch::Sender<State>,
     /// What last kept it from going on.
     trouble: Mutex<Option<String>>,
@@ -145,6 +147,7 @@ impl Content {
             source_retries: Mutex::default(),
             refuted: AtomicU32::new(0),
             kept: AtomicU32::new(kept),
+            unkept: AtomicBool::new(false),
             state: watch::Sender::new(state),
             trouble: Mutex::default(),
             trace: Mutex::default(),
@@ -408,6 +411,9 @@ impl std::fmt::Debug for Content {
 
 /// Keeps evidence with the content, so that it can be shown after a restart.
 pub(super) async fn keep_evidence(node: &Node, content: &Arc<Content>, items: Vec<Evidence>) {
+    if items.is_empty() {
+        return;
+    }
     let first = content.kept.fetch_add(items.len() as u32, Ordering::Relaxed);
     let entry = Arc::clone(&content.entry);
     let kept = node.io().run(move || {
@@ -418,6 +424,8 @@ pub(super) async fn keep_evidence(node: &Node, content: &Arc<Content>, items: Ve
     });
     if let Ok(Err(error)) = kept.await {
         // The pieces stay; after a restart they cannot be shown to others until they are attested anew.
-        tracing::warn!(task = ?content.task, %error, "cannot keep evidence");
+        if !content.unkept.swap(true, Ordering::Relaxed) {
+            tracing::warn!(task = ?content.task, %error, "cannot keep evidence");
+        }
     }
 }

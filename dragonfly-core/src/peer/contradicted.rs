@@ -13,9 +13,13 @@ use crate::swarm::TaskKey;
 use crate::task::TaskId;
 use crate::wire::PeerId;
 
-/// Between two times that tasks begin anew on lanes for this. A token gives as many identities as its holder likes, and each can
+/// Between two times that tasks begin anew on lanes for this, doubled each time in a row. A token gives as many identities as its holder likes, and each can
 /// contradict itself: what one of them takes the place of is void at once, and missing for no longer than this.
 pub(crate) const RECALL_PAUSE: Duration = Duration::from_secs(10);
+
+/// How often it doubles at most, to 80 seconds: a piece that is under way on a slow link is lost each time, and a download waits
+/// for no more than two minutes.
+const RECALLS_MAX: u32 = 3;
 
 /// What is to be heard anew.
 #[derive(Debug, Default)]
@@ -23,8 +27,9 @@ pub(super) struct Recalls {
     tasks: BTreeSet<TaskKey>,
     /// Whether somebody was found out that is not written down yet.
     unsaved: bool,
-    /// When it was last done.
+    /// When it was last done, and how often in a row.
     last: Option<Instant>,
+    times: u32,
     /// Whether it is about to be done, or under way.
     busy: bool,
 }
@@ -48,7 +53,13 @@ impl Actor {
             return;
         }
         self.recalls.busy = true;
-        let wait = self.recalls.last.map(|last| RECALL_PAUSE.saturating_sub(last.elapsed())).unwrap_or_default();
+        let pause = RECALL_PAUSE * (1 << self.recalls.times.min(RECALLS_MAX));
+        let since = self.recalls.last.map(|last| last.elapsed());
+        if since.is_none_or(|since| since >= 2 * pause) {
+            self.recalls.times = 0;
+        }
+        let pause = RECALL_PAUSE * (1 << self.recalls.times.min(RECALLS_MAX));
+        let wait = since.map(|since| pause.saturating_sub(since)).unwrap_or_default();
         self.spawn_event(async move {
             tokio::time::sleep(wait).await;
             Event::RecallDue
@@ -88,8 +99,11 @@ impl Actor {
     /// opened anew they show it again, and are shown what is known here. Other tasks on their lanes go on.
     pub(super) fn recalled(&mut self, tasks: &BTreeSet<TaskKey>) {
         let contents: Vec<Arc<Content>> = tasks.iter().filter_map(|key| self.contents.get(key).cloned()).collect();
+        // Also where somebody else's word counts for everything by now: what was shown meanwhile came without proof.
         contents.iter().for_each(|content| self.reopen_on_lanes(content));
-        (self.recalls.busy, self.recalls.last) = (false, Some(Instant::now()));
+        self.recalls.last = Some(Instant::now());
+        self.recalls.times += 1;
+        self.recalls.busy = false;
         self.plan_recall();
     }
 }

@@ -53,6 +53,7 @@ struct Host {
     strikes: u32,
     /// When it was met last, as a count.
     met: u64,
+    checks: Arc<lane::Checks>,
 }
 
 struct OpenLane {
@@ -75,6 +76,11 @@ struct Sides {
 }
 
 impl Host {
+    fn new(peer: PeerId, met: u64) -> Self {
+        let (addresses, checks) = (Vec::new(), Arc::new(lane::Checks::new()));
+        Self { peer, addresses, lane: None, unreachable: None, shunned: None, strikes: 0, met, checks }
+    }
+
     /// A lane to it was opened by this host. On a stream, although it has an address for lanes: there was no answer.
     fn reached(&mut self, carrier: Carrier) {
         let tried = self.unreachable.is_none_or(|(until, _)| until <= Instant::now());
@@ -114,7 +120,7 @@ impl Hosts {
             }
             return *key;
         }
-        let host = Host { peer, addresses: Vec::new(), lane: None, unreachable: None, shunned: None, strikes: 0, met };
+        let host = Host::new(peer, met);
         let key = match self.free() {
             Some(key) => {
                 self.by_peer.remove(&self.table[key].peer);
@@ -280,7 +286,7 @@ impl Actor {
         let sides = self.hosts.lane(host).and_then(|lane| lane.tasks.remove(&key));
         let opened = sides.is_some_and(|sides| sides.ours);
         self.send(host, LaneCommand::Close { key, task, generation, opened });
-        self.input(Input::TaskClosed { host, task: key });
+        self.input(Input::TaskReopened { host, task: key });
         self.open_task(host, key);
     }
 
@@ -298,7 +304,7 @@ impl Actor {
         // without having been asked for.
         self.carry_out();
         let Some(host) = self.hosts.get(key) else { return };
-        let peer = host.peer;
+        let (peer, checks) = (host.peer, Arc::clone(&host.checks));
         let preferred = (me < peer) == ours;
         match &host.lane {
             Some(lane) if lane.ours != ours && !preferred => return,
@@ -318,7 +324,7 @@ impl Actor {
             host.lane = Some(OpenLane { number, ours, carrier, commands, stop: stop.clone(), tasks: BTreeMap::new() });
         }
         let (node, registry, events) = (self.node.clone(), self.registry.clone(), self.events.clone());
-        self.node.spawn(lane::run(node, (key, peer, number), registry, stream, (queue, stop), events));
+        self.node.spawn(lane::run(node, (key, peer, number), checks, registry, stream, (queue, stop), events));
         self.input(Input::LaneUp { host: key });
     }
 
@@ -377,7 +383,9 @@ impl Actor {
                 self.open_task(host, task);
             }
             LaneEvent::OpenedUnknown { task, generation } => {
-                let Some(key) = self.registry.find(task, generation).map(|content| content.key) else {
+                // What is this host's alone is as good as unknown.
+                let found = self.registry.find(task, generation).filter(|content| content.is_shared());
+                let Some(key) = found.map(|content| content.key) else {
                     let key = TaskKey(u32::MAX);
                     self.send(host, LaneCommand::Close { key, task, generation, opened: false });
                     return;
@@ -386,6 +394,8 @@ impl Actor {
                 self.reopen_task(host, (key, task, generation));
             }
             LaneEvent::Closed { task, generation } => {
+                // What was decided before it is not for the task as it may be opened anew.
+                self.carry_out();
                 let key = self.registry.find(task, generation).map(|content| content.key);
                 let Some(key) = key else { return };
                 if let Some(lane) = self.hosts.lane(host) {
@@ -464,7 +474,7 @@ mod tests {
     fn a_lane_that_does_not_answer_is_left_alone_for_longer_each_time() {
         let peer = PeerId::from_public_key([7; 32]);
         let addresses = vec![Address::of_lane("10.0.0.7:4002".parse().unwrap())];
-        let mut host = Host { peer, addresses, lane: None, unreachable: None, shunned: None, strikes: 0, met: 0 };
+        let mut host = Host { addresses, ..Host::new(peer, 0) };
         host.reached(Carrier::Muxed);
         let (first, failures) = host.unreachable.unwrap();
         assert!(first > Instant::now() && failures == 0);

@@ -261,6 +261,13 @@ impl Swarm {
         }
     }
 
+    pub(super) fn task_reopened(&mut self, host_key: HostKey, key: TaskKey) {
+        self.part(host_key, key);
+        if let Some(host) = self.hosts.get_mut(&host_key).filter(|_| self.tasks.contains_key(&key)) {
+            host.opening.insert(key, self.now);
+        }
+    }
+
     /// A host is no neighbour of a task any more.
     pub(super) fn part(&mut self, host_key: HostKey, key: TaskKey) {
         self.drop_requests(host_key, Some(key), false);

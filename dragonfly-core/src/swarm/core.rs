@@ -204,6 +204,7 @@ impl Swarm {
             }
             Input::TaskAdded { task, layout, have, options } => self.task_added(task, layout, have, options),
             Input::TaskClosed { host, task } => self.task_closed(host, task),
+            Input::TaskReopened { host, task } => self.task_reopened(host, task),
             Input::TaskOpened { host, task, wanted } => self.task_opened(host, task, wanted),
             Input::TaskRemoved { task } => self.task_removed(task),
             Input::Wanted { task, may_lease } => self.wanted(task, may_lease),

@@ -258,6 +258,13 @@ pub enum Input {
         /// The task.
         task: TaskKey,
     },
+    /// The task was closed over a lane and is being opened anew: whoever was a neighbour is to be one again.
+    TaskReopened {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+    },
     /// A neighbour takes part in the task over its lane: have-maps may be exchanged.
     TaskOpened {
         /// The neighbour.

@@ -454,6 +454,7 @@ fn input() -> impl Strategy<Value = Input> {
         4 => host().prop_map(|host| Input::LaneUp { host }),
         1 => host().prop_map(|host| Input::LaneDown { host }),
         1 => (host(), task()).prop_map(|(host, task)| Input::TaskClosed { host, task }),
+        1 => (host(), task()).prop_map(|(host, task)| Input::TaskReopened { host, task }),
         1 => (task(), prop::collection::vec(host(), 0..4)).prop_map(|(task, hosts)| Input::Neighbours { task, hosts }),
         1 => task().prop_map(|task| Input::AuthorityDown { task }),
         1 => task().prop_map(|task| Input::AuthorityUp { task }),

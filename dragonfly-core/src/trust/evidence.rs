@@ -20,6 +20,9 @@ pub const GRANTS_MAX: usize = 4096;
 /// Attestations kept per task: one per piece, at worst, since one under which no piece is kept goes.
 pub const ATTESTATIONS_MAX: usize = PIECES_MAX as usize;
 
+/// Statements of voided signers that are known by their bytes, per task.
+const VOID_MAX: usize = 1 << 17;
+
 /// Checked credentials remembered per task, so that each host's is checked once and not with each grant.
 pub(super) const CHECKED_MAX: usize = 256;
 
@@ -114,7 +117,7 @@ pub enum Outcome {
         /// Which pieces.
         pieces: Range<PieceIndex>,
     },
-    /// This very statement is kept already: its signature was not checked again.
+    /// This very statement is kept already, or void: its signature was not checked again.
     Known,
     /// A seal.
     Sealed {
@@ -135,6 +138,8 @@ pub enum Outcome {
         values: Vec<(PieceIndex, PieceHash)>,
         /// The grant, if these are the first values that are learnt under it: only then is it worth keeping.
         grant: Option<Box<GrantBundle>>,
+        /// Whether a piece has a value now that had none. Else they took the place of others', which two can do to each other without end.
+        first: bool,
     },
 }
 
@@ -166,6 +171,8 @@ pub struct EvidenceVerifier {
     next_attestation: u64,
     pieces: BTreeMap<PieceIndex, Kept>,
     contradicted: BTreeSet<PeerId>,
+    /// Hashes of what the contradicted had signed: neighbours that do not know of it go on showing it.
+    void: BTreeSet<[u8; 32]>,
     seal: Option<(Seal, PeerId, SealBundle)>,
 }
 
@@ -229,6 +236,7 @@ impl EvidenceVerifier {
             next_attestation: 0,
             pieces: BTreeMap::new(),
             contradicted: BTreeSet::new(),
+            void: BTreeSet::new(),
             seal: None,
         }
     }
@@ -257,10 +265,27 @@ impl EvidenceVerifier {
         let theirs =
             |kept: &Kept| attestations.get(&kept.attestation).is_some_and(|said| signers.contains(&said.signer));
         self.pieces.retain(|_, kept| !theirs(kept));
-        self.attestations.retain(|_, said| !signers.contains(&said.signer));
+        let mut void = std::mem::take(&mut self.void);
+        self.attestations.retain(|_, said| {
+            let stays = !signers.contains(&said.signer);
+            if !stays {
+                void.insert(said.hash);
+            }
+            stays
+        });
+        self.grants.retain(|hash, granted| {
+            let stays = !signers.contains(&granted.parties[1].0);
+            if !stays {
+                void.insert(*hash);
+            }
+            stays
+        });
+        while void.len() > VOID_MAX {
+            void.pop_first();
+        }
+        self.void = void;
         let attestations = &self.attestations;
         self.by_hash.retain(|_, id| attestations.contains_key(id));
-        self.grants.retain(|_, granted| !signers.contains(&granted.parties[1].0));
     }
 
     /// From now on checks against this list. Values that were accepted stay; under a grant whose holder or grantor
@@ -272,7 +297,7 @@ impl EvidenceVerifier {
 
     fn accept_grant(&mut self, bundle: &GrantBundle, now_unix: u64) -> Result<Outcome, EvidenceError> {
         let hash = statement::hash_of(&bundle.grant);
-        if self.grants.contains_key(&hash) {
+        if self.grants.contains_key(&hash) || self.void.contains(&hash) {
             return Ok(Outcome::Known);
         }
         let (grant, grantor) = statement::open_grant(&bundle.grant)?;
@@ -374,7 +399,7 @@ impl EvidenceVerifier {
         // It comes once from each neighbour. What was superseded in part may be news again.
         let hash = statement::hash_of(signed);
         let kept = self.by_hash.get(&hash).and_then(|id| self.attestations.get(id));
-        if kept.is_some_and(|kept| kept.live == kept.pieces) {
+        if kept.is_some_and(|kept| kept.live == kept.pieces) || self.void.contains(&hash) {
             return Ok(Outcome::Known);
         }
         let (attestation, signer) = statement::open_attestation(signed)?;
@@ -403,13 +428,15 @@ impl EvidenceVerifier {
             return Ok(Outcome::Stale);
         }
         let granted = self.grants.get_mut(&attestation.grant).filter(|granted| !granted.used);
-        let first = granted.map(|granted| {
+        let grant = granted.map(|granted| {
             granted.used = true;
             Box::new(granted.bundle.clone())
         });
-        let (signed, grant) = (signed.clone(), attestation.grant);
-        self.keep(Attested { signed, hash, grant, signer, epoch, pieces: count, live: 0 }, &values);
-        Ok(Outcome::Values { signer, values, grant: first })
+        let first = values.iter().any(|(piece, _)| !self.pieces.contains_key(piece));
+        let attested =
+            Attested { signed: signed.clone(), hash, grant: attestation.grant, signer, epoch, pieces: count, live: 0 };
+        self.keep(attested, &values);
+        Ok(Outcome::Values { signer, values, grant, first })
     }
 
     /// The pieces of an attestation with their values.

@@ -15,9 +15,11 @@ pub(crate) const VAIN_CHECKS_MAX: u32 = 2048;
 /// And so many a second after that: of some 50 microseconds each, less than a hundredth of a core.
 pub(crate) const VAIN_CHECKS_RATE: u32 = 128;
 
-/// What is left of that for one lane.
-pub(super) struct Checks(Mutex<Left>);
+/// What is left of that for one neighbour, whatever lane it comes on.
+#[derive(Debug)]
+pub(in crate::peer) struct Checks(Mutex<Left>);
 
+#[derive(Debug)]
 struct Left {
     /// Checks in vain that may still be made.
     checks: u32,
@@ -26,8 +28,13 @@ struct Left {
 }
 
 impl Checks {
-    pub(super) fn new() -> Self {
+    pub(in crate::peer) fn new() -> Self {
         Self(Mutex::new(Left { checks: VAIN_CHECKS_MAX, counted: Instant::now() }))
+    }
+
+    /// Whether another item may be looked at now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.left(|left| left.checks > 0)
     }
 
     /// Resolves once another item may be looked at. Cancel-safe.
@@ -43,7 +50,7 @@ impl Checks {
     pub(super) fn count(&self, outcome: &Result<Outcome, EvidenceError>) {
         self.left(|left| match outcome {
             Ok(Outcome::Known) => {}
-            Ok(Outcome::Values { .. } | Outcome::Sealed { .. }) => {
+            Ok(Outcome::Values { first: true, .. } | Outcome::Sealed { .. }) => {
                 left.checks = left.checks.saturating_add(2).min(VAIN_CHECKS_MAX)
             }
             Ok(_) | Err(_) => left.checks = left.checks.saturating_sub(1),

@@ -29,6 +29,7 @@ use crate::task::{Generation, PieceHash, PieceHasher, PieceIndex, TaskId};
 use crate::wire::PeerId;
 use crate::wire::lane::{RejectReason, Run, Slot};
 
+pub(super) use checks::Checks;
 pub(crate) use checks::{VAIN_CHECKS_MAX, VAIN_CHECKS_RATE};
 
 /// How many commands may wait for a lane. The core keeps far fewer in flight for each neighbour; a lane that lags
@@ -176,14 +177,15 @@ struct Shared {
 }
 
 impl Shared {
-    /// Nothing more is wanted of a task here, nor will be sent: only what is under way may still come.
-    fn forget(&mut self, key: TaskKey) {
-        let stray = &mut self.stray;
+    /// Nothing more is wanted of a task here: how many bytes were still to come.
+    fn forget(&mut self, key: TaskKey) -> u64 {
+        let mut due = 0;
         self.pending.retain(|_, pending| {
             let stays = pending.content.key != key;
-            *stray += if stays { 0 } else { pending.due() };
+            due += if stays { 0 } else { pending.due() };
             stays
         });
+        due
     }
 }
 
@@ -195,7 +197,7 @@ struct Lane {
     registry: Registry,
     events: mpsc::Sender<Event>,
     shared: Mutex<Shared>,
-    checks: checks::Checks,
+    checks: Arc<Checks>,
 }
 
 /// Why a lane ended.
@@ -241,14 +243,14 @@ impl Lane {
 pub(super) async fn run(
     node: Node,
     (host, peer, number): (HostKey, PeerId, LaneNumber),
+    checks: Arc<Checks>,
     registry: Registry,
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     (commands, stop): (mpsc::Receiver<LaneCommand>, CancellationToken),
     events: mpsc::Sender<Event>,
 ) {
     let (input, output) = tokio::io::split(stream);
-    let lane =
-        Lane { node, host, peer, number, registry, events, shared: Mutex::default(), checks: checks::Checks::new() };
+    let lane = Lane { node, host, peer, number, registry, events, shared: Mutex::default(), checks };
     let ended = tokio::select! {
         ended = reader::run(&lane, input) => ended,
         ended = writer::run(&lane, output, commands) => ended,

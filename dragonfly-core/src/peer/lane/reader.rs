@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
@@ -27,8 +27,13 @@ const HEAD_BYTES: usize = HEADER_BYTES + BLOCK_HEADER_BYTES;
 /// would cost more than the block it is about.
 const TELL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How many blocks may come in before others have their turn.
-const BLOCKS_PER_TURN: u32 = 8;
+/// How much may come in before others have their turn: what is read from memory alone never waits by itself, and the writer
+/// shares this task.
+const TURN: u32 = 64;
+
+/// What a block takes of a turn, and any other frame: small ones that nothing comes of are many in what is read at once.
+const BLOCK_TURN: u32 = 8;
+const FRAME_TURN: u32 = 1;
 
 /// How often the core is told that a neighbour waits for this host's own limits. Well below what counts as silence.
 const HELD_UP_INTERVAL: Duration = Duration::from_secs(1);
@@ -37,25 +42,27 @@ pub(super) async fn run(lane: &Lane, mut input: impl AsyncRead + Unpin) -> Resul
     let mut decoder = FrameDecoder::<Frame>::new();
     let mut buffer = BytesMut::new();
     let mut begun = None;
-    let mut blocks = 0;
+    let mut turn = 0;
     loop {
+        if turn >= TURN {
+            turn = 0;
+            tokio::task::yield_now().await;
+        }
         if let Some(head) = decoder.block(&mut buffer)? {
             let begun = begun.take().unwrap_or_else(Instant::now);
             block(lane, head, &mut Incoming { input: &mut input, buffer: &mut buffer, begun }).await?;
-            blocks += 1;
-            if blocks == BLOCKS_PER_TURN {
-                blocks = 0;
-                // What is read from memory alone never waits by itself, and the writer shares this task.
-                tokio::task::yield_now().await;
-            }
+            turn += BLOCK_TURN;
             continue;
         }
         if let Some(frame) = decoder.next(&mut buffer)? {
             begun = None;
             match frame {
                 Decoded::Message(Frame::Message(message)) => take(lane, message).await?,
-                Decoded::Message(Frame::Block { .. }) | Decoded::Ignored => {}
+                // Taken above, by its head.
+                Decoded::Message(Frame::Block { .. }) => return Err(LaneError::Protocol("a block without a head")),
+                Decoded::Ignored => {}
             }
+            turn += FRAME_TURN;
             continue;
         }
         let wanted = decoder.wanted(buffer.len()).max(HEAD_BYTES);
@@ -78,8 +85,9 @@ impl<R: AsyncRead + Unpin> Incoming<'_, R> {
     /// Appends its bytes to `to`.
     async fn read(&mut self, to: &mut BytesMut, length: usize) -> Result<(), LaneError> {
         let end = to.len() + length;
-        let here = self.buffer.split_to(length.min(self.buffer.len()));
-        to.extend_from_slice(&here);
+        let here = length.min(self.buffer.len());
+        to.extend_from_slice(&self.buffer[..here]);
+        self.buffer.advance(here);
         Ok(read_rest(self.input, to, end, self.begun).await?)
     }
 }
@@ -115,9 +123,9 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
                 if let Some(slot) = slot {
                     shared.theirs.remove(&slot);
                 }
-                // Blocks that went out before it come before it.
+                // Blocks that went out before it came before it: no more of them come.
                 if let Some(content) = known {
-                    shared.forget(content.key);
+                    let _ = shared.forget(content.key);
                 }
             }
             lane.tell(LaneEvent::Closed { task, generation }).await
@@ -190,9 +198,15 @@ fn task_of(lane: &Lane, slot: Slot) -> Option<Arc<Content>> {
 async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> Result<(), LaneError> {
     let mut fresh = Vec::new();
     let mut sealed = false;
-    for item in items {
-        // The neighbour is not silent while it waits for this host.
-        meanwhile(lane.checks.ready(), HELD_UP_INTERVAL, || lane.input(Input::HeldUp { host: lane.host })).await;
+    for (at, item) in (1..).zip(items) {
+        if at % TURN == 0 {
+            tokio::task::yield_now().await;
+        }
+        if !lane.checks.is_ready() {
+            // The lane may end while it waits.
+            keep_evidence(&lane.node, content, std::mem::take(&mut fresh)).await;
+            lane.checks.ready().await;
+        }
         let outcome = content.evidence().accept(&item, now_unix());
         lane.checks.count(&outcome);
         match outcome {
@@ -228,9 +242,7 @@ async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> 
             }
         }
     }
-    if !fresh.is_empty() {
-        keep_evidence(&lane.node, content, fresh).await;
-    }
+    keep_evidence(&lane.node, content, fresh).await;
     if sealed {
         // The neighbours may have no other way to it.
         lane.tell(LaneEvent::Sealed { task: content.key }).await?;
@@ -312,7 +324,7 @@ async fn block(
         }
         lane.input(Input::HeldUp { host })
     };
-    meanwhile(passed, HELD_UP_INTERVAL, &held_up).await;
+    meanwhile(passed, HELD_UP_INTERVAL, held_up).await;
     match outcome {
         Outcome::Stray => Ok(()),
         Outcome::Partial(_, 0) => Ok(()),
@@ -324,7 +336,10 @@ async fn block(
                 let budget = lane.node.write_budget(buffer.len()).await;
                 lane.node.io().room().await.map(|room| (room, budget))
             };
-            let (room, budget) = meanwhile(room, HELD_UP_INTERVAL, &held_up).await.map_err(|_| LaneError::Stopped)?;
+            // The neighbour is not to blame for a disk. What the disk does counts when it has done it: one that does nothing any
+            // more must not keep a download waiting for ever.
+            let waits = || lane.input(Input::HeldUp { host });
+            let (room, budget) = meanwhile(room, HELD_UP_INTERVAL, waits).await.map_err(|_| LaneError::Stopped)?;
             lane.input(Input::Proven { host, request: id, piece }).await?;
             room.run(store(lane, content, piece, buffer, value, budget));
             Ok(())
@@ -421,6 +436,7 @@ fn store(
         drop(budget);
         let input = match outcome {
             Ok(fresh) => {
+                content.arrivals.held_up();
                 if fresh {
                     content.count_peers(length);
                 } else {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{LaneCommand, LaneNumber, Registry, run};
+use super::{Checks, LaneCommand, LaneNumber, Registry, run};
 use crate::node::{LANE_PROTOCOL, Node, TokenOptions};
 use crate::peer::content::Content;
 use crate::peer::event::{Event, LaneEvent, Scope};
@@ -118,29 +118,112 @@ fn content(node: &Node) -> Arc<Content> {
     Arc::new(content_of(node, TaskKey(1), entry, &current, &scope).unwrap())
 }
 
-/// A lane on which the only piece of `content` was asked for and sent: what it tells, and what ends it.
-async fn sent(node: &Node, content: Arc<Content>) -> (mpsc::Receiver<Event>, CancellationToken, DuplexStream) {
-    let (mut there, here) = tokio::io::duplex(1 << 20);
-    let (commands, queue) = mpsc::channel(1);
-    let (events, told) = mpsc::channel(16);
-    let stop = CancellationToken::new();
-    let names = (HostKey(0), PeerId::from_public_key([7; 32]), LaneNumber(1));
-    let (node, ended) = (node.clone(), stop.clone());
-    tokio::spawn(async move {
-        // Dropped once the lane has ended: it ends when there is nobody to command it.
-        let _commands = commands.clone();
+/// A lane on which the only piece of `content` was asked for.
+struct Asked {
+    commands: mpsc::Sender<LaneCommand>,
+    /// What it tells.
+    told: mpsc::Receiver<Event>,
+    /// Ends it.
+    stop: CancellationToken,
+    there: DuplexStream,
+    decoder: FrameDecoder<Frame>,
+    buffer: BytesMut,
+}
+
+impl Asked {
+    async fn of(node: &Node, content: Arc<Content>) -> Self {
+        let (there, here) = tokio::io::duplex(1 << 20);
+        let (commands, queue) = mpsc::channel(4);
+        let (events, told) = mpsc::channel(16);
+        let stop = CancellationToken::new();
+        let names = (HostKey(0), PeerId::from_public_key([7; 32]), LaneNumber(1));
+        tokio::spawn(run(
+            node.clone(),
+            names,
+            Arc::new(Checks::new()),
+            Registry::default(),
+            here,
+            (queue, stop.clone()),
+            events,
+        ));
         commands.send(LaneCommand::Request { content, request: 3, first: 0, count: 1 }).await.unwrap();
-        run(node, names, Registry::default(), here, (queue, ended), events).await;
-    });
-    let mut buffer = BytesMut::new();
-    let mut decoder = FrameDecoder::<Frame>::new();
-    while decoder.next(&mut buffer).unwrap().is_none() {
-        assert_ne!(there.read_buf(&mut buffer).await.unwrap(), 0, "the lane ended");
+        let mut asked = Self { commands, told, stop, there, decoder: FrameDecoder::new(), buffer: BytesMut::new() };
+        asked.heard().await;
+        asked
     }
-    let block = Frame::Block { request: 3, piece: 0, offset: 0, bytes: PIECE.to_vec().into() };
-    codec::encode(&block, &mut buffer).unwrap();
-    there.write_all(&buffer).await.unwrap();
-    (told, stop, there)
+
+    /// The next thing that it says to its neighbour.
+    async fn heard(&mut self) -> Message {
+        loop {
+            if let Some(Decoded::Message(Frame::Message(message))) = self.decoder.next(&mut self.buffer).unwrap() {
+                return message;
+            }
+            assert_ne!(self.there.read_buf(&mut self.buffer).await.unwrap(), 0, "the lane ended");
+        }
+    }
+
+    /// Part of the piece in one block, as it travels.
+    fn block(offset: usize, length: usize) -> BytesMut {
+        let bytes = PIECE[offset..offset + length].to_vec().into();
+        let mut buffer = BytesMut::new();
+        codec::encode(&Frame::Block { request: 3, piece: 0, offset: offset as u32, bytes }, &mut buffer).unwrap();
+        buffer
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.there.write_all(bytes).await.unwrap();
+        // The lane, on the same thread, takes what there is and waits for more.
+        for _ in 0..32 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// The same, and it was sent.
+async fn sent(node: &Node, content: Arc<Content>) -> Asked {
+    let mut asked = Asked::of(node, content).await;
+    asked.send(&Asked::block(0, PIECE.len())).await;
+    asked
+}
+
+/// What was asked for is withdrawn while a block of it comes in: what is still to come may come, and not a byte more.
+async fn withdrawn_in_mid_block(how: impl FnOnce(&Content) -> LaneCommand) {
+    const PART: usize = 16 << 10;
+    let node = Node::builder().start().await.unwrap();
+    let content = content(&node);
+    let mut asked = Asked::of(&node, Arc::clone(&content)).await;
+    asked.send(&Asked::block(0, PART)).await;
+    let block = Asked::block(PART, PART);
+    asked.send(&block[..PART / 2]).await;
+    asked.commands.send(how(&content)).await.unwrap();
+    let said = asked.heard().await;
+    assert!(matches!(said, Message::Cancel { request: 3 } | Message::Close { .. }), "{said:?}");
+    asked.send(&block[PART / 2..]).await;
+    asked.send(&Asked::block(2 * PART, 2 * PART)).await;
+    let first = input(asked.told.recv().await.unwrap());
+    assert!(matches!(first, Input::Received { bytes, .. } if bytes as usize == PART), "{first:?}");
+    assert!(asked.told.try_recv().is_err(), "nothing more is told of it, and the lane lives");
+    asked.send(&Asked::block(0, 1)).await;
+    let down = asked.told.recv().await.unwrap();
+    let Event::Lane { event: LaneEvent::Down { blame: Some(why) }, .. } = down else { panic!("{down:?}") };
+    assert!(why.contains("nobody asked for"), "{why}");
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_is_withdrawn_in_mid_block() {
+    withdrawn_in_mid_block(|_| LaneCommand::Cancel { request: 3 }).await;
+}
+
+#[tokio::test]
+async fn a_task_that_is_closed_in_mid_block() {
+    withdrawn_in_mid_block(|content| LaneCommand::Close {
+        key: content.key,
+        task: content.task,
+        generation: content.generation,
+        opened: true,
+    })
+    .await;
 }
 
 fn input(event: Event) -> Input {
@@ -157,16 +240,16 @@ async fn a_piece_is_told_to_be_proven_once_nothing_keeps_it_from_the_disk() {
     let node = Node::builder().start().await.unwrap();
     let content = content(&node);
     let all = node.write_budget(usize::MAX).await;
-    let (mut told, stop, _there) = sent(&node, Arc::clone(&content)).await;
-    let first = input(told.recv().await.unwrap());
+    let mut asked = sent(&node, Arc::clone(&content)).await;
+    let first = input(asked.told.recv().await.unwrap());
     assert!(matches!(first, Input::Received { request: RequestId(3), .. }), "{first:?}");
-    stop.cancel();
-    let down = told.recv().await.unwrap();
+    asked.stop.cancel();
+    let down = asked.told.recv().await.unwrap();
     assert!(matches!(down, Event::Lane { event: LaneEvent::Down { blame: None }, .. }), "{down:?}");
-    assert!(told.recv().await.is_none(), "nothing of it is under way");
+    assert!(asked.told.recv().await.is_none(), "nothing of it is under way");
     drop(all);
-    let (mut told, _stop, _there) = sent(&node, content).await;
-    let mut next = async || input(told.recv().await.unwrap());
+    let mut asked = sent(&node, content).await;
+    let mut next = async || input(asked.told.recv().await.unwrap());
     assert!(matches!(next().await, Input::Received { .. }));
     assert!(matches!(next().await, Input::Proven { request: RequestId(3), piece: 0, .. }));
     assert!(matches!(next().await, Input::Stored { piece: 0, .. }));

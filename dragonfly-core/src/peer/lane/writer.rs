@@ -25,6 +25,12 @@ const READ_BYTES: usize = 256 << 10;
 /// How many runs one message names at most; what is left goes into the next one.
 const RUNS_PER_MESSAGE: usize = 512;
 
+/// How much may be said before it is sent.
+const SAID_BYTES_MAX: usize = 256 << 10;
+
+/// What is sent at a time, and has its time to be taken.
+const PART_BYTES: usize = 64 << 10;
+
 /// How many bytes of evidence one message carries at most, well below a frame's limit.
 const EVIDENCE_BYTES: usize = 64 << 10;
 
@@ -92,6 +98,7 @@ pub(super) async fn run(
             Some(command) => writer.obey(command).await?,
             None => writer.send_block().await?,
         }
+        writer.flush_much().await?;
     }
 }
 
@@ -107,15 +114,18 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         commands.recv().await
     }
 
+    /// Sends what was said. Each part has its time: a slow network is none that takes nothing.
     async fn flush(&mut self) -> Result<(), LaneError> {
-        in_time(async {
-            if !self.buffer.is_empty() {
-                self.output.write_all_buf(&mut self.buffer).await?;
-            }
-            self.output.flush().await
-        })
-        .await
-        .map_err(stalled)
+        while !self.buffer.is_empty() {
+            let mut part = self.buffer.split_to(self.buffer.len().min(PART_BYTES));
+            in_time(self.output.write_all_buf(&mut part)).await.map_err(stalled)?;
+        }
+        in_time(self.output.flush()).await.map_err(stalled)
+    }
+
+    /// The same once it is much: a neighbour can have much said, and read nothing.
+    async fn flush_much(&mut self) -> Result<(), LaneError> {
+        if self.buffer.len() >= SAID_BYTES_MAX { self.flush().await } else { Ok(()) }
     }
 
     fn message(&mut self, message: Message) -> Result<(), LaneError> {
@@ -143,14 +153,18 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                 {
                     let mut shared = self.lane.shared();
                     shared.theirs.retain(|_, content| content.key != key);
-                    shared.forget(key);
+                    // What is under way may still come.
+                    shared.stray += shared.forget(key);
                 }
                 let slot = opened.then_some(key.0);
                 self.message(Message::Close { slot, task, generation })?;
             }
-            LaneCommand::Closed { key } => self.serving.retain(|serving| serving.content.key != key),
+            LaneCommand::Closed { key } => {
+                self.shown.remove(&key);
+                self.serving.retain(|serving| serving.content.key != key);
+            }
             LaneCommand::Have { content, runs, complete } => {
-                self.show(&content, &runs)?;
+                self.show(&content, &runs).await?;
                 let mut rest = runs.as_slice();
                 loop {
                     let (now, later) = rest.split_at(rest.len().min(RUNS_PER_MESSAGE));
@@ -163,11 +177,11 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                 }
             }
             LaneCommand::Allot { content, runs } => {
-                self.show(&content, &runs)?;
+                self.show(&content, &runs).await?;
                 self.message(Message::Allot { slot: content.key.0, runs })?;
             }
             LaneCommand::Lost { key, runs } => self.message(Message::Lost { slot: key.0, runs })?,
-            LaneCommand::Seal { content } => self.show(&content, &[])?,
+            LaneCommand::Seal { content } => self.show(&content, &[]).await?,
             LaneCommand::Request { content, request, first, count } => {
                 self.request(&content, request, first, count).await?
             }
@@ -207,7 +221,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     }
 
     /// Sends the evidence for pieces that the neighbour has not seen, and the seal once there is one.
-    fn show(&mut self, content: &Arc<Content>, runs: &[Run]) -> Result<(), LaneError> {
+    async fn show(&mut self, content: &Arc<Content>, runs: &[Run]) -> Result<(), LaneError> {
         let Some(shown) = self.shown.get_mut(&content.key) else { return Ok(()) };
         let pieces = runs.iter().filter_map(Run::range).flatten();
         let fresh: Vec<u32> = pieces.filter(|piece| shown.pieces.insert(*piece)).collect();
@@ -226,8 +240,10 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             batch.push(item);
             if bytes >= EVIDENCE_BYTES {
                 let items = std::mem::take(&mut batch);
-                bytes = 0;
+                // Who opens a task again and again has it shown again: that is no cheaper than pieces.
+                self.lane.node.throttles().upload.pass(std::mem::take(&mut bytes)).await;
                 self.message(Message::Evidence { slot, items })?;
+                self.flush_much().await?;
             }
         }
         if !batch.is_empty() {

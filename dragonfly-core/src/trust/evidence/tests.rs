@@ -116,7 +116,7 @@ fn attested_values_are_learnt_once() {
     let learnt = vec![(18, [1; 32]), (19, [2; 32])];
     assert_eq!(
         verifier.accept(&attested, NOW),
-        Ok(Outcome::Values { signer: holder, values: learnt, grant: Some(Box::new(bundle)) })
+        Ok(Outcome::Values { signer: holder, values: learnt, grant: Some(Box::new(bundle)), first: true })
     );
     assert_eq!(verifier.accept(&attested, NOW), Ok(Outcome::Known));
     assert_eq!(verifier.value(19), Some((holder, [2; 32])));
@@ -257,7 +257,9 @@ fn what_is_kept_is_known_by_its_bytes() {
     }
     assert_eq!(verifier.accept(&honest, NOW), Ok(Outcome::Known));
     // Partly superseded it is looked at again, and is news again once the other's word is void.
-    assert_eq!(values(verifier.accept(&other, NOW)), [(5, [3; 32])]);
+    let outcome = verifier.accept(&other, NOW);
+    assert!(matches!(outcome, Ok(Outcome::Values { first: false, .. })), "{outcome:?}");
+    assert_eq!(values(outcome), [(5, [3; 32])]);
     assert_eq!(verifier.accept(&honest, NOW), Ok(Outcome::Stale));
     verifier.void(&BTreeSet::from([world.seed.membership.peer_id()]));
     assert_eq!((verifier.value(4).unwrap().1, verifier.value(5)), ([1; 32], None));
@@ -447,7 +449,12 @@ fn nothing_is_left_of_what_a_void_signer_said() {
     assert_eq!([0, 1].map(|piece| verifier.value(piece)), [None, None]);
     assert_eq!(verifier.value(2).unwrap().1, [2; 32]);
     assert_eq!(verifier.grants.len(), 1);
-    assert_eq!(verifier.accept(&Evidence::Grant(void), NOW), Err(EvidenceError::Contradicted));
+    // What was kept of it is known by its bytes, and what is new of it is refused.
+    assert_eq!(verifier.accept(&Evidence::Grant(void.clone()), NOW), Ok(Outcome::Known));
+    assert_eq!(verifier.accept(&attest(&world.peer, &void, 0, &[[1; 32]; 2]), NOW), Ok(Outcome::Known));
+    let more = world.granted(&world.peer, 0..10, 7);
+    assert_eq!(verifier.accept(&Evidence::Grant(more), NOW), Err(EvidenceError::Contradicted));
+    assert_eq!([0, 1].map(|piece| verifier.value(piece)), [None, None]);
     values(verifier.accept(&attest(&world.seed, &honest, 0, &[[3; 32]]), NOW));
 }
 
