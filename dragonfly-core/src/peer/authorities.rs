@@ -174,13 +174,17 @@ impl Authority {
     /// Brings its next attempt forward if it was lost lately; whether that is so.
     fn retry(&mut self) -> bool {
         let lately = self.lost.is_some_and(|lost| lost.elapsed() < LOST_MAX);
-        let due = matches!(self.state, AuthorityState::Unreachable | AuthorityState::Retrying(_));
+        let due = match self.state {
+            AuthorityState::Unreachable | AuthorityState::Retrying(_) => true,
+            // The attempt after a session that ended may hang for longer than anybody waits for it.
+            AuthorityState::Connecting(since) => since.elapsed() >= PATIENCE,
+            AuthorityState::Up { .. } => false,
+        };
         if !lately || !due || self.tried.elapsed() < RETRY_PAUSE {
             return false;
         }
         self.tried = Instant::now();
         self.state = AuthorityState::Retrying(self.tried);
-        self.wake.notify_one();
         true
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -33,6 +34,9 @@ impl Backoff {
         pause
     }
 }
+
+/// How often an attempt is begun again before it has failed.
+const WAKES_MAX: u32 = 2;
 
 /// How often a coordinator is asked whether it lives, until the coordinator says otherwise.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -67,17 +71,21 @@ async fn keep_up(
 ) {
     let mut backoff = Backoff::new();
     loop {
+        let mut wakes = 0;
         let session = loop {
-            // An attempt may have begun when nothing could come of it yet: asked for, another one joins it.
+            // An attempt may have begun when nothing could come of it yet: asked for, another one joins it. Not for ever: the
+            // engine is to hear that nobody answers.
             tokio::select! {
                 session = connect(&node, &addresses) => break session,
-                () = wake.notified() => {}
+                () = wake.notified(), if wakes < WAKES_MAX => wakes += 1,
             }
         };
         let event = match session {
             Ok((peer, stream)) => {
                 let started = Instant::now();
                 run(&node, (id, peer), stream, seed, &events).await;
+                // Asked for before it was up.
+                let _ = wake.notified().now_or_never();
                 if started.elapsed() > BACKOFF.1 {
                     backoff = Backoff::new();
                 }

@@ -1,5 +1,6 @@
 //! The way of a task to its coordinator, step by step: whose it is by [`super`], who is asked, who is joined.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Authority, FOUND_MAX, Kind, LOCAL, MOVE_PAUSE, MOVED_AT_ONCE, Next, PATIENCE, PRIVATE, RETRY_PATIENCE};
@@ -11,6 +12,9 @@ use crate::wire::control::{Neighbour, ToCoordinator};
 
 /// So long a member may take to say who coordinates a task.
 const SEEK_MAX: Duration = Duration::from_secs(3);
+
+/// A retry begins within this; it is half over at the least.
+const RETRY_JITTER: Duration = Duration::from_millis(400);
 
 /// How many members are asked one after the other for somebody who suits a task better.
 const HOPS_MAX: u8 = 4;
@@ -55,24 +59,31 @@ impl Actor {
     }
 
     /// Somebody waits for a new task: whom this host is to meet at and has lost lately is tried once more before it goes elsewhere.
-    fn retry_lost(&mut self) {
+    /// Whether there was one. Many hosts may begin with one task at the same moment: they do not dial at the same moment.
+    fn retry_lost(&mut self) -> bool {
         let mut retried = false;
         for authority in self.authorities.all.values_mut() {
-            if matches!(authority.kind, Kind::Anchor | Kind::Link) {
-                retried |= authority.retry();
+            if matches!(authority.kind, Kind::Anchor | Kind::Link) && authority.retry() {
+                retried = true;
+                let (wake, pause) = (Arc::clone(&authority.wake), self.node.jitter(RETRY_JITTER));
+                self.node.spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    wake.notify_one();
+                });
             }
         }
         if retried {
             self.reassess_after(RETRY_PATIENCE);
         }
+        retried
     }
 
     /// Takes the next step of a task towards the coordinator that is its own now; whether there was one to take.
     pub(in crate::peer) fn reassign(&mut self, id: TaskId) -> bool {
         let Some(task) = self.tasks.get_mut(&id) else { return false };
         let wanted = task.authority.is_none() && !task.wants.is_empty() && !task.scope.is_local();
-        if wanted && !std::mem::replace(&mut task.meeting.retried, true) {
-            self.retry_lost();
+        if wanted && !task.meeting.retried && self.retry_lost() {
+            self.tasks.entry(id).and_modify(|task| task.meeting.retried = true);
         }
         let Some(task) = self.tasks.get(&id) else { return false };
         let next = match task.scope.is_local() {
