@@ -60,6 +60,44 @@ fn lane(data: &[u8]) {
             let _ = request_values(&values);
         }
     }
+    blocks(data);
+}
+
+/// Lanes take a block's bytes by its head, as they come: that finds what reading whole frames finds.
+fn blocks(data: &[u8]) {
+    let (mut whole, mut decoder) = (BytesMut::from(data), FrameDecoder::<Frame>::new());
+    let (mut part, mut heads) = (BytesMut::new(), FrameDecoder::<Frame>::new());
+    let mut rest = data.chunks(7);
+    while let Ok(Some(frame)) = decoder.next(&mut whole) {
+        let same = loop {
+            match heads.block(&mut part) {
+                Ok(Some(head)) => {
+                    while part.len() < head.length {
+                        part.extend_from_slice(rest.next().unwrap_or_else(|| panic!("{frame:?} ends too late")));
+                    }
+                    let bytes = part.split_to(head.length).freeze();
+                    break Decoded::Message(Frame::Block {
+                        request: head.request,
+                        piece: head.piece,
+                        offset: head.offset,
+                        bytes,
+                    });
+                }
+                Ok(None) => {}
+                Err(error) => panic!("{frame:?} is refused by its head: {error}"),
+            }
+            match heads.next(&mut part) {
+                Ok(Some(same)) => break same,
+                Ok(None) => part.extend_from_slice(rest.next().unwrap_or_else(|| panic!("{frame:?} ends too late"))),
+                Err(error) => panic!("{frame:?} is refused in parts: {error}"),
+            }
+        };
+        match (&frame, &same) {
+            (Decoded::Message(frame), Decoded::Message(same)) => assert_eq!(frame, same),
+            (Decoded::Ignored, Decoded::Ignored) => {}
+            _ => panic!("{frame:?} is {same:?} in parts"),
+        }
+    }
 }
 
 /// Reads frames until one is bad. What was read is written and read again.

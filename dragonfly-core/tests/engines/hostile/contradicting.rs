@@ -46,6 +46,76 @@ async fn what_is_held_stays() {
     taken.stop().await;
 }
 
+/// Where a word becomes void that content was taken on, its task is closed and opened anew on the lanes of whoever noticed; what
+/// else these carry goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recall_is_of_one_task() {
+    let taken = Taken::start().await;
+    let (holder, lanes) = serving(&taken, Pace::Honest);
+    let network = &taken.network;
+    tokio::time::timeout(BOUND, network.fetch_all(&taken.url, LENGTH)).await.expect("it is served");
+    let other = network.serve("/other", Resource::seeded(SEED, LENGTH));
+    tokio::time::timeout(BOUND, network.fetch_all(&other, LENGTH)).await.expect("it is served");
+    let observer = Hostile::join(&network.token()).await;
+    let mut session = observer.session(&network.scheduler.as_ref().unwrap().0).await;
+    let mut tasks = Vec::new();
+    for url in [&taken.url, &other] {
+        let task = network.peers[0].peer.task_id(&Request::new(url)).unwrap();
+        tasks.push(current(&mut session, task).await);
+    }
+    let mut watched = Vec::new();
+    for member in &network.peers {
+        let mut lane = observer.lane(&member.node).await.unwrap();
+        for (slot, current) in (1..).zip(&tasks) {
+            lane.say(&Frame::Message(opening(slot, current))).await.unwrap();
+        }
+        let mut complete = 0;
+        while complete < tasks.len() {
+            let frame = tokio::time::timeout(BOUND, lane.hear()).await.unwrap().expect("the lane lives");
+            complete += usize::from(matches!(frame, Frame::Message(Message::Have { complete: true, .. })));
+        }
+        watched.push(lane);
+    }
+    holder.turned.send(true).unwrap();
+    let noticed =
+        eventually("it is blamed", async || network.peers.iter().position(|member| metric(&member.node, BLAMED) > 0))
+            .await;
+    let mut lane = watched.swap_remove(noticed);
+    let mut closed = false;
+    let reopened = async {
+        loop {
+            match lane.hear().await.expect("the lane lives") {
+                Frame::Message(Message::Close { task, .. }) => {
+                    assert_eq!(task, tasks[0].task, "the other task goes on");
+                    closed = true;
+                }
+                Frame::Message(Message::Open { task, .. }) if closed => {
+                    assert_eq!(task, tasks[0].task);
+                    return;
+                }
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(BOUND, reopened).await.expect("it is opened anew");
+    let layout = Layout::of_length(LENGTH).unwrap();
+    let values = value(&layout, 0).to_vec();
+    lane.say(&Frame::Message(Message::Request { slot: 2, request: 1, first: 0, skip: 0, values })).await.unwrap();
+    let served = async {
+        let mut left = layout.length_of(0).unwrap();
+        while left > 0 {
+            if let Frame::Block { bytes, .. } = lane.hear().await.expect("the lane lives") {
+                left -= bytes.len() as u64;
+            }
+        }
+    };
+    tokio::time::timeout(BOUND, served).await.expect("it is served on the same lane");
+    assert_eq!(network.origin.body_bytes("/file"), 0);
+    lanes.abort();
+    observer.host.clone().shutdown().await;
+    taken.stop().await;
+}
+
 /// The one host that has the content fetched it all itself. A member grants itself the highest epoch, says otherwise of every
 /// piece, and contradicts that: what the host had attested counts again, and who comes next has it from there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,19 +250,22 @@ impl Held {
             holder: hostile.identity.peer_id(),
             epoch: u64::MAX,
         };
-        let open = Message::Open {
-            slot: 1,
-            task: current.task,
-            generation: current.generation,
-            length: current.length,
-            piece_length: current.piece_length,
-            wanted: true,
-        };
-        let mut said = vec![Frame::Message(open)];
+        let mut said = vec![Frame::Message(opening(1, current))];
         for items in items(hostile, grant).chunks(EVIDENCE_SAID) {
             said.push(Frame::Message(Message::Evidence { slot: 1, items: items.to_vec() }));
         }
         said
+    }
+}
+
+fn opening(slot: u32, current: &Current) -> Message {
+    Message::Open {
+        slot,
+        task: current.task,
+        generation: current.generation,
+        length: current.length,
+        piece_length: current.piece_length,
+        wanted: true,
     }
 }
 
