@@ -453,3 +453,35 @@ impl Actor {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_lost_lately_is_tried_again_but_not_all_the_time() {
+        let mut anchor = Authority::new(None, Kind::Anchor, Arc::default(), None);
+        let ago = |time: Duration| Instant::now().checked_sub(time);
+        let pause = ago(RETRY_PAUSE).unwrap();
+        anchor.tried = pause;
+        anchor.state = AuthorityState::Unreachable;
+        assert!(!anchor.retry(), "it was never there");
+        anchor.lost = Some(Instant::now());
+        assert!(anchor.retry());
+        assert!(matches!(anchor.state, AuthorityState::Retrying(_)) && anchor.is_unreachable());
+        assert!(!anchor.retry(), "just now");
+        anchor.tried = pause;
+        assert!(anchor.retry(), "it is time again");
+        // One that is being tried is waited for first.
+        (anchor.tried, anchor.state) = (pause, AuthorityState::Connecting(Instant::now()));
+        assert!(!anchor.retry());
+        anchor.state = AuthorityState::Connecting(ago(PATIENCE).unwrap());
+        assert!(anchor.retry());
+        // A machine may be up for less than that.
+        if let Some(lost) = ago(LOST_MAX) {
+            (anchor.tried, anchor.lost) = (pause, Some(lost));
+            assert!(!anchor.retry(), "it is gone for good");
+        }
+    }
+}

@@ -95,6 +95,14 @@ impl Host {
         }
     }
 
+    /// It is to be left alone from `now` on: for how long.
+    fn shun(&mut self, now: Instant) -> Duration {
+        let shunned = SHUNNED_MIN * (1 << self.strikes.min(STRIKES_MAX));
+        self.strikes += 1;
+        self.shunned = Some(now + shunned);
+        shunned
+    }
+
     /// Whether it is to be left alone for now.
     fn is_shunned(&self) -> bool {
         self.shunned.is_some_and(|until| until > Instant::now())
@@ -259,9 +267,7 @@ impl Actor {
     /// dialled nor let in. That stays on this host: it proves nothing to others.
     pub(super) fn blame(&mut self, key: HostKey, why: &str) {
         let Some(host) = self.hosts.get(key).filter(|host| !host.is_shunned()) else { return };
-        let shunned = SHUNNED_MIN * (1 << host.strikes.min(STRIKES_MAX));
-        host.strikes += 1;
-        host.shunned = Some(Instant::now() + shunned);
+        let shunned = host.shun(Instant::now());
         let peer = host.peer;
         self.end_lane(key);
         tracing::warn!(%peer, why, ?shunned, "a neighbour is to blame: it is not asked for a time");
@@ -469,6 +475,18 @@ async fn open(node: &crate::node::Node, peer: PeerId, addresses: Vec<Address>) -
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_to_blame_is_left_alone_for_longer_each_time_and_not_for_ever() {
+        let mut host = Host::new(PeerId::from_public_key([7; 32]), 0);
+        let long_ago = Instant::now().checked_sub(SHUNNED_MIN).unwrap();
+        assert_eq!(host.shun(long_ago), SHUNNED_MIN);
+        assert!(!host.is_shunned(), "its time is over");
+        for doubled in [2, 4, 8, 16, 16, 16] {
+            assert_eq!(host.shun(Instant::now()), SHUNNED_MIN * doubled);
+            assert!(host.is_shunned());
+        }
+    }
 
     #[test]
     fn a_lane_that_does_not_answer_is_left_alone_for_longer_each_time() {
