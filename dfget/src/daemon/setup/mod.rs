@@ -50,6 +50,8 @@ enum ClientKind {
     Crio,
     Dnf,
     Docker,
+    Huggingface,
+    Maven,
     Npm,
     Pip,
     Podman,
@@ -135,6 +137,19 @@ fn pieces(args: &Setup) -> Result<Vec<Piece>, Failure> {
         }
         ClientKind::Dnf => vec![piece("etc/dnf/dnf.conf", Change::section("[main]", format!("proxy={proxy}\n")))],
         ClientKind::Docker => vec![piece("etc/docker/daemon.json", Change::element("registry-mirrors", proxy))],
+        ClientKind::Huggingface => {
+            // Xet takes files apart into chunks by a protocol of its own, which nobody else's cache sees through.
+            let text = format!("HTTP_PROXY={proxy}\nHTTPS_PROXY={proxy}\nHF_HUB_DISABLE_XET=1\n");
+            vec![piece("etc/dragonfly/huggingface.env", Change::own("#", text))]
+        }
+        ClientKind::Maven => {
+            let (host, port) = (args.gateway.ip(), args.gateway.port());
+            let text = format!(
+                "<proxy>\n  <id>dragonfly</id>\n  <active>true</active>\n  <protocol>http</protocol>\n  \
+                 <host>{host}</host>\n  <port>{port}</port>\n</proxy>\n"
+            );
+            vec![piece("etc/maven/settings.xml", Change::xml("settings", "proxies", text))]
+        }
         ClientKind::Npm => vec![piece("etc/npmrc", Change::lines(format!("proxy={proxy}\n")))],
         ClientKind::Pip => vec![piece("etc/pip.conf", Change::section("[global]", format!("proxy = {proxy}\n")))],
     })
@@ -154,6 +169,16 @@ impl ClientKind {
             Self::Docker => {
                 "next: restart docker; it asks mirrors for images of Docker Hub alone: --gateway-registry-default \
                  https://registry-1.docker.io"
+            }
+            Self::Huggingface => {
+                "next: it is told by its environment alone: set -a; . /etc/dragonfly/huggingface.env (or EnvironmentFile= of \
+                 a service); the hub is at https:, so the daemon takes part in its TLS (dfdaemon ca, --gateway-intercept \
+                 huggingface.co --gateway-intercept '*.hf.co') or HF_ENDPOINT is an http: URL and a rule says tls"
+            }
+            Self::Maven => {
+                "next: a Maven that is not the distribution's wants --global-settings /etc/maven/settings.xml; what it gets \
+                 over https: is tunnelled, so have a <mirror> with an http: URL, and a rule say tls: \
+                 'swarm+tls:\\.(jar|war|aar)$'"
             }
             Self::Npm => {
                 "next: npm reads it with NPM_CONFIG_GLOBALCONFIG=/etc/npmrc; the registry's URL must be an http: one"

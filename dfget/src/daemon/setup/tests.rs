@@ -8,16 +8,41 @@ fn args(client: ClientKind, root: &Path) -> Setup {
     Setup { client, gateway, registry, undo: false, dry_run: false, root: root.to_owned() }
 }
 
-const ALL: [(ClientKind, &str); 8] = [
+const ALL: [(ClientKind, &str); 10] = [
     (ClientKind::Apt, "etc/apt/apt.conf.d/95dragonfly"),
     (ClientKind::Containerd, "etc/containerd/certs.d/registry.example:5000/hosts.toml"),
     (ClientKind::Crio, "etc/containers/registries.conf.d/50-dragonfly.conf"),
     (ClientKind::Dnf, "etc/dnf/dnf.conf"),
     (ClientKind::Docker, "etc/docker/daemon.json"),
+    (ClientKind::Huggingface, "etc/dragonfly/huggingface.env"),
+    (ClientKind::Maven, "etc/maven/settings.xml"),
     (ClientKind::Npm, "etc/npmrc"),
     (ClientKind::Pip, "etc/pip.conf"),
     (ClientKind::Podman, "etc/containers/registries.conf.d/50-dragonfly.conf"),
 ];
+
+const MAVEN: &str = "etc/maven/settings.xml";
+
+/// What is ours in Maven's settings stands where Maven looks for it, not in a comment.
+#[test]
+fn proxies_of_maven_are_where_they_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(MAVEN);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    for (before, start) in [
+        ("<settings>\n<!--\n<proxies>\n-->\n<proxies>\n</proxies>\n</settings>\n", "-->\n<proxies>\n<!-- dfdaemon"),
+        ("<settings>\n<!--\n<proxies>\n-->\n</settings>\n", "-->\n<!-- dfdaemon setup: begin -->\n<proxies>\n<proxy>"),
+    ] {
+        fs::write(&file, before).unwrap();
+        setup(&args(ClientKind::Maven, dir.path())).unwrap();
+        let after = fs::read_to_string(&file).unwrap();
+        assert!(after.contains(start) && after.matches("<proxy>").count() == 1, "{after}");
+    }
+}
+
+fn names_gateway(text: &str) -> bool {
+    text.contains("127.0.0.1:65010") || text.contains("<host>127.0.0.1</host>\n  <port>65010</port>")
+}
 
 #[test]
 fn what_is_set_up_is_taken_back() {
@@ -28,7 +53,7 @@ fn what_is_set_up_is_taken_back() {
         assert!(!file.exists(), "a dry run writes nothing");
         setup(&args(client, dir.path())).unwrap();
         let written = fs::read_to_string(&file).unwrap();
-        assert!(written.contains("127.0.0.1:65010") && shown.contains(&written), "{client:?}: {written}");
+        assert!(names_gateway(&written) && shown.contains(&written), "{client:?}: {written}");
         setup(&args(client, dir.path())).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), written, "{client:?}: twice is once");
         setup(&Setup { undo: true, ..args(client, dir.path()) }).unwrap();
@@ -46,6 +71,8 @@ fn what_others_wrote_stays() {
         (ClientKind::Dnf, "etc/dnf/dnf.conf", "[other]\nx=1\n"),
         (ClientKind::Pip, "etc/pip.conf", "[install]\nx = 1\n[global]\ntimeout = 60\n"),
         (ClientKind::Npm, "etc/npmrc", "fund=false\n"),
+        (ClientKind::Maven, MAVEN, "<settings>\n  <!-- <proxies> -->\n  <proxies>\n  <a b=\"c\"/></proxies>\n</settings>\n"),
+        (ClientKind::Maven, MAVEN, "<?xml version=\"1.0\"?>\n<settings>\n  <!-- a proxy:\n <proxies> -->\n</settings>\n"),
         (ClientKind::Docker, "etc/docker/daemon.json", "{\n  \"debug\": true\n}\n"),
         (
             ClientKind::Docker,
@@ -58,7 +85,7 @@ fn what_others_wrote_stays() {
         fs::write(&file, before).unwrap();
         setup(&args(client, dir.path())).unwrap();
         let after = fs::read_to_string(&file).unwrap();
-        assert!(after.contains("127.0.0.1:65010"), "{after}");
+        assert!(names_gateway(&after), "{after}");
         for line in before.lines().filter(|line| line.contains(['=', ':']) && !line.ends_with('[')) {
             assert!(after.contains(line.trim().trim_end_matches(',')), "{line:?} is kept in {after}");
         }
@@ -75,6 +102,11 @@ fn files_of_others_are_not_replaced() {
         (ClientKind::Docker, "etc/docker/daemon.json", "[]"),
         (ClientKind::Docker, "etc/docker/daemon.json", "{\"registry-mirrors\": 1}"),
         (ClientKind::Docker, "etc/docker/daemon.json", "{"),
+        (ClientKind::Huggingface, "etc/dragonfly/huggingface.env", "HF_TOKEN=x\n"),
+        (ClientKind::Maven, MAVEN, "<settings><proxies/>\n</settings>\n"),
+        (ClientKind::Maven, MAVEN, "<settings>\n<proxies><proxy/></proxies>\n</settings>\n"),
+        (ClientKind::Maven, MAVEN, "<settings></settings>\n"),
+        (ClientKind::Maven, MAVEN, "<!-- <settings></settings> -->\n"),
     ] {
         let file = dir.path().join(path);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
