@@ -9,8 +9,7 @@ const OURS: &str = "Written by dfdaemon setup; dfdaemon setup --undo removes it.
 const MARKS: Marks = Marks { begin: "# dfdaemon setup: begin\n", end: "# dfdaemon setup: end\n" };
 
 /// The same in XML.
-const XML_MARKS: Marks =
-    Marks { begin: "<!-- dfdaemon setup: begin -->\n", end: "<!-- dfdaemon setup: end -->\n" };
+const XML_MARKS: Marks = Marks { begin: "<!-- dfdaemon setup: begin -->\n", end: "<!-- dfdaemon setup: end -->\n" };
 
 #[derive(Clone, Copy)]
 struct Marks {

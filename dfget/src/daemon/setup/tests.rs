@@ -71,8 +71,16 @@ fn what_others_wrote_stays() {
         (ClientKind::Dnf, "etc/dnf/dnf.conf", "[other]\nx=1\n"),
         (ClientKind::Pip, "etc/pip.conf", "[install]\nx = 1\n[global]\ntimeout = 60\n"),
         (ClientKind::Npm, "etc/npmrc", "fund=false\n"),
-        (ClientKind::Maven, MAVEN, "<settings>\n  <!-- <proxies> -->\n  <proxies>\n  <a b=\"c\"/></proxies>\n</settings>\n"),
-        (ClientKind::Maven, MAVEN, "<?xml version=\"1.0\"?>\n<settings>\n  <!-- a proxy:\n <proxies> -->\n</settings>\n"),
+        (
+            ClientKind::Maven,
+            MAVEN,
+            "<settings>\n  <!-- <proxies> -->\n  <proxies>\n  <a b=\"c\"/></proxies>\n</settings>\n",
+        ),
+        (
+            ClientKind::Maven,
+            MAVEN,
+            "<?xml version=\"1.0\"?>\n<settings>\n  <!-- a proxy:\n <proxies> -->\n</settings>\n",
+        ),
         (ClientKind::Docker, "etc/docker/daemon.json", "{\n  \"debug\": true\n}\n"),
         (
             ClientKind::Docker,
