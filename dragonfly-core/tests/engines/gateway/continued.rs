@@ -5,8 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use dragonfly_core::gateway::GatewayConfig;
 use dragonfly_testkit::{Resource, content};
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
 
-use super::{Answer, Gateways, sha256};
+use super::{Answer, Gateways, open, sha256};
 use crate::harness::{Network, SEED};
 
 const LENGTH: u64 = (6 << 20) + 1000;
@@ -117,8 +119,14 @@ async fn other_content_is_not_sent_to_its_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_has_is_cut() {
     let gateways = Gateways::start(config).await;
-    let url = gateways.network.serve("/a.deb", stopping().reset_after(STOPS - (1 << 20), u64::MAX));
-    let answer = gateways.get(0, &url, &[]).await;
-    assert!(answer.body.is_err(), "{answer:?}");
+    let url = gateways.network.serve("/a.deb", stopping());
+    let request = Request::get(&url).body(Full::<Bytes>::default()).unwrap();
+    let mut response = open(gateways.gateways[0].1, request).await;
+    assert_eq!(response.status().as_u16(), 200);
+    let first = response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(!first.is_empty());
+    gateways.network.serve("/a.deb", Resource::bytes("busy").fail_first(u64::MAX, 503, None));
+    assert!(response.into_body().collect().await.is_err(), "its end is not the body's");
+    assert_eq!(gateways.gateways[0].0.counts().continued, 0);
     gateways.stop().await;
 }
