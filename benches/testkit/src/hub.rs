@@ -438,8 +438,12 @@ fn hidden(modelscope: bool) -> Answer {
 }
 
 /// The form of git's names; nobody computes them of content here.
+/// The name that git has for a file of this content.
 fn git_id(bytes: &[u8]) -> String {
-    blake3::hash(bytes).to_hex()[..40].to_owned()
+    let mut hasher = sha1::Sha1::new();
+    hasher.update(format!("blob {}\0", bytes.len()));
+    hasher.update(bytes);
+    hex(&hasher.finalize())
 }
 
 fn sha256(bytes: &[u8]) -> String {

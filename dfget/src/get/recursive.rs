@@ -7,12 +7,15 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
+use dragonfly_core::ErrorKind;
 use dragonfly_core::source::{Entry, OpenRequest, OriginTrust, Registry, WalkLimits};
 use dragonfly_core::task::DigestHasher;
 use futures::StreamExt;
+use sha1::{Digest as _, Sha1};
 use url::Url;
 
 use super::args::Fetch;
+use super::had::{self, Had};
 use super::jobs::Job;
 use super::{End, output_failed};
 use crate::error::Failure;
@@ -51,15 +54,17 @@ pub(super) async fn expand(args: &Fetch) -> Result<Vec<Job>, End> {
             if counts.sized { "" } else { " or more" }
         );
         writeln!(io::stderr(), "dfget: {text}").map_err(|e| output_failed(&e))?;
-    } else if counts.there > 0 && !args.talk.quiet {
-        eprintln!(
-            "dfget: {} files are there already and left as they are (--overwrite fetches them anew)",
-            counts.there
-        );
+    } else if !args.talk.quiet {
+        for (count, how) in [(counts.there, "are there already and left"), (counts.foreign, "were changed here and are left")]
+        {
+            if count > 0 {
+                eprintln!("dfget: {count} files {how} as they are (--overwrite fetches them anew)");
+            }
+        }
     }
     if counts.files == 0 {
         return Err(Failure::new(
-            dragonfly_core::ErrorKind::NotFound,
+            ErrorKind::NotFound,
             "no file is below the URL, or fits the patterns",
         )
         .into());
@@ -72,6 +77,8 @@ struct Counts {
     files: usize,
     /// Outputs that exist.
     there: usize,
+    /// Outputs that are of no version that was fetched.
+    foreign: usize,
     bytes: u64,
     /// Whether all lengths are known.
     sized: bool,
@@ -81,7 +88,7 @@ struct Counts {
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { files: 0, there: 0, bytes: 0, sized: true, taken: HashSet::new() }
+        Self { files: 0, there: 0, foreign: 0, bytes: 0, sized: true, taken: HashSet::new() }
     }
 }
 
@@ -129,6 +136,7 @@ async fn below(
     let mut limits = WalkLimits::default();
     limits.entries = limits.entries.max(args.max_files.saturating_mul(4));
     let mut walk = sources.walk(asked, limits);
+    let mut had = Had::load(&dir);
     while let Some(entry) = walk.next().await {
         let entry = entry.map_err(|error| {
             let failure: Failure = dragonfly_core::Error::from(error).into();
@@ -150,12 +158,21 @@ async fn below(
             continue;
         }
         let there = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file);
-        if let Some(there) = &there
-            && !args.overwrite
-            && (!entry.pinned || is_of(&entry, &path, there.len())?)
-        {
-            counts.there += 1;
-            continue;
+        let version = version(&entry);
+        if there.is_some() && !args.overwrite {
+            let found = if version.is_some() { version_of(&entry, &path).await? } else { None };
+            let same = found.is_some() && found == version;
+            let foreign = !same && found.is_some_and(|found| had.is_foreign(&entry.path, &found));
+            if same || foreign || !entry.pinned {
+                *if foreign { &mut counts.foreign } else { &mut counts.there } += 1;
+                if let (true, Some(version)) = (same, version) {
+                    had.note(&entry.path, version);
+                }
+                continue;
+            }
+        }
+        if entry.path == had::NAME {
+            return Err(Failure::usage(format!("a file of the origin has a name of our own: {}", had::NAME)).into());
         }
         make_parents(&dir, &path)?;
         // What is there under the name, a directory or a link, would be written into.
@@ -173,23 +190,57 @@ async fn below(
         // Lists of directories are of what was there a moment ago.
         request.length = entry.length.filter(|_| entry.pinned);
         jobs.push(Job { request, target, overwrite });
+        if let Some(version) = version {
+            had.note(&entry.path, version);
+        }
+    }
+    if !args.dry_run {
+        had.save()?;
     }
     Ok(())
 }
 
-/// Whether a file that is there is what an entry is of, by its digest; without one nobody knows.
-fn is_of(entry: &Entry, path: &Path, length: u64) -> Result<bool, Failure> {
-    let Some(digest) = &entry.digest else { return Ok(false) };
-    if entry.length.is_some_and(|wanted| wanted != length) {
-        return Ok(false);
-    }
+/// How the version of content is called by which an entry is known, if it is of one.
+fn version(entry: &Entry) -> Option<String> {
+    let of_git = || entry.git_blob.as_ref().map(git_name);
+    entry.digest.as_ref().map(ToString::to_string).or_else(of_git).filter(|_| entry.pinned)
+}
+
+fn git_name(blob: &[u8; 20]) -> String {
+    blob.iter().fold("git:".to_owned(), |name, byte| format!("{name}{byte:02x}"))
+}
+
+/// The same of a file that is there.
+async fn version_of(entry: &Entry, path: &Path) -> Result<Option<String>, Failure> {
+    let (digest, git_blob, path) = (entry.digest.clone(), entry.git_blob, path.to_owned());
+    let name = move || match (digest, git_blob) {
+        (Some(digest), _) => {
+            let mut hasher = DigestHasher::new(digest.algorithm());
+            read(&path, |bytes| hasher.update(bytes))?;
+            Ok(Some(hasher.finish().to_string()))
+        }
+        (None, Some(_)) => {
+            let failed = |e: io::Error| Failure::io(format_args!("cannot look at {}", path.display()), &e);
+            let length = fs::metadata(&path).map_err(failed)?.len();
+            let mut hasher = Sha1::new_with_prefix(format!("blob {length}\0"));
+            read(&path, |bytes| hasher.update(bytes))?;
+            Ok(Some(git_name(&hasher.finalize().into())))
+        }
+        (None, None) => Ok(None),
+    };
+    // Files are as large as models are.
+    let named = tokio::task::spawn_blocking(name).await;
+    named.map_err(|e| Failure::new(ErrorKind::Internal, format!("a file cannot be compared: {e}")))?
+}
+
+fn read(path: &Path, mut with: impl FnMut(&[u8])) -> Result<(), Failure> {
     let failed = |e: io::Error| Failure::io(format_args!("cannot read {}", path.display()), &e);
     let mut file = fs::File::open(path).map_err(failed)?;
-    let (mut hasher, mut buffer) = (DigestHasher::new(digest.algorithm()), vec![0; READ_BYTES]);
+    let mut buffer = vec![0; READ_BYTES];
     loop {
         match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(hasher.finish() == *digest),
-            n => hasher.update(&buffer[..n]),
+            0 => return Ok(()),
+            n => with(&buffer[..n]),
         }
     }
 }

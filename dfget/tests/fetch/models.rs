@@ -37,10 +37,22 @@ fn a_model_becomes_a_directory_that_follows_its_branch() {
         assert_eq!(fs::read(out.join("config.json")).unwrap(), b"{}");
         assert!(!out.join("weights/tokens.txt").exists());
         let sent = |hub: &Hub| hub.seen().iter().filter(|seen| seen.cdn).count();
-        let before = sent(&hub);
+        // The small file comes from the hub itself.
+        let asked = |hub: &Hub| hub.seen().iter().filter(|seen| seen.path.contains("config.json")).count();
+        let before = (sent(&hub), asked(&hub));
+        assert!(before.1 > 0, "{:?}", hub.seen());
         let done = get();
-        assert!(done.stderr.contains("files are there already"), "{done:?}");
-        assert_eq!(sent(&hub), before, "what is there is not asked for again");
+        assert!(done.stderr.contains("2 files are there already"), "{done:?}");
+        assert_eq!((sent(&hub), asked(&hub)), before, "what is there is not asked for again");
+        // What somebody changed is his, be the repository's another by then or not.
+        fs::write(out.join("config.json"), "{\"mine\": 1}").unwrap();
+        for _ in 0..2 {
+            let done = get();
+            assert!(done.stderr.contains("1 files were changed here"), "{done:?}");
+            assert_eq!(fs::read(out.join("config.json")).unwrap(), b"{\"mine\": 1}", "{scheme} {alone}");
+            hub.put(MODEL, "config.json", "{ }");
+        }
+        fs::remove_file(out.join("config.json")).unwrap();
         // As long as they were.
         hub.put(MODEL, "config.json", "[]");
         hub.put(MODEL, "weights/model.bin", second.clone());

@@ -51,9 +51,10 @@ pub(super) async fn list(asking: &Asking<'_>, reference: &Reference) -> Result<V
             return Err(asking.error(SourceErrorKind::Origin, "the list goes on after a page with nothing new"));
         }
         next = reached_next;
-        // Where pages are numbered a short one is the last. A server that knows no pages sends the first one again.
+        // A page is as long as the server likes: where they are numbered one with nothing new is after the last. A server
+        // that knows no pages sends the first one again.
         let numbered = reference.hub == Hub::ModelScope && reference.repo == Repo::Datasets;
-        if numbered && count >= api::PAGE && seen.len() > before {
+        if numbered && seen.len() > before {
             next = Some(url(asking, api::tree(endpoint, reference, &revision, pages + 1))?);
         }
         if reference.hub == Hub::ModelScope && !numbered && count >= api::TRUNCATED {
@@ -119,6 +120,6 @@ fn entry(reference: &Reference, revision: &str, item: Item) -> Option<Entry> {
     };
     let url = reference.url_of(revision, &item.path, item.directory)?;
     let mut entry = Entry::new(below, url, item.length, item.directory);
-    (entry.digest, entry.pinned) = (item.digest, true);
+    (entry.digest, entry.git_blob, entry.pinned) = (item.digest, item.git_blob, true);
     Some(entry)
 }
