@@ -55,7 +55,8 @@ pub(super) async fn expand(args: &Fetch) -> Result<Vec<Job>, End> {
         );
         writeln!(io::stderr(), "dfget: {text}").map_err(|e| output_failed(&e))?;
     } else if !args.talk.quiet {
-        for (count, how) in [(counts.there, "are there already and left"), (counts.foreign, "were changed here and are left")]
+        for (count, how) in
+            [(counts.there, "are there already and left"), (counts.foreign, "were changed here and are left")]
         {
             if count > 0 {
                 eprintln!("dfget: {count} files {how} as they are (--overwrite fetches them anew)");
@@ -63,11 +64,7 @@ pub(super) async fn expand(args: &Fetch) -> Result<Vec<Job>, End> {
         }
     }
     if counts.files == 0 {
-        return Err(Failure::new(
-            ErrorKind::NotFound,
-            "no file is below the URL, or fits the patterns",
-        )
-        .into());
+        return Err(Failure::new(ErrorKind::NotFound, "no file is below the URL, or fits the patterns").into());
     }
     Ok(jobs)
 }
@@ -129,14 +126,15 @@ async fn below(
         Some(path) => path.clone(),
         None => directory_name(&root)?,
     };
-    let mut asked = OpenRequest::new(root);
+    let mut asked = OpenRequest::new(root.clone());
     asked.headers = request.headers.clone();
     asked.local = true;
     asked.trust = trust(&request);
     let mut limits = WalkLimits::default();
     limits.entries = limits.entries.max(args.max_files.saturating_mul(4));
     let mut walk = sources.walk(asked, limits);
-    let mut had = Had::load(&dir);
+    // In an image's layout nothing is there to be changed: its files are named by their digests.
+    let mut had = if root.scheme() == "oci" { None } else { Some(Had::load(&dir)) };
     while let Some(entry) = walk.next().await {
         let entry = entry.map_err(|error| {
             let failure: Failure = dragonfly_core::Error::from(error).into();
@@ -162,16 +160,17 @@ async fn below(
         if there.is_some() && !args.overwrite {
             let found = if version.is_some() { version_of(&entry, &path).await? } else { None };
             let same = found.is_some() && found == version;
-            let foreign = !same && found.is_some_and(|found| had.is_foreign(&entry.path, &found));
+            let foreign =
+                !same && found.zip(had.as_ref()).is_some_and(|(found, had)| had.is_foreign(&entry.path, &found));
             if same || foreign || !entry.pinned {
                 *if foreign { &mut counts.foreign } else { &mut counts.there } += 1;
-                if let (true, Some(version)) = (same, version) {
+                if let (true, Some(version), Some(had)) = (same, version, &mut had) {
                     had.note(&entry.path, version);
                 }
                 continue;
             }
         }
-        if entry.path == had::NAME {
+        if entry.path == had::NAME && had.is_some() {
             return Err(Failure::usage(format!("a file of the origin has a name of our own: {}", had::NAME)).into());
         }
         make_parents(&dir, &path)?;
@@ -190,11 +189,11 @@ async fn below(
         // Lists of directories are of what was there a moment ago.
         request.length = entry.length.filter(|_| entry.pinned);
         jobs.push(Job { request, target, overwrite });
-        if let Some(version) = version {
+        if let (Some(version), Some(had)) = (version, &mut had) {
             had.note(&entry.path, version);
         }
     }
-    if !args.dry_run {
+    if let Some(had) = had.filter(|_| !args.dry_run) {
         had.save()?;
     }
     Ok(())
