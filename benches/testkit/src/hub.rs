@@ -32,13 +32,15 @@ pub struct HubConfig {
     pub token: Option<String>,
     /// Files from so many bytes on are LFS files.
     pub lfs_min: usize,
+    /// The most entries of a page of ModelScope's, whatever it is asked for.
+    pub page_max: usize,
     /// Where it listens; by default on 127.0.0.1.
     pub address: SocketAddr,
 }
 
 impl Default for HubConfig {
     fn default() -> Self {
-        Self { token: None, lfs_min: 10_000, address: ([127, 0, 0, 1], 0).into() }
+        Self { token: None, lfs_min: 10_000, page_max: usize::MAX, address: ([127, 0, 0, 1], 0).into() }
     }
 }
 
@@ -346,6 +348,7 @@ impl Shared {
                 let all = if deep { files(&commit) } else { level(&commit, root) };
                 let number = |name: &str, absent| query(name).parse().unwrap_or(absent);
                 let (page, size): (usize, usize) = (number("PageNumber", 1), number("PageSize", usize::MAX));
+                let size = if query("PageNumber").is_empty() { size } else { size.min(self.config.page_max) };
                 let files = all.iter().skip((page - 1).saturating_mul(size)).take(size);
                 let files: Vec<Value> = files
                     .map(|(path, content)| {

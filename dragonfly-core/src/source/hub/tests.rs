@@ -228,6 +228,23 @@ async fn what_a_hub_contradicts_itself_in_is_an_error() {
     }
 }
 
+/// A hub need not send pages as long as it is asked for.
+#[tokio::test]
+async fn a_list_goes_on_after_a_short_page() {
+    for page_max in [1, 2, 3, 1000] {
+        let server = Server::start(HubConfig { page_max, ..HubConfig::default() }).await.unwrap();
+        for name in ["a", "b", "c", "d", "e/f"] {
+            server.put("datasets/lib/data", name, name.to_owned());
+        }
+        let source: Arc<dyn Source> = Arc::new(source(Hub::ModelScope, &server, None));
+        let walked = walk(source, request("modelscope://datasets/lib/data"), WalkLimits::default());
+        let mut paths: Vec<_> =
+            walked.try_collect::<Vec<_>>().await.unwrap().into_iter().map(|entry| entry.path).collect();
+        paths.sort();
+        assert_eq!(paths, ["a", "b", "c", "d", "e", "e/f"], "pages of {page_max}");
+    }
+}
+
 /// Where a redirect leads the token does not go, and not on from there either.
 #[tokio::test]
 async fn a_list_that_is_redirected_does_not_take_the_token_along() {
