@@ -123,7 +123,7 @@ impl Inner {
         reader.seek(io::SeekFrom::Start(range.start)).await.map_err(Error::from_read)?;
         // Indexes at the end of archives are read before anything else of them: who asks for a part checks it himself.
         let checked = range.end < length || (part != Part::Whole && range.end - range.start <= SMALL_PART);
-        let mut streaming = Streaming { gateway: Arc::clone(self), reader, left: range, checked };
+        let mut streaming = Streaming { gateway: Arc::clone(self), reader, began: range.start, left: range, checked };
         let first = streaming.next().await?;
         Ok(Some((part, streaming, first)))
     }

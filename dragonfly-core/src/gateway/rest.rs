@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use super::head::Object;
 use super::pass::{outgoing, paced};
 use super::{Client, Inner};
-use crate::source::{Ask, validator};
+use crate::source::Ask;
 use crate::task::{Digest, DigestHasher, Validator};
 use crate::{Error, ErrorKind, Result};
 
@@ -44,8 +44,8 @@ impl Rest {
         Self { url, headers, client: object.client, follow, version: None, digest }
     }
 
-    /// The server's bytes of `range`, which are not none, of content of this length. `hasher` has had all before them, if
-    /// the whole is to be checked.
+    /// The server's bytes of `range`, which are not none, of content of this length, without the first `unsent` of them.
+    /// `hasher` has had all before the range, if the whole is to be checked.
     ///
     /// # Errors
     /// The server must not or cannot be asked, or what it has is not the same content.
@@ -53,7 +53,7 @@ impl Rest {
         self,
         gateway: &Inner,
         (range, length): (Range<u64>, u64),
-        hasher: Option<DigestHasher>,
+        (hasher, unsent): (Option<DigestHasher>, u64),
     ) -> Result<Onward> {
         let ask = Ask {
             method: Method::GET,
@@ -73,7 +73,7 @@ impl Rest {
         let broken = |error: reqwest::Error| std::io::Error::other(error.without_url());
         let body = paced(response.bytes_stream(), broken).boxed();
         let check = hasher.zip(self.digest);
-        Ok(Onward { body, skip, left: range.end - range.start, check, kept: None })
+        Ok(Onward { body, skip, left: range.end - range.start, unsent, check, kept: None })
     }
 
     fn asking(&self, range: &Range<u64>) -> HeaderMap {
@@ -102,20 +102,38 @@ impl Rest {
         if headers.contains_key(header::CONTENT_ENCODING) {
             return None;
         }
-        let (told, version) = (validator(headers), self.version.as_ref());
+        if !self.is_same(status, headers) {
+            return None;
+        }
         match status {
             StatusCode::PARTIAL_CONTENT => {
                 let wanted = format!("bytes {}-{}/{length}", range.start, range.end - 1);
-                // The condition was met, and what is not said again is as it was (RFC 9110, 15.3.7).
-                let same = version.is_none_or(|version| told.is_none_or(|told| told == *version));
-                (text(header::CONTENT_RANGE) == Some(&wanted) && same).then_some(0)
+                (text(header::CONTENT_RANGE) == Some(&wanted)).then_some(0)
             }
             // It knows no ranges.
-            StatusCode::OK => {
-                let same = version.is_none_or(|version| told.as_ref() == Some(version));
-                (text(header::CONTENT_LENGTH) == Some(&length.to_string()) && same).then_some(range.start)
-            }
+            StatusCode::OK => (text(header::CONTENT_LENGTH) == Some(&length.to_string())).then_some(range.start),
             _ => None,
+        }
+    }
+
+    /// Whether an answer is of the version, by the text of its headers: what is no validator on its own, such as a date of
+    /// a moment ago, tells another version all the same.
+    fn is_same(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        match &self.version {
+            None => true,
+            // A part has the tag that the whole would have (RFC 9110, 15.3.7).
+            Some(Validator::Etag(tag)) => text(header::ETAG) == Some(tag),
+            // The date alone need not be said again with a part. A tag would have come with the head, too.
+            Some(Validator::LastModified(date)) => {
+                let same = match text(header::LAST_MODIFIED) {
+                    Some(told) => told == date,
+                    None => status == StatusCode::PARTIAL_CONTENT && !headers.contains_key(header::LAST_MODIFIED),
+                };
+                same && !headers.contains_key(header::ETAG)
+            }
+            // Of no answer over HTTP.
+            Some(Validator::Version(_)) => false,
         }
     }
 }
@@ -125,6 +143,8 @@ pub(super) struct Onward {
     body: BoxStream<'static, std::io::Result<Bytes>>,
     skip: u64,
     left: u64,
+    /// Of what is left, bytes at its start that are checked and not sent.
+    unsent: u64,
     check: Option<(DigestHasher, Digest)>,
     /// Sent once it is known whether it is the last.
     kept: Option<Bytes>,
@@ -148,8 +168,18 @@ impl Onward {
                 continue;
             }
             self.left -= bytes.len() as u64;
-            let Some((hasher, _)) = &mut self.check else { return Ok(Some(bytes)) };
-            hasher.update(&bytes);
+            if let Some((hasher, _)) = &mut self.check {
+                hasher.update(&bytes);
+            }
+            let unsent = self.unsent.min(bytes.len() as u64);
+            self.unsent -= unsent;
+            bytes.advance(unsent as usize);
+            if bytes.is_empty() {
+                continue;
+            }
+            if self.check.is_none() {
+                return Ok(Some(bytes));
+            }
             if let Some(before) = self.kept.replace(bytes) {
                 return Ok(Some(before));
             }
@@ -168,53 +198,73 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn rest(version: Option<&str>) -> Rest {
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+
+    fn rest(version: Option<Validator>) -> Rest {
         let object = Object::new("http://a.test/x".parse().unwrap(), &HeaderMap::new(), Client { local: true });
-        let version = version.map(|tag| Validator::Etag(tag.to_owned()));
         Rest { version, ..Rest::new(&object.unwrap(), false, None) }
     }
 
     #[test]
     fn only_the_same_content_goes_on() {
+        let etag = || Some(Validator::Etag("\"a\"".to_owned()));
+        let date = || Some(Validator::LastModified(DATE.to_owned()));
+        let part = ("content-range", "bytes 5-9/20");
         for (version, status, headers, wanted) in [
             (None, 206, &[("content-range", "bytes 5-9/20")][..], Some(0)),
-            (Some("\"a\""), 206, &[("content-range", "bytes 5-9/20")], Some(0)),
-            (Some("\"a\""), 206, &[("content-range", "bytes 5-9/20"), ("etag", "\"a\"")], Some(0)),
-            (Some("\"a\""), 206, &[("content-range", "bytes 5-9/20"), ("etag", "\"b\"")], None),
+            (etag(), 206, &[part], None),
+            (etag(), 206, &[part, ("etag", "\"a\"")], Some(0)),
+            (etag(), 206, &[part, ("etag", "\"b\"")], None),
+            (etag(), 206, &[part, ("etag", "W/\"a\"")], None),
+            (etag(), 206, &[part, ("etag", "W/\"b\"")], None),
+            (etag(), 206, &[part, ("last-modified", DATE), ("date", DATE)], None),
+            (date(), 206, &[part], Some(0)),
+            (date(), 206, &[part, ("last-modified", DATE)], Some(0)),
+            // Of a moment ago, and so no validator; without the time that it is; and a tag that the head did not have.
+            (date(), 206, &[part, ("last-modified", LATER), ("date", LATER)], None),
+            (date(), 206, &[part, ("last-modified", LATER)], None),
+            (date(), 206, &[part, ("last-modified", DATE), ("etag", "\"a\"")], None),
+            (date(), 206, &[part, ("etag", "W/\"a\"")], None),
+            (date(), 200, &[("content-length", "20"), ("last-modified", DATE)], Some(5)),
+            (date(), 200, &[("content-length", "20"), ("last-modified", LATER)], None),
+            (date(), 200, &[("content-length", "20")], None),
+            (Some(Validator::Version("a".into())), 206, &[part], None),
             (None, 206, &[("content-range", "bytes 5-9/21")], None),
             (None, 206, &[("content-range", "bytes 4-9/20")], None),
             (None, 206, &[("content-range", "bytes 5-9/20"), ("content-encoding", "gzip")], None),
             (None, 206, &[], None),
             (None, 200, &[("content-length", "20")], Some(5)),
             (None, 200, &[("content-length", "21")], None),
-            (Some("\"a\""), 200, &[("content-length", "20"), ("etag", "\"a\"")], Some(5)),
-            (Some("\"a\""), 200, &[("content-length", "20"), ("etag", "\"b\"")], None),
-            (Some("\"a\""), 200, &[("content-length", "20")], None),
+            (etag(), 200, &[("content-length", "20"), ("etag", "\"a\"")], Some(5)),
+            (etag(), 200, &[("content-length", "20"), ("etag", "\"b\"")], None),
+            (etag(), 200, &[("content-length", "20")], None),
             (None, 404, &[("content-length", "20")], None),
         ] {
             let map = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(rest(version).skipped(status, &map, (&(5..10), 20)), wanted, "{version:?} {status} {headers:?}");
+            let skipped = rest(version.clone()).skipped(status, &map, (&(5..10), 20));
+            assert_eq!(skipped, wanted, "{version:?} {status} {headers:?}");
         }
     }
 
     #[test]
     fn it_asks_for_the_same_version() {
-        let headers = rest(Some("\"a\"")).asking(&(5..10));
+        let headers = rest(Some(Validator::Etag("\"a\"".to_owned()))).asking(&(5..10));
         let text = |name: &str| headers[name].to_str().unwrap();
         assert_eq!((text("range"), text("if-range"), text("accept-encoding")), ("bytes=5-9", "\"a\"", "identity"));
     }
 
     #[tokio::test]
     async fn bytes_of_the_rest_are_counted_and_checked() {
-        let of = |chunks: &[&'static [u8]], skip, left, digest: Option<&[u8]>| {
+        let of = |chunks: &[&'static [u8]], skip, (left, unsent), digest: Option<&[u8]>| {
             let check = digest.map(|all| {
                 let mut hasher = DigestHasher::new(crate::task::Algorithm::Sha256);
                 hasher.update(all);
                 (DigestHasher::new(crate::task::Algorithm::Sha256), hasher.finish())
             });
             let chunks: Vec<_> = chunks.iter().map(|chunk| Ok(Bytes::from_static(chunk))).collect();
-            Onward { body: futures::stream::iter(chunks).boxed(), skip, left, check, kept: None }
+            Onward { body: futures::stream::iter(chunks).boxed(), skip, left, unsent, check, kept: None }
         };
         async fn read(mut onward: Onward) -> (Vec<u8>, Option<ErrorKind>) {
             let mut all = Vec::new();
@@ -226,11 +276,15 @@ mod tests {
                 }
             }
         }
-        assert_eq!(read(of(&[b"abc", b"def"], 0, 6, None)).await, (b"abcdef".to_vec(), None));
-        assert_eq!(read(of(&[b"abc", b"def"], 4, 1, None)).await, (b"e".to_vec(), None));
-        assert_eq!(read(of(&[b"abc"], 0, 6, None)).await, (b"abc".to_vec(), Some(ErrorKind::Origin)));
-        assert_eq!(read(of(&[b"abc", b"def"], 0, 6, Some(b"abcdef"))).await, (b"abcdef".to_vec(), None));
-        let wrong = read(of(&[b"abc", b"def"], 0, 6, Some(b"abcdeg"))).await;
+        assert_eq!(read(of(&[b"abc", b"def"], 0, (6, 0), None)).await, (b"abcdef".to_vec(), None));
+        assert_eq!(read(of(&[b"abc", b"def"], 4, (1, 0), None)).await, (b"e".to_vec(), None));
+        assert_eq!(read(of(&[b"abc"], 0, (6, 0), None)).await, (b"abc".to_vec(), Some(ErrorKind::Origin)));
+        assert_eq!(read(of(&[b"abc", b"def"], 0, (6, 0), Some(b"abcdef"))).await, (b"abcdef".to_vec(), None));
+        let wrong = read(of(&[b"abc", b"def"], 0, (6, 0), Some(b"abcdeg"))).await;
         assert_eq!(wrong, (b"abc".to_vec(), Some(ErrorKind::DigestMismatch)), "the last bytes are not sent");
+        // What comes before a part is checked with it.
+        assert_eq!(read(of(&[b"abc", b"def"], 0, (6, 4), Some(b"abcdef"))).await, (b"ef".to_vec(), None));
+        let wrong = read(of(&[b"abc", b"def"], 0, (6, 2), Some(b"xbcdef"))).await;
+        assert_eq!(wrong, (b"c".to_vec(), Some(ErrorKind::DigestMismatch)));
     }
 }

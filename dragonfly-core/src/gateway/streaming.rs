@@ -28,6 +28,8 @@ pub(super) struct Streaming {
     pub(super) reader: Reader,
     /// What is still to be read.
     pub(super) left: Range<u64>,
+    /// Where it began.
+    pub(super) began: u64,
     /// Whether the whole was checked, or need not be because not all of it is sent.
     pub(super) checked: bool,
 }
@@ -50,7 +52,7 @@ impl Streaming {
         }
         let next = self.left.start + chunk.len() as u64;
         if next == self.left.end && !self.checked {
-            self.reader.receipt().await?;
+            self.verified().await?;
             self.checked = true;
         }
         self.left.start = next;
@@ -79,6 +81,25 @@ impl Streaming {
         }
     }
 
+    /// Waits until the whole was checked.
+    ///
+    /// # Errors
+    /// It is wrong, or nothing came of what is missing for too long.
+    async fn verified(&mut self) -> Result<()> {
+        let patience = self.gateway.config.patience;
+        let mut held = self.held();
+        loop {
+            if let Ok(receipt) = tokio::time::timeout(patience, self.reader.receipt()).await {
+                return receipt.map(drop);
+            }
+            let before = std::mem::replace(&mut held, self.held());
+            if held == before {
+                let text = format!("nothing of what comes before came through the swarm for {patience:?}");
+                return Err(Error::new(ErrorKind::Timeout, text).temporary(true));
+            }
+        }
+    }
+
     /// Bytes of the content that are there, wherever.
     fn held(&self) -> u64 {
         match self.reader.progress() {
@@ -92,14 +113,19 @@ impl Streaming {
     /// # Errors
     /// What would come is not the same content, or cannot be had either.
     async fn go_on(mut self, rest: Rest, error: Error) -> Result<Onward> {
-        // There is no right content to be had.
-        if error.kind() == ErrorKind::DigestMismatch {
+        // There is no right content to be had, or none of this version any more.
+        if error.kind() == ErrorKind::DigestMismatch || error.is_changed() {
             return Err(error);
         }
         let at = self.left.start;
         tracing::info!(task = ?self.reader.task(), at, "the swarm has trouble, the server is asked for the rest: {error:?}");
-        let mut hasher = None;
-        if let Some(digest) = rest.digest.as_ref().filter(|_| !self.checked) {
+        let (mut hasher, mut asked) = (None, self.left.clone());
+        let digest = rest.digest.as_ref().filter(|_| !self.checked);
+        if let Some(digest) = digest.filter(|_| self.began > 0) {
+            // What comes before the part need not be held: the server has it, too.
+            hasher = Some(DigestHasher::new(digest.algorithm()));
+            asked.start = 0;
+        } else if let Some(digest) = digest {
             // What was sent is held: it is read once more.
             let hasher = hasher.insert(DigestHasher::new(digest.algorithm()));
             self.reader.seek(io::SeekFrom::Start(0)).await.map_err(Error::from_read)?;
@@ -115,7 +141,8 @@ impl Streaming {
                 done += read as u64;
             }
         }
-        let onward = rest.open(&self.gateway, (self.left.clone(), self.reader.length()), hasher).await?;
+        let unsent = at - asked.start;
+        let onward = rest.open(&self.gateway, (asked, self.reader.length()), (hasher, unsent)).await?;
         self.gateway.counts.continued.add(1);
         Ok(onward)
     }

@@ -1,6 +1,6 @@
 //! Trouble of the swarm in the middle of a body: it goes on at the server, or the client sees that it is not all.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use dragonfly_core::gateway::GatewayConfig;
@@ -92,6 +92,23 @@ async fn a_part_goes_on_to_its_end() {
     gateways.stop().await;
 }
 
+/// A pull that is resumed has not had what comes before; it is checked with it all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resumed_blob_goes_on_at_its_registry() {
+    let gateways = Gateways::start(config).await;
+    let digest = sha256(&bytes());
+    let (path, resource) = blob(&digest);
+    gateways.network.origin.set(&path, resource);
+    let from = 1 << 20;
+    let resumed = [("range", &*format!("bytes={from}-"))];
+    let (status, body) = gateways.get(0, &path, &resumed).await.whole();
+    assert_eq!((status, body == bytes().slice(from..)), (206, true));
+    let last = gateways.network.requests(&path).pop().unwrap();
+    assert_eq!(last.header("range"), Some(&*format!("bytes=0-{}", LENGTH - 1)));
+    assert_eq!(gateways.gateways[0].0.counts().continued, 1);
+    gateways.stop().await;
+}
+
 /// What the server has by then is another version, or not what the digest says.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_content_is_not_sent_to_its_end() {
@@ -112,6 +129,28 @@ async fn other_content_is_not_sent_to_its_end() {
         );
         assert!(answer.body.is_err(), "{uri}: {answer:?}");
     }
+    gateways.stop().await;
+}
+
+/// A server that takes no notice of conditions, and has another version by then that no strong tag tells.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_versions_are_known_by_what_they_say() {
+    let gateways = Gateways::start(config).await;
+    let other = || Resource::seeded(SEED + 1, LENGTH).conditions_ignored();
+    for (name, then) in [
+        ("/weak.deb", other().etag("W/\"b\"")),
+        ("/moment.deb", other().no_etag().last_modified(SystemTime::now())),
+        ("/none.deb", other().no_etag().no_last_modified()),
+    ] {
+        let url = gateways.network.serve(name, stopping());
+        let mut response = open(gateways.gateways[0].1, Request::get(&url).body(Full::default()).unwrap()).await;
+        assert_eq!(response.status().as_u16(), 200, "{name}");
+        assert!(response.headers().contains_key("x-dragonfly-task-id"), "{name}");
+        response.body_mut().frame().await.unwrap().unwrap();
+        gateways.network.serve(name, then);
+        assert!(response.into_body().collect().await.is_err(), "{name}: its end is another version's");
+    }
+    assert_eq!(gateways.gateways[0].0.counts().continued, 0);
     gateways.stop().await;
 }
 
