@@ -74,6 +74,8 @@ struct Inner {
     places: Arc<Semaphore>,
     /// For requests over HTTP/2, which are several on a connection.
     streams: Arc<Semaphore>,
+    /// For tunnels over HTTP/2: requests within them need a place of the former.
+    tunnels: Arc<Semaphore>,
     /// What its own requests are marked with, so that one that comes back is known.
     mark: http::HeaderValue,
     /// Where this process listens.
@@ -101,6 +103,7 @@ impl Gateway {
             own: config.own.clone().into(),
             places: Arc::new(Semaphore::new(config.connections_max)),
             streams: Arc::new(Semaphore::new(config.connections_max)),
+            tunnels: Arc::new(Semaphore::new(config.connections_max)),
             config,
             heads: Heads::default(),
             counts: Counts::default(),

@@ -21,7 +21,9 @@ impl Own {
             return;
         }
         join_cookies(request.headers_mut());
-        let own = request.method() != Method::CONNECT && request.uri().authority().is_some_and(|named| self.is(named));
+        let usual = if request.uri().scheme_str() == Some("https") { 443 } else { 80 };
+        let named = request.uri().authority();
+        let own = request.method() != Method::CONNECT && named.is_some_and(|named| self.is(named, usual));
         if own {
             let path = request.uri().path_and_query().cloned();
             *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
@@ -29,14 +31,14 @@ impl Own {
     }
 
     /// By its number, or as `localhost`: what other names stand for only a resolver knows.
-    fn is(self, named: &Authority) -> bool {
+    fn is(self, named: &Authority, usual: u16) -> bool {
         let own = self.0.ip().to_canonical();
         let host = named.host();
         let same = match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             Ok(ip) => ip.to_canonical() == own,
             Err(_) => host.eq_ignore_ascii_case("localhost") && own.is_loopback(),
         };
-        same && named.port_u16().unwrap_or(80) == self.0.port()
+        same && named.port_u16().unwrap_or(usual) == self.0.port()
     }
 }
 
@@ -59,6 +61,7 @@ mod tests {
             ("[::1]:65010", "http://[::1]:65010/v2/?a=b"),
             ("[::ffff:10.0.0.1]:65010", "http://10.0.0.1:65010/v2/?a=b"),
             ("10.0.0.1:80", "http://10.0.0.1/v2/?a=b"),
+            ("10.0.0.1:443", "https://10.0.0.1/v2/?a=b"),
         ] {
             assert_eq!(led(own, Version::HTTP_2, uri), "/v2/?a=b", "{own} {uri}");
             assert_eq!(led(own, Version::HTTP_11, uri), uri, "an absolute URL is a proxy's there");
@@ -67,6 +70,7 @@ mod tests {
             ("127.0.0.1:65010", "http://127.0.0.1:65011/v2/"),
             ("127.0.0.1:65010", "http://127.0.0.1/v2/"),
             ("127.0.0.1:65010", "http://registry.example:65010/v2/"),
+            ("10.0.0.1:80", "https://10.0.0.1/v2/"),
             ("10.0.0.1:65010", "http://localhost:65010/v2/"),
             ("10.0.0.1:65010", "http://10.0.0.2:65010/v2/"),
         ] {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
-use http::Method;
+use http::{Method, StatusCode};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -17,6 +17,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, Lasting};
+use super::fail::Refusal;
 use super::intercept::Inside;
 use super::own::Own;
 use super::{Client, Inner, route};
@@ -27,8 +28,16 @@ pub(super) const HEAD_MAX: Duration = Duration::from_secs(90);
 /// The longest head of a request, in bytes.
 pub(super) const HEAD_BYTES_MAX: usize = 64 << 10;
 
-/// Requests at a time on a connection of HTTP/2; on all of them together as many as there may be connections.
+/// The same over HTTP/2, where there are several at a time: those of clients are some hundred bytes, with a token some
+/// thousand.
+pub(super) const HEADERS_MAX: u32 = 16 << 10;
+
+/// Requests at a time on a connection of HTTP/2; on all of them together as many as there may be connections. Tunnels are
+/// as many on all of them, and counted apart.
 pub(super) const STREAMS_MAX: u32 = 64;
+
+/// What a client may send of a request, and of all on its connection, before it is taken, on HTTP/2.
+const WINDOW_BYTES: [u32; 2] = [128 << 10, 512 << 10];
 
 /// What is written of an answer before its client takes it, on HTTP/2.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
@@ -137,10 +146,17 @@ where
         }
         async move {
             counted.happens();
-            // The semaphore is never closed.
-            let permit = Arc::clone(&gateway.streams).acquire_owned().await.ok().map(Arc::new);
-            let lasting = (request.method() == Method::CONNECT).then(|| Arc::new(counted.lasting()));
-            let place = permit.map_or(place, |permit| Place { _permit: permit, _lasting: lasting });
+            // Who waits for a tunnel could wait for one that it has: of those too many are refused.
+            let place = if request.method() == Method::CONNECT {
+                let Ok(permit) = Arc::clone(&gateway.tunnels).try_acquire_owned() else {
+                    return Ok(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many tunnels").plain());
+                };
+                Place { _permit: Arc::new(permit), _lasting: Some(Arc::new(counted.lasting())) }
+            } else {
+                // The semaphore is never closed.
+                let permit = Arc::clone(&gateway.streams).acquire_owned().await.ok();
+                permit.map_or(place, |permit| Place { _permit: Arc::new(permit), _lasting: None })
+            };
             request.extensions_mut().insert(place.clone());
             let answer = route::answer(gateway, client, request).await;
             counted.happens();
@@ -153,7 +169,9 @@ where
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .max_header_list_size(HEADERS_MAX)
+        .initial_stream_window_size(WINDOW_BYTES[0])
+        .initial_connection_window_size(WINDOW_BYTES[1])
         .max_send_buf_size(SEND_BUFFER_BYTES);
     let http = match of {
         Of::Gateway(_) => http,

@@ -104,6 +104,45 @@ async fn a_tunnel_is_one_request_of_many() {
     gateways.stop().await;
 }
 
+/// Tunnels are as many as connections may be, and nobody else waits for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tunnels_leave_places_for_requests() {
+    let gateways = Gateways::start(|network| {
+        let mut config = config(network);
+        config.connections_max = 2;
+        config
+    })
+    .await;
+    let file = gateways.network.serve("/file", Resource::seeded(SEED, 100));
+    let server = gateways.network.origin.address().to_string();
+    let mut sender = connect(&gateways, 0).await;
+    let tunnel = || Request::connect(&server).body(Full::default()).unwrap();
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut response = sender.send_request(tunnel()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        open.push(TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap()));
+    }
+    assert_eq!(sender.send_request(tunnel()).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    for _ in 0..3 {
+        assert_eq!(whole(get(&mut sender, file.clone()).await).await.0, 200, "beside them");
+    }
+    // One that ends leaves its place.
+    let mut ends = open.pop().unwrap();
+    ends.write_all(b"GET /file HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    ends.read_to_end(&mut answer).await.unwrap();
+    drop(ends);
+    let again = async {
+        while sender.send_request(tunnel()).await.unwrap().status() != StatusCode::OK {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), again).await.unwrap();
+    drop(open);
+    gateways.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_request_says_who_asks() {
     let gateways = Gateways::start(|network| {
