@@ -96,6 +96,11 @@ pub(super) struct Item {
     pub(super) git_blob: Option<[u8; 20]>,
 }
 
+/// How many entries there are, on all pages, where ModelScope says so.
+pub(super) fn total(bytes: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<MsAnswer>(bytes).ok()?.total_count?.as_u64()
+}
+
 /// Reads a page of a tree.
 ///
 /// # Errors
@@ -155,6 +160,7 @@ impl HfItem {
 struct MsAnswer {
     code: Option<i64>,
     success: Option<bool>,
+    total_count: Option<serde_json::Value>,
     data: Option<MsData>,
 }
 
