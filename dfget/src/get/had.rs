@@ -28,30 +28,34 @@ pub(super) struct Had {
 }
 
 impl Had {
-    /// What is known of a directory; nothing where there is no such file, or none that can be read.
-    pub(super) fn load(dir: &Path) -> Self {
+    /// What is known of a directory; nothing where there is no such file, or `anew` and none that can be read.
+    ///
+    /// # Errors
+    /// What is there cannot be read: then nobody knows whose the files are.
+    pub(super) fn load(dir: &Path, anew: bool) -> Result<Self, Failure> {
         let path = dir.join(NAME);
-        let is_file = fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
-        let read = || {
-            let mut text = String::new();
-            File::open(&path).ok()?.take(FILE_MAX).read_to_string(&mut text).ok()?;
-            serde_json::from_str(&text).ok()
+        let versions = match read(&path) {
+            Ok(versions) => versions,
+            Err(_) if anew => BTreeMap::new(),
+            Err(failure) => {
+                return Err(failure.hint("--overwrite fetches every file anew, also those that you changed"));
+            }
         };
-        let versions = is_file.then(read).flatten().unwrap_or_default();
-        Self { path, versions, changed: false }
+        Ok(Self { path, versions, changed: false })
     }
 
-    /// Whether a file that is of this version is one that somebody else made: another was fetched.
-    pub(super) fn is_foreign(&self, path: &str, version: &str) -> bool {
-        self.versions.get(path).is_some_and(|known| !known.iter().any(|known| known == version))
+    /// The names of versions that were fetched for a path, the newest last. What is of none of them is somebody else's.
+    pub(super) fn of(&self, path: &str) -> &[String] {
+        self.versions.get(path).map_or(&[], Vec::as_slice)
     }
 
-    /// A version is there, or is to be fetched.
+    /// A version is there, or is to be fetched: it is the newest.
     pub(super) fn note(&mut self, path: &str, version: String) {
         let known = self.versions.entry(path.to_owned()).or_default();
-        if known.contains(&version) {
+        if known.last() == Some(&version) {
             return;
         }
+        known.retain(|known| *known != version);
         known.push(version);
         if known.len() > VERSIONS_MAX {
             known.remove(0);
@@ -75,27 +79,76 @@ impl Had {
     }
 }
 
+fn read(path: &Path) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+    let failed = |e: io::Error| Failure::io(format_args!("cannot read {}", path.display()), &e);
+    let found = match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        found => found.map_err(failed)?,
+    };
+    if !found.is_file() || found.len() > FILE_MAX {
+        return Err(Failure::usage(format!("{} is no file of ours", path.display())));
+    }
+    let mut text = String::new();
+    File::open(path).and_then(|file| file.take(FILE_MAX).read_to_string(&mut text)).map_err(failed)?;
+    let broken = |e| Failure::usage(format!("{} is no file of ours, or is broken: {e}", path.display()));
+    serde_json::from_str(&text).map_err(broken)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
 
+    fn load(dir: &Path) -> Had {
+        Had::load(dir, false).unwrap()
+    }
+
     #[test]
-    fn what_was_fetched_is_not_foreign() {
+    fn what_was_fetched_is_known_again() {
         let dir = tempfile::tempdir().unwrap();
-        let mut had = Had::load(dir.path());
-        assert!(!had.is_foreign("a", "1"), "nobody knows");
+        let mut had = load(dir.path());
+        assert!(had.of("a").is_empty(), "nobody knows");
         for version in 1..=6 {
             had.note("a", version.to_string());
         }
         had.save().unwrap();
-        let had = Had::load(dir.path());
-        let foreign: Vec<_> = (1..=7).filter(|version| had.is_foreign("a", &version.to_string())).collect();
-        assert_eq!(foreign, [1, 2, 7]);
-        assert!(!had.is_foreign("b", "7"));
+        let had = load(dir.path());
+        assert_eq!(had.of("a"), ["3", "4", "5", "6"]);
+        assert!(had.of("b").is_empty());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
-        fs::write(dir.path().join(NAME), "[").unwrap();
-        assert!(!Had::load(dir.path()).is_foreign("a", "7"));
+    }
+
+    /// However often its successors could not be fetched.
+    #[test]
+    fn what_is_there_is_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut had = load(dir.path());
+        had.note("a", "1".to_owned());
+        for version in 2..=9 {
+            had.note("a", "1".to_owned());
+            had.note("a", version.to_string());
+        }
+        assert_eq!(had.of("a"), ["7", "8", "1", "9"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(NAME);
+        let refused = |what: &str| {
+            let failure = Had::load(dir.path(), false).unwrap_err();
+            assert!(format!("{failure:?}").contains("--overwrite"), "{what}: {failure:?}");
+            assert!(Had::load(dir.path(), true).unwrap().of("a").is_empty(), "{what}");
+        };
+        for broken in ["[", "", "{\"a\": 1}"] {
+            fs::write(&path, broken).unwrap();
+            refused(broken);
+        }
+        File::create(&path).unwrap().set_len(FILE_MAX + 1).unwrap();
+        refused("too large");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/nowhere", &path).unwrap();
+        refused("a link");
     }
 }

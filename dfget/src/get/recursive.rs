@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use dragonfly_core::ErrorKind;
 use dragonfly_core::source::{Entry, OpenRequest, OriginTrust, Registry, WalkLimits};
-use dragonfly_core::task::DigestHasher;
+use dragonfly_core::task::{Algorithm, Digest, DigestHasher};
 use futures::StreamExt;
 use sha1::{Digest as _, Sha1};
 use url::Url;
@@ -56,7 +56,7 @@ pub(super) async fn expand(args: &Fetch) -> Result<Vec<Job>, End> {
         writeln!(io::stderr(), "dfget: {text}").map_err(|e| output_failed(&e))?;
     } else if !args.talk.quiet {
         for (count, how) in
-            [(counts.there, "are there already and left"), (counts.foreign, "were changed here and are left")]
+            [(counts.there, "are there already and left"), (counts.foreign, "are not as dfget put them and are left")]
         {
             if count > 0 {
                 eprintln!("dfget: {count} files {how} as they are (--overwrite fetches them anew)");
@@ -74,7 +74,7 @@ struct Counts {
     files: usize,
     /// Outputs that exist.
     there: usize,
-    /// Outputs that are of no version that was fetched.
+    /// Outputs that are of no version that is known to have been fetched.
     foreign: usize,
     bytes: u64,
     /// Whether all lengths are known.
@@ -134,13 +134,18 @@ async fn below(
     limits.entries = limits.entries.max(args.max_files.saturating_mul(4));
     let mut walk = sources.walk(asked, limits);
     // In an image's layout nothing is there to be changed: its files are named by their digests.
-    let mut had = if root.scheme() == "oci" { None } else { Some(Had::load(&dir)) };
+    let keeps = root.scheme() != "oci";
+    let (mut had, planned) = (None, jobs.len());
     while let Some(entry) = walk.next().await {
         let entry = entry.map_err(|error| {
             let failure: Failure = dragonfly_core::Error::from(error).into();
             failure
         })?;
         if entry.directory || !is_wanted(args, &entry.path) {
+            continue;
+        }
+        if keeps && entry.pinned && entry.path == had::NAME {
+            eprintln!("dfget: warning: {} of the origin is left out: a file of ours has this name", had::NAME);
             continue;
         }
         counts.files += 1;
@@ -157,28 +162,37 @@ async fn below(
         }
         let there = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file);
         let version = version(&entry);
+        if keeps && entry.pinned && had.is_none() {
+            had = Some(Had::load(&dir, args.overwrite)?);
+        }
         if there.is_some() && !args.overwrite {
-            let found = if version.is_some() { version_of(&entry, &path).await? } else { None };
-            let same = found.is_some() && found == version;
-            let foreign =
-                !same && found.zip(had.as_ref()).is_some_and(|(found, had)| had.is_foreign(&entry.path, &found));
-            if same || foreign || !entry.pinned {
-                *if foreign { &mut counts.foreign } else { &mut counts.there } += 1;
-                if let (true, Some(version), Some(had)) = (same, version, &mut had) {
-                    had.note(&entry.path, version);
+            // Of what version it is, or is to be, nobody can tell.
+            let Some(wanted) = &version else {
+                counts.there += 1;
+                continue;
+            };
+            if is_named(&path, wanted).await? {
+                counts.there += 1;
+                if let Some(had) = &mut had {
+                    had.note(&entry.path, wanted.clone());
                 }
                 continue;
             }
-        }
-        if entry.path == had::NAME && had.is_some() {
-            return Err(Failure::usage(format!("a file of the origin has a name of our own: {}", had::NAME)).into());
+            if let Some(had) = &mut had {
+                let Some(found) = known(&path, had.of(&entry.path)).await? else {
+                    counts.foreign += 1;
+                    continue;
+                };
+                // It stays known until the other one is there, however long that takes.
+                had.note(&entry.path, found);
+            }
         }
         make_parents(&dir, &path)?;
         // What is there under the name, a directory or a link, would be written into.
         if there.is_none() && fs::symlink_metadata(&path).is_ok() {
             return Err(Failure::usage(format!("{} is there and is no file", path.display())).into());
         }
-        // What is there is of another version, or cannot be told from one.
+        // What is there is of another version.
         let overwrite = args.overwrite || (entry.pinned && there.is_some());
         let target = Target::resolve(Some(&path), entry.url.as_str(), overwrite)?;
         if !counts.taken.insert(path.clone()) {
@@ -193,10 +207,11 @@ async fn below(
             had.note(&entry.path, version);
         }
     }
-    if let Some(had) = had.filter(|_| !args.dry_run) {
-        had.save()?;
+    match had.map_or(Ok(()), |had| had.save()) {
+        // Where nothing is to be fetched the directory need not be one that can be written to.
+        Err(_) if jobs.len() == planned => Ok(()),
+        saved => Ok(saved?),
     }
-    Ok(())
 }
 
 /// How the version of content is called by which an entry is known, if it is of one.
@@ -209,27 +224,66 @@ fn git_name(blob: &[u8; 20]) -> String {
     blob.iter().fold("git:".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }
 
-/// The same of a file that is there.
-async fn version_of(entry: &Entry, path: &Path) -> Result<Option<String>, Failure> {
-    let (digest, git_blob, path) = (entry.digest.clone(), entry.git_blob, path.to_owned());
-    let name = move || match (digest, git_blob) {
-        (Some(digest), _) => {
-            let mut hasher = DigestHasher::new(digest.algorithm());
-            read(&path, |bytes| hasher.update(bytes))?;
-            Ok(Some(hasher.finish().to_string()))
-        }
-        (None, Some(_)) => {
-            let failed = |e: io::Error| Failure::io(format_args!("cannot look at {}", path.display()), &e);
-            let length = fs::metadata(&path).map_err(failed)?.len();
-            let mut hasher = Sha1::new_with_prefix(format!("blob {length}\0"));
-            read(&path, |bytes| hasher.update(bytes))?;
-            Ok(Some(git_name(&hasher.finalize().into())))
-        }
-        (None, None) => Ok(None),
-    };
+/// Whether a file that is there is of the version with this name.
+async fn is_named(path: &Path, name: &str) -> Result<bool, Failure> {
+    Ok(known(path, &[name.to_owned()]).await?.is_some())
+}
+
+/// The name, of these, of the version that a file is of. Names are of several kinds: a hub calls a file otherwise once it
+/// is a large one, and another hub may name all in one way.
+async fn known(path: &Path, names: &[String]) -> Result<Option<String>, Failure> {
+    let (path, names) = (path.to_owned(), names.to_vec());
     // Files are as large as models are.
-    let named = tokio::task::spawn_blocking(name).await;
-    named.map_err(|e| Failure::new(ErrorKind::Internal, format!("a file cannot be compared: {e}")))?
+    let found = tokio::task::spawn_blocking(move || {
+        let mut kinds: Vec<Kind> = Vec::new();
+        for kind in names.iter().filter_map(|name| Kind::of(name)) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        for kind in kinds {
+            let found = kind.name(&path)?;
+            if names.contains(&found) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    });
+    found.await.map_err(|e| Failure::new(ErrorKind::Internal, format!("a file cannot be compared: {e}")))?
+}
+
+/// A way to name content.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Digest(Algorithm),
+    Git,
+}
+
+impl Kind {
+    fn of(name: &str) -> Option<Self> {
+        if name.starts_with("git:") {
+            return Some(Self::Git);
+        }
+        name.parse::<Digest>().ok().map(|digest| Self::Digest(digest.algorithm()))
+    }
+
+    /// That of a file.
+    fn name(self, path: &Path) -> Result<String, Failure> {
+        match self {
+            Self::Digest(algorithm) => {
+                let mut hasher = DigestHasher::new(algorithm);
+                read(path, |bytes| hasher.update(bytes))?;
+                Ok(hasher.finish().to_string())
+            }
+            Self::Git => {
+                let failed = |e: io::Error| Failure::io(format_args!("cannot look at {}", path.display()), &e);
+                let length = fs::metadata(path).map_err(failed)?.len();
+                let mut hasher = Sha1::new_with_prefix(format!("blob {length}\0"));
+                read(path, |bytes| hasher.update(bytes))?;
+                Ok(git_name(&hasher.finalize().into()))
+            }
+        }
+    }
 }
 
 fn read(path: &Path, mut with: impl FnMut(&[u8])) -> Result<(), Failure> {
