@@ -67,7 +67,7 @@ impl Change {
                 Ok(format!("{kept}{gap}{}", MARKS.around(text)))
             }
             Self::Section { head, text } => {
-                let kept = MARKS.without(before.unwrap_or_default());
+                let kept = before.map_or_else(|| format!("{head}\n"), |before| MARKS.without(before));
                 let ours = MARKS.around(text);
                 let mut after = String::with_capacity(kept.len() + ours.len());
                 let mut placed = false;
@@ -97,12 +97,17 @@ impl Change {
                 }
                 Ok(shown(&object))
             }
-            Self::Xml { root, parent, text } => match before {
-                Some(before) if !is_ours(before) => within(&XML_MARKS.without(before), (root, parent), text),
-                _ => Ok(format!("<!-- {OURS} -->\n<{root}>\n<{parent}>\n{text}</{parent}>\n</{root}>\n")),
-            },
+            Self::Xml { root, parent, text } => {
+                let kept = before.map_or_else(|| skeleton(root, parent), |before| XML_MARKS.without(before));
+                within(&kept, (root, parent), text)
+            }
         }
     }
+}
+
+/// An XML file of our own, without our lines: others may add theirs.
+fn skeleton(root: &str, parent: &str) -> String {
+    format!("<!-- {OURS} -->\n<{root}>\n<{parent}>\n</{parent}>\n</{root}>\n")
 }
 
 /// An XML file with lines of ours in it.
@@ -147,9 +152,21 @@ fn without_comments(text: &str) -> String {
 pub(super) fn undone(before: &str, change: &Change) -> Option<Option<String>> {
     match change {
         Change::Own { .. } => is_ours(before).then_some(None),
-        Change::Lines(_) | Change::Section { .. } => MARKS.undone(before),
-        Change::Xml { .. } if is_ours(before) => Some(None),
-        Change::Xml { .. } => XML_MARKS.undone(before),
+        Change::Lines(_) => MARKS.undone(before),
+        Change::Section { head, .. } => {
+            // A head alone is of a file that was not there before.
+            MARKS.undone(before).map(|kept| kept.filter(|kept| kept.strip_suffix('\n') != Some(head)))
+        }
+        Change::Xml { root, parent, .. } => {
+            let kept = XML_MARKS.without(before);
+            // Somebody else has lines in it by now: then it is his.
+            let his = kept.split_once('\n').filter(|_| is_ours(&kept)).map(|(_, his)| his.to_owned());
+            match his {
+                Some(_) if kept == skeleton(root, parent) => Some(None),
+                Some(his) => Some(Some(his)),
+                None => (kept != before).then_some(Some(kept)),
+            }
+        }
         Change::Element { key, value } => {
             let mut object = object(before).ok()?;
             let list = object.get_mut(*key)?.as_array_mut()?;

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, ValueEnum};
@@ -74,7 +74,7 @@ pub(super) fn setup(args: &Setup) -> Result<String, Failure> {
                 None => writeln!(text, "{}: not there", path.display()),
                 Some(None) => writeln!(text, "{}: nothing of ours in it", path.display()),
                 Some(Some(after)) => {
-                    put(&path, after.as_deref())?;
+                    put(&args.root, &path, after.as_deref())?;
                     writeln!(text, "{}: {}", path.display(), if after.is_some() { "as it was" } else { "removed" })
                 }
             }
@@ -88,7 +88,7 @@ pub(super) fn setup(args: &Setup) -> Result<String, Failure> {
         if args.dry_run {
             let _ = writeln!(text, "# {}\n{after}", path.display());
         } else {
-            put(&path, Some(&after))?;
+            put(&args.root, &path, Some(&after))?;
             let _ = writeln!(text, "{}: written", path.display());
         }
     }
@@ -196,16 +196,36 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
     }
 }
 
-/// Writes a file, with the mode that it has; `None` removes it.
-fn put(path: &Path, text: Option<&str>) -> Result<(), Failure> {
+/// Writes a file, with the mode and the owner that it has, or where the link leads that is there; `None` removes it.
+fn put(root: &Path, path: &Path, text: Option<&str>) -> Result<(), Failure> {
     let Some(text) = text else {
         return fs::remove_file(path).map_err(|e| Failure::io(format_args!("cannot remove {}", path.display()), &e));
     };
     if let Some(parent) = path.parent() {
         files::directory(parent, 0o755)?;
     }
-    let mode = fs::metadata(path).map_or(0o644, |meta| meta.permissions().mode() & 0o777);
-    files::replace(path, text.as_bytes(), mode)
+    let path = target(root, path)?;
+    match fs::metadata(&path) {
+        Ok(meta) => {
+            let mode = meta.permissions().mode() & 0o777;
+            files::replace_of(&path, text.as_bytes(), mode, Some((meta.uid(), meta.gid())))
+        }
+        Err(_) => files::replace(&path, text.as_bytes(), 0o644),
+    }
+}
+
+/// Where a link leads, which is not out of the root.
+fn target(root: &Path, path: &Path) -> Result<PathBuf, Failure> {
+    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+        return Ok(path.to_owned());
+    }
+    let failed = |e: io::Error| Failure::io(format_args!("cannot follow {}", path.display()), &e);
+    let (root, to) = (fs::canonicalize(root).map_err(failed)?, fs::canonicalize(path).map_err(failed)?);
+    if !to.starts_with(&root) {
+        let message = format!("{} leads to {}, which is not below {}", path.display(), to.display(), root.display());
+        return Err(Failure::new(ErrorKind::Config, message));
+    }
+    Ok(to)
 }
 
 #[cfg(test)]

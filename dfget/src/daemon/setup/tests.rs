@@ -40,6 +40,67 @@ fn proxies_of_maven_are_where_they_count() {
     }
 }
 
+/// Others add to a file that was not there before: what is theirs stays, between our lines and around them.
+#[test]
+fn what_others_add_to_a_new_file_stays() {
+    for (client, path, before, theirs) in [
+        (ClientKind::Maven, MAVEN, "</settings>\n", "  <offline>false</offline>\n"),
+        (ClientKind::Maven, MAVEN, "</proxies>\n", "<proxy><id>other</id></proxy>\n"),
+        (ClientKind::Npm, "etc/npmrc", "", "fund=false\n"),
+        (ClientKind::Pip, "etc/pip.conf", "", "timeout = 60\n"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(path);
+        setup(&args(client, dir.path())).unwrap();
+        let written = fs::read_to_string(&file).unwrap();
+        let at = if before.is_empty() { written.len() } else { written.find(before).unwrap() };
+        fs::write(&file, format!("{}{theirs}{}", &written[..at], &written[at..])).unwrap();
+        for _ in 0..2 {
+            setup(&args(client, dir.path())).unwrap();
+            let after = fs::read_to_string(&file).unwrap();
+            assert!(after.contains(theirs) && names_gateway(&after), "{client:?}: {after}");
+            assert_eq!(after.matches("65010").count(), written.matches("65010").count(), "{after}");
+        }
+        setup(&Setup { undo: true, ..args(client, dir.path()) }).unwrap();
+        let left = fs::read_to_string(&file).unwrap();
+        assert!(left.contains(theirs) && !left.contains("dfdaemon") && !left.contains("65010"), "{client:?}: {left}");
+        assert!(client != ClientKind::Pip || left.starts_with("[global]\n"), "{left}");
+        let again = setup(&Setup { undo: true, ..args(client, dir.path()) }).unwrap();
+        assert!(again.contains("nothing of ours"), "{again}");
+    }
+}
+
+/// The file that a link leads to is changed, and stays whose it is.
+#[test]
+fn links_and_owners_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, real) = (dir.path().join("etc/npmrc"), dir.path().join("shared/npmrc"));
+    for parent in [&file, &real] {
+        fs::create_dir_all(parent.parent().unwrap()).unwrap();
+    }
+    fs::write(&real, "fund=false\n").unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    // As far as who runs this may.
+    let _ = std::os::unix::fs::chown(&real, Some(1234), Some(2345));
+    std::os::unix::fs::symlink("../shared/npmrc", &file).unwrap();
+    let of = || fs::metadata(&real).map(|meta| (meta.uid(), meta.gid(), meta.permissions().mode() & 0o777)).unwrap();
+    let before = of();
+    setup(&args(ClientKind::Npm, dir.path())).unwrap();
+    assert!(names_gateway(&fs::read_to_string(&real).unwrap()));
+    assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
+    assert_eq!(of(), before);
+    setup(&Setup { undo: true, ..args(ClientKind::Npm, dir.path()) }).unwrap();
+    assert_eq!((fs::read_to_string(&real).unwrap(), of()), ("fund=false\n".to_owned(), before));
+    // Out of the image that is built.
+    let other = tempfile::tempdir().unwrap();
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(other.path().join("npmrc"), &file).unwrap();
+    fs::write(other.path().join("npmrc"), "fund=false\n").unwrap();
+    let refused = setup(&args(ClientKind::Npm, dir.path())).unwrap_err();
+    assert!(format!("{refused:?}").contains("is not below"), "{refused:?}");
+    assert_eq!(fs::read_to_string(other.path().join("npmrc")).unwrap(), "fund=false\n");
+}
+
 fn names_gateway(text: &str) -> bool {
     text.contains("127.0.0.1:65010") || text.contains("<host>127.0.0.1</host>\n  <port>65010</port>")
 }
