@@ -126,6 +126,18 @@ pub(super) fn load(data_dir: &Path) -> Result<Option<Authority>, Failure> {
     Authority::from_pem(&pem, &key).map(Some).map_err(|e| invalid(data_dir, &e))
 }
 
+/// The same, where somebody may be creating one: the two files are another's half-way.
+pub(super) fn load_settled(data_dir: &Path) -> Result<Option<Authority>, Failure> {
+    match load(data_dir) {
+        Ok(found) => Ok(found),
+        // Where it cannot be waited for it cannot be created either.
+        Err(failure) => match lock(data_dir) {
+            Ok(_alone) => load(data_dir),
+            Err(_) => Err(failure),
+        },
+    }
+}
+
 /// The text of a file that anybody may read.
 pub(super) fn read(path: &Path, what: &str) -> Result<String, Failure> {
     let opened = File::open(path);
@@ -143,4 +155,38 @@ pub(super) fn invalid(data_dir: &Path, error: &InvalidAuthority) -> Failure {
 /// The hosts that settings name.
 pub(super) fn parse_hosts(text: &str) -> Result<Hosts, String> {
     text.parse().map_err(|e: dragonfly_core::gateway::InvalidHosts| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// Its key is there before its certificate is.
+    #[test]
+    fn who_reads_an_authority_waits_for_who_creates_it() {
+        let dir = tempfile::tempdir().unwrap();
+        create(dir.path(), &[], 1).unwrap();
+        let [certificate, _] = paths(dir.path());
+        let pem = fs::read(&certificate).unwrap();
+        let alone = lock(dir.path()).unwrap();
+        fs::remove_file(&certificate).unwrap();
+        assert!(load(dir.path()).is_err());
+        let begun = Barrier::new(2);
+        std::thread::scope(|scope| {
+            let reads = scope.spawn(|| {
+                begun.wait();
+                load_settled(dir.path())
+            });
+            begun.wait();
+            fs::write(&certificate, pem).unwrap();
+            drop(alone);
+            assert!(reads.join().unwrap().unwrap().is_some());
+        });
+        fs::remove_file(&certificate).unwrap();
+        assert!(load_settled(dir.path()).is_err(), "nobody creates it");
+    }
 }
