@@ -463,7 +463,7 @@ _dfdaemon() {
             return 0
             ;;
         dfdaemon__subcmd__setup)
-            opts="-h --gateway --registry --undo --dry-run --root --help apt containerd crio dnf docker npm pip podman"
+            opts="-h --gateway --registry --undo --dry-run --root --help apt containerd crio dnf docker huggingface maven npm pip podman"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

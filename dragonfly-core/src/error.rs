@@ -88,6 +88,8 @@ impl ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     temporary: bool,
+    #[cfg_attr(not(feature = "gateway"), allow(dead_code, reason = "nobody else asks"))]
+    changed: bool,
     context: String,
     source: Option<std::sync::Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -95,7 +97,7 @@ pub struct Error {
 impl Error {
     /// An error without a cause beneath it. `context` says what was being done, to what, and what failed.
     pub fn new(kind: ErrorKind, context: impl Into<String>) -> Self {
-        Self { kind, temporary: false, context: context.into(), source: None }
+        Self { kind, temporary: false, changed: false, context: context.into(), source: None }
     }
 
     /// Marks that the same call may succeed later.
@@ -103,6 +105,19 @@ impl Error {
     pub fn temporary(mut self, temporary: bool) -> Self {
         self.temporary = temporary;
         self
+    }
+
+    /// Marks that the origin has another version by now.
+    #[must_use]
+    pub(crate) fn changed(mut self, changed: bool) -> Self {
+        self.changed = changed;
+        self
+    }
+
+    /// Whether the origin is known to have another version by now.
+    #[cfg(feature = "gateway")]
+    pub(crate) const fn is_changed(&self) -> bool {
+        self.changed
     }
 
     /// Says more after what it says already.
@@ -185,7 +200,9 @@ impl Error {
             FailureKind::Local | FailureKind::Overloaded => ErrorKind::Network,
             FailureKind::NotFound => ErrorKind::NotFound,
         };
-        Self::new(kind, format!("cannot fetch {label}: {}", failure.text)).temporary(failure.temporary)
+        Self::new(kind, format!("cannot fetch {label}: {}", failure.text))
+            .temporary(failure.temporary)
+            .changed(failure.kind == FailureKind::Changed)
     }
 }
 

@@ -32,13 +32,26 @@ pub struct HubConfig {
     pub token: Option<String>,
     /// Files from so many bytes on are LFS files.
     pub lfs_min: usize,
+    /// The most entries of a page of ModelScope's, whatever it is asked for.
+    pub page_max: usize,
+    /// What ModelScope's numbered pages after the last are answered with; by default they are empty.
+    pub after_last: Option<u16>,
+    /// Whether ModelScope's pages say how many entries there are.
+    pub totals: bool,
     /// Where it listens; by default on 127.0.0.1.
     pub address: SocketAddr,
 }
 
 impl Default for HubConfig {
     fn default() -> Self {
-        Self { token: None, lfs_min: 10_000, address: ([127, 0, 0, 1], 0).into() }
+        Self {
+            token: None,
+            lfs_min: 10_000,
+            page_max: usize::MAX,
+            after_last: None,
+            totals: false,
+            address: ([127, 0, 0, 1], 0).into(),
+        }
     }
 }
 
@@ -346,7 +359,12 @@ impl Shared {
                 let all = if deep { files(&commit) } else { level(&commit, root) };
                 let number = |name: &str, absent| query(name).parse().unwrap_or(absent);
                 let (page, size): (usize, usize) = (number("PageNumber", 1), number("PageSize", usize::MAX));
-                let files = all.iter().skip((page - 1).saturating_mul(size)).take(size);
+                let size = if query("PageNumber").is_empty() { size } else { size.min(self.config.page_max) };
+                let before = page.saturating_sub(1).saturating_mul(size);
+                if let Some(status) = self.config.after_last.filter(|_| page > 1 && before >= all.len()) {
+                    return Some(fails(status, "no such page"));
+                }
+                let files = all.iter().skip(before).take(size);
                 let files: Vec<Value> = files
                     .map(|(path, content)| {
                         let name = path.rsplit('/').next();
@@ -357,7 +375,11 @@ impl Shared {
                         }
                     })
                     .collect();
-                Some(ok(&json!({"Code": 200, "Success": true, "Message": "", "Data": {"Files": files}})))
+                let mut answer = json!({"Code": 200, "Success": true, "Message": "", "Data": {"Files": files}});
+                if self.config.totals {
+                    answer["TotalCount"] = all.len().into();
+                }
+                Some(ok(&answer))
             }
             _ => None,
         }
@@ -437,9 +459,12 @@ fn hidden(modelscope: bool) -> Answer {
     error(401, "RepoNotFound", "Invalid username or password.")
 }
 
-/// The form of git's names; nobody computes them of content here.
+/// The name that git has for a file of this content.
 fn git_id(bytes: &[u8]) -> String {
-    blake3::hash(bytes).to_hex()[..40].to_owned()
+    let mut hasher = sha1::Sha1::new();
+    hasher.update(format!("blob {}\0", bytes.len()));
+    hasher.update(bytes);
+    hex(&hasher.finalize())
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -1,5 +1,7 @@
 //! `dfdaemon ca`: the authority with which a gateway takes part in TLS, and how clients come to trust it.
 
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +15,9 @@ use crate::error::Failure;
 
 /// In the data directory. The first is for everybody, the second a secret.
 const FILES: [&str; 2] = ["gateway-ca.pem", "gateway-ca.key"];
+
+/// Held by who creates them.
+const LOCK: &str = "gateway-ca.lock";
 
 /// The longest of these, and of a bundle of authorities.
 const FILE_MAX: u64 = 512 << 10;
@@ -35,7 +40,12 @@ pub(super) fn ca(args: &Ca) -> Result<String, Failure> {
     let data_dir = args.which.data_dir()?;
     let data_dir = std::path::absolute(&data_dir).map_err(|e| Failure::io("cannot tell the working directory", &e))?;
     let [certificate, _] = paths(&data_dir);
-    let found = match load(&data_dir) {
+    let found = load(&data_dir);
+    // Who creates one is alone with it: of two at a time one finds what the other made. And the two files are another's
+    // half-way while they do not fit.
+    let creates = args.renew || !matches!(found, Ok(Some(_)));
+    let _alone = if creates { Some(lock(&data_dir)?) } else { None };
+    let found = match if creates { load(&data_dir) } else { found } {
         // What is to be replaced may be broken. What it vouched for is not known then, and must not become everything.
         Err(_) if args.renew && !args.host.is_empty() => None,
         found => found?,
@@ -85,8 +95,18 @@ fn paths(data_dir: &Path) -> [PathBuf; 2] {
     FILES.map(|name| data_dir.join(name))
 }
 
-fn create(data_dir: &Path, hosts: &[Hosts], days: u32) -> Result<Authority, Failure> {
+/// Waits for whoever creates an authority there; until the file is closed.
+fn lock(data_dir: &Path) -> Result<File, Failure> {
     files::private_dir(data_dir)?;
+    let path = data_dir.join(LOCK);
+    let failed = |e: std::io::Error| Failure::io(format_args!("cannot lock {}", path.display()), &e);
+    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = open.map_err(failed)?;
+    file.lock().map_err(failed)?;
+    Ok(file)
+}
+
+fn create(data_dir: &Path, hosts: &[Hosts], days: u32) -> Result<Authority, Failure> {
     let made = Authority::create("Dragonfly gateway", hosts, SystemTime::now(), DAY * days);
     let authority = made.map_err(|e| invalid(data_dir, &e))?;
     let [certificate, key] = paths(data_dir);
@@ -106,9 +126,21 @@ pub(super) fn load(data_dir: &Path) -> Result<Option<Authority>, Failure> {
     Authority::from_pem(&pem, &key).map(Some).map_err(|e| invalid(data_dir, &e))
 }
 
+/// The same, where somebody may be creating one: the two files are another's half-way.
+pub(super) fn load_settled(data_dir: &Path) -> Result<Option<Authority>, Failure> {
+    match load(data_dir) {
+        Ok(found) => Ok(found),
+        // Where it cannot be waited for it cannot be created either.
+        Err(failure) => match lock(data_dir) {
+            Ok(_alone) => load(data_dir),
+            Err(_) => Err(failure),
+        },
+    }
+}
+
 /// The text of a file that anybody may read.
 pub(super) fn read(path: &Path, what: &str) -> Result<String, Failure> {
-    let opened = std::fs::File::open(path);
+    let opened = File::open(path);
     let file = opened.map_err(|e| Failure::io(format_args!("cannot read {what} in {}", path.display()), &e))?;
     files::read_text(file, path, what, FILE_MAX)
 }
@@ -123,4 +155,38 @@ pub(super) fn invalid(data_dir: &Path, error: &InvalidAuthority) -> Failure {
 /// The hosts that settings name.
 pub(super) fn parse_hosts(text: &str) -> Result<Hosts, String> {
     text.parse().map_err(|e: dragonfly_core::gateway::InvalidHosts| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// Its key is there before its certificate is.
+    #[test]
+    fn who_reads_an_authority_waits_for_who_creates_it() {
+        let dir = tempfile::tempdir().unwrap();
+        create(dir.path(), &[], 1).unwrap();
+        let [certificate, _] = paths(dir.path());
+        let pem = fs::read(&certificate).unwrap();
+        let alone = lock(dir.path()).unwrap();
+        fs::remove_file(&certificate).unwrap();
+        assert!(load(dir.path()).is_err());
+        let begun = Barrier::new(2);
+        std::thread::scope(|scope| {
+            let reads = scope.spawn(|| {
+                begun.wait();
+                load_settled(dir.path())
+            });
+            begun.wait();
+            fs::write(&certificate, pem).unwrap();
+            drop(alone);
+            assert!(reads.join().unwrap().unwrap().is_some());
+        });
+        fs::remove_file(&certificate).unwrap();
+        assert!(load_settled(dir.path()).is_err(), "nobody creates it");
+    }
 }

@@ -1,8 +1,8 @@
 //! Small files that others read: written beside their place, with their mode from the start, then renamed.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use dragonfly_core::ErrorKind;
@@ -21,11 +21,24 @@ pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Fail
 
 /// Writes a file of this mode so that a reader sees all of it or what was there before.
 pub(super) fn replace(path: &Path, text: &[u8], mode: u32) -> Result<(), Failure> {
+    replace_of(path, text, mode, None)
+}
+
+/// The same for a file of this owner and group, as far as this process may give it to them.
+pub(super) fn replace_of(path: &Path, text: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<(), Failure> {
     let failed = |e: std::io::Error| Failure::io(format_args!("cannot write {}", path.display()), &e);
     let name = path.file_name().ok_or_else(|| Failure::usage(format!("{} names no file", path.display())))?;
     let temporary = path.with_file_name(format!(".{}-{:016x}", name.to_string_lossy(), random()));
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        if let Some((user, group)) = owner {
+            for (user, group) in [(None, Some(group)), (Some(user), None)] {
+                match fchown(&file, user, group) {
+                    Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+                    given => given?,
+                }
+            }
+        }
         // Whatever the mask of this process takes away.
         file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(text)?;

@@ -161,7 +161,7 @@ impl Serve {
 
     fn intercept(&self, hosts: &[Hosts]) -> Result<Intercept, Failure> {
         let data_dir = self.data_dir()?;
-        let authority = ca::load(&data_dir)?.ok_or_else(|| {
+        let authority = ca::load_settled(&data_dir)?.ok_or_else(|| {
             let message = format!("--gateway-intercept: there is no authority in {}", data_dir.display());
             Failure::new(ErrorKind::Config, message).hint("dfdaemon ca creates one, and says how clients trust it")
         })?;

@@ -4,6 +4,7 @@
 mod args;
 mod ask;
 mod door;
+mod had;
 mod jobs;
 mod recursive;
 mod remote;

@@ -7,12 +7,15 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
+use dragonfly_core::ErrorKind;
 use dragonfly_core::source::{Entry, OpenRequest, OriginTrust, Registry, WalkLimits};
-use dragonfly_core::task::DigestHasher;
+use dragonfly_core::task::{Algorithm, Digest, DigestHasher};
 use futures::StreamExt;
+use sha1::{Digest as _, Sha1};
 use url::Url;
 
 use super::args::Fetch;
+use super::had::{self, Had};
 use super::jobs::Job;
 use super::{End, output_failed};
 use crate::error::Failure;
@@ -51,18 +54,17 @@ pub(super) async fn expand(args: &Fetch) -> Result<Vec<Job>, End> {
             if counts.sized { "" } else { " or more" }
         );
         writeln!(io::stderr(), "dfget: {text}").map_err(|e| output_failed(&e))?;
-    } else if counts.there > 0 && !args.talk.quiet {
-        eprintln!(
-            "dfget: {} files are there already and left as they are (--overwrite fetches them anew)",
-            counts.there
-        );
+    } else if !args.talk.quiet {
+        for (count, how) in
+            [(counts.there, "are there already and left"), (counts.foreign, "are not as dfget put them and are left")]
+        {
+            if count > 0 {
+                eprintln!("dfget: {count} files {how} as they are (--overwrite fetches them anew)");
+            }
+        }
     }
     if counts.files == 0 {
-        return Err(Failure::new(
-            dragonfly_core::ErrorKind::NotFound,
-            "no file is below the URL, or fits the patterns",
-        )
-        .into());
+        return Err(Failure::new(ErrorKind::NotFound, "no file is below the URL, or fits the patterns").into());
     }
     Ok(jobs)
 }
@@ -72,6 +74,8 @@ struct Counts {
     files: usize,
     /// Outputs that exist.
     there: usize,
+    /// Outputs that are of no version that is known to have been fetched.
+    foreign: usize,
     bytes: u64,
     /// Whether all lengths are known.
     sized: bool,
@@ -81,7 +85,7 @@ struct Counts {
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { files: 0, there: 0, bytes: 0, sized: true, taken: HashSet::new() }
+        Self { files: 0, there: 0, foreign: 0, bytes: 0, sized: true, taken: HashSet::new() }
     }
 }
 
@@ -122,19 +126,26 @@ async fn below(
         Some(path) => path.clone(),
         None => directory_name(&root)?,
     };
-    let mut asked = OpenRequest::new(root);
+    let mut asked = OpenRequest::new(root.clone());
     asked.headers = request.headers.clone();
     asked.local = true;
     asked.trust = trust(&request);
     let mut limits = WalkLimits::default();
     limits.entries = limits.entries.max(args.max_files.saturating_mul(4));
     let mut walk = sources.walk(asked, limits);
+    // In an image's layout nothing is there to be changed: its files are named by their digests.
+    let keeps = root.scheme() != "oci";
+    let (mut had, planned) = (None, jobs.len());
     while let Some(entry) = walk.next().await {
         let entry = entry.map_err(|error| {
             let failure: Failure = dragonfly_core::Error::from(error).into();
             failure
         })?;
         if entry.directory || !is_wanted(args, &entry.path) {
+            continue;
+        }
+        if keeps && entry.pinned && entry.path == had::NAME {
+            eprintln!("dfget: warning: {} of the origin is left out: a file of ours has this name", had::NAME);
             continue;
         }
         counts.files += 1;
@@ -150,19 +161,38 @@ async fn below(
             continue;
         }
         let there = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file);
-        if let Some(there) = &there
-            && !args.overwrite
-            && (!entry.pinned || is_of(&entry, &path, there.len())?)
-        {
-            counts.there += 1;
-            continue;
+        let version = version(&entry);
+        if keeps && entry.pinned && had.is_none() {
+            had = Some(Had::load(&dir, args.overwrite)?);
+        }
+        if there.is_some() && !args.overwrite {
+            // Of what version it is, or is to be, nobody can tell.
+            let Some(wanted) = &version else {
+                counts.there += 1;
+                continue;
+            };
+            if is_named(&path, wanted).await? {
+                counts.there += 1;
+                if let Some(had) = &mut had {
+                    had.note(&entry.path, wanted.clone());
+                }
+                continue;
+            }
+            if let Some(had) = &mut had {
+                let Some(found) = known(&path, had.of(&entry.path)).await? else {
+                    counts.foreign += 1;
+                    continue;
+                };
+                // It stays known until the other one is there, however long that takes.
+                had.note(&entry.path, found);
+            }
         }
         make_parents(&dir, &path)?;
         // What is there under the name, a directory or a link, would be written into.
         if there.is_none() && fs::symlink_metadata(&path).is_ok() {
             return Err(Failure::usage(format!("{} is there and is no file", path.display())).into());
         }
-        // What is there is of another version, or cannot be told from one.
+        // What is there is of another version.
         let overwrite = args.overwrite || (entry.pinned && there.is_some());
         let target = Target::resolve(Some(&path), entry.url.as_str(), overwrite)?;
         if !counts.taken.insert(path.clone()) {
@@ -173,23 +203,97 @@ async fn below(
         // Lists of directories are of what was there a moment ago.
         request.length = entry.length.filter(|_| entry.pinned);
         jobs.push(Job { request, target, overwrite });
+        if let (Some(version), Some(had)) = (version, &mut had) {
+            had.note(&entry.path, version);
+        }
     }
-    Ok(())
+    match had.map_or(Ok(()), |had| had.save()) {
+        // Where nothing is to be fetched the directory need not be one that can be written to.
+        Err(_) if jobs.len() == planned => Ok(()),
+        saved => Ok(saved?),
+    }
 }
 
-/// Whether a file that is there is what an entry is of, by its digest; without one nobody knows.
-fn is_of(entry: &Entry, path: &Path, length: u64) -> Result<bool, Failure> {
-    let Some(digest) = &entry.digest else { return Ok(false) };
-    if entry.length.is_some_and(|wanted| wanted != length) {
-        return Ok(false);
+/// How the version of content is called by which an entry is known, if it is of one.
+fn version(entry: &Entry) -> Option<String> {
+    let of_git = || entry.git_blob.as_ref().map(git_name);
+    entry.digest.as_ref().map(ToString::to_string).or_else(of_git).filter(|_| entry.pinned)
+}
+
+fn git_name(blob: &[u8; 20]) -> String {
+    blob.iter().fold("git:".to_owned(), |name, byte| format!("{name}{byte:02x}"))
+}
+
+/// Whether a file that is there is of the version with this name.
+async fn is_named(path: &Path, name: &str) -> Result<bool, Failure> {
+    Ok(known(path, &[name.to_owned()]).await?.is_some())
+}
+
+/// The name, of these, of the version that a file is of. Names are of several kinds: a hub calls a file otherwise once it
+/// is a large one, and another hub may name all in one way.
+async fn known(path: &Path, names: &[String]) -> Result<Option<String>, Failure> {
+    let (path, names) = (path.to_owned(), names.to_vec());
+    // Files are as large as models are.
+    let found = tokio::task::spawn_blocking(move || {
+        let mut kinds: Vec<Kind> = Vec::new();
+        for kind in names.iter().filter_map(|name| Kind::of(name)) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        for kind in kinds {
+            let found = kind.name(&path)?;
+            if names.contains(&found) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    });
+    found.await.map_err(|e| Failure::new(ErrorKind::Internal, format!("a file cannot be compared: {e}")))?
+}
+
+/// A way to name content.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Digest(Algorithm),
+    Git,
+}
+
+impl Kind {
+    fn of(name: &str) -> Option<Self> {
+        if name.starts_with("git:") {
+            return Some(Self::Git);
+        }
+        name.parse::<Digest>().ok().map(|digest| Self::Digest(digest.algorithm()))
     }
+
+    /// That of a file.
+    fn name(self, path: &Path) -> Result<String, Failure> {
+        match self {
+            Self::Digest(algorithm) => {
+                let mut hasher = DigestHasher::new(algorithm);
+                read(path, |bytes| hasher.update(bytes))?;
+                Ok(hasher.finish().to_string())
+            }
+            Self::Git => {
+                let failed = |e: io::Error| Failure::io(format_args!("cannot look at {}", path.display()), &e);
+                let length = fs::metadata(path).map_err(failed)?.len();
+                let mut hasher = Sha1::new_with_prefix(format!("blob {length}\0"));
+                read(path, |bytes| hasher.update(bytes))?;
+                Ok(git_name(&hasher.finalize().into()))
+            }
+        }
+    }
+}
+
+fn read(path: &Path, mut with: impl FnMut(&[u8])) -> Result<(), Failure> {
     let failed = |e: io::Error| Failure::io(format_args!("cannot read {}", path.display()), &e);
     let mut file = fs::File::open(path).map_err(failed)?;
-    let (mut hasher, mut buffer) = (DigestHasher::new(digest.algorithm()), vec![0; READ_BYTES]);
+    let mut buffer = vec![0; READ_BYTES];
     loop {
         match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(hasher.finish() == *digest),
-            n => hasher.update(&buffer[..n]),
+            0 => return Ok(()),
+            n => with(&buffer[..n]),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -42,6 +43,32 @@ fn an_authority_is_created_once_and_renewed_for_the_same_hosts() {
     let renewed = shown(&ca(dir, &["--renew", "--json", "--days", "30"]));
     assert_eq!((&renewed["created"], &renewed["hosts"]), (&true.into(), &made["hosts"]));
     assert_ne!(fs::read_to_string(&certificate).unwrap(), pem);
+}
+
+/// Of many at a time one creates it, and all tell of the same; of many renewals one is whole.
+#[test]
+fn many_at_a_time_have_one_authority() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let all = |args: &[&str]| {
+        let start = |_| {
+            let mut command = dfdaemon(dir);
+            command.args(["ca", "--data-dir", "data", "--json"]).args(args).stdout(Stdio::piped()).stdin(Stdio::null());
+            command.spawn().unwrap()
+        };
+        let started: Vec<_> = (0..8).map(start).collect();
+        let ended = started.into_iter().map(|process| process.wait_with_output().unwrap());
+        let shown = ended.map(|done| {
+            assert!(done.status.success(), "{done:?}");
+            serde_json::from_slice::<Value>(&done.stdout).unwrap()
+        });
+        shown.collect::<Vec<_>>()
+    };
+    let created = |shown: &[Value]| shown.iter().filter(|shown| shown["created"] == true).count();
+    assert_eq!(created(&all(&[])), 1);
+    // Each of them ends well.
+    all(&["--renew"]);
+    assert_eq!(shown(&ca(dir, &["--json"]))["created"], false, "its two files are of one");
 }
 
 #[test]

@@ -38,7 +38,8 @@ pub struct GatewayConfig {
     /// PEM bundles of authorities to trust beside the system's, of servers. Each must hold a certificate. Gateways share
     /// content with those that are told the same.
     pub ca_pem: Vec<Vec<u8>>,
-    /// How long the swarm may take for the first bytes before the server's own answer is passed on. Default 20 s.
+    /// How long the swarm may take for the first bytes before the server's own answer is passed on, and nothing may come of
+    /// it later before the server is asked for the rest. Default 20 s.
     pub patience: Duration,
     /// How long a client may take nothing of what it asked for. Default 10 min.
     pub client_timeout: Duration,

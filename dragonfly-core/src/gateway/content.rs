@@ -1,30 +1,22 @@
 //! Content of the swarm as an answer.
 
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures::Stream;
+use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty, StreamBody};
-use hyper::body::Frame;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::io::AsyncSeekExt as _;
 
 use super::Inner;
 use super::range::{Part, part};
+use super::rest::Rest;
 use super::route::Body;
-use crate::peer::{Reader, Request};
+use super::streaming::{Streaming, frames};
+use crate::peer::Request;
 use crate::task::{Class, Validator};
 use crate::{Error, ErrorKind, Result};
-
-/// How much is read at a time: as a reader takes it from the store.
-const CHUNK: usize = 256 << 10;
-
-/// For the error of a download whose reader has failed already.
-const WHY_MAX: Duration = Duration::from_secs(5);
 
 /// Parts up to here are sent although the whole was not checked.
 const SMALL_PART: u64 = 4 << 20;
@@ -46,6 +38,8 @@ pub(super) struct Wanted<'a> {
     pub(super) length: Option<u64>,
     /// Whether the rest of it is fetched where only a part was asked for.
     pub(super) prefetch: bool,
+    /// Where the rest is had if the swarm fails in the middle.
+    pub(super) rest: Rest,
 }
 
 impl Inner {
@@ -66,6 +60,7 @@ impl Inner {
         })??;
         let Some((part, streaming, first)) = begun else { return Ok(None) };
         self.counts.swarm.add(1);
+        let rest = wanted.rest;
         let length = streaming.reader.length();
         let mut response = Response::new(empty());
         let headers = response.headers_mut();
@@ -96,7 +91,7 @@ impl Inner {
         };
         response.headers_mut().insert(header::CONTENT_LENGTH, (sent.end - sent.start).into());
         if wanted.method != Method::HEAD {
-            *response.body_mut() = StreamBody::new(frames(streaming, first)).boxed_unsync();
+            *response.body_mut() = StreamBody::new(frames(streaming, rest, first)).boxed_unsync();
         }
         Ok(Some(response))
     }
@@ -128,7 +123,7 @@ impl Inner {
         reader.seek(io::SeekFrom::Start(range.start)).await.map_err(Error::from_read)?;
         // Indexes at the end of archives are read before anything else of them: who asks for a part checks it himself.
         let checked = range.end < length || (part != Part::Whole && range.end - range.start <= SMALL_PART);
-        let mut streaming = Streaming { gateway: Arc::clone(self), reader, left: range, checked };
+        let mut streaming = Streaming { gateway: Arc::clone(self), reader, began: range.start, left: range, checked };
         let first = streaming.next().await?;
         Ok(Some((part, streaming, first)))
     }
@@ -170,66 +165,4 @@ fn empty() -> Body {
 
 fn internal() -> Error {
     Error::new(ErrorKind::Internal, "a number is no header's value")
-}
-
-struct Streaming {
-    gateway: Arc<Inner>,
-    reader: Reader,
-    /// What is still to be read.
-    left: Range<u64>,
-    /// Whether the whole was checked, or need not be because not all of it is sent.
-    checked: bool,
-}
-
-impl Streaming {
-    /// The next bytes; `None` at the end. The last ones of content come only once the whole was checked.
-    async fn next(&mut self) -> Result<Option<Bytes>> {
-        if self.left.is_empty() && self.checked {
-            return Ok(None);
-        }
-        let room = CHUNK.min(usize::try_from(self.left.end - self.left.start).unwrap_or(CHUNK));
-        let mut chunk = BytesMut::with_capacity(room);
-        if room > 0 {
-            let read = (&mut self.reader).take(room as u64).read_buf(&mut chunk).await;
-            match read {
-                Ok(0) => return Err(Error::new(ErrorKind::Internal, "the content ends before its length")),
-                Ok(_) => {}
-                // Content that is found to be wrong is taken away while it is read: the whole's error says why.
-                Err(error) => return Err(self.why(Error::from_read(error)).await),
-            }
-        }
-        self.left.start += chunk.len() as u64;
-        if self.left.is_empty() && !self.checked {
-            self.reader.receipt().await?;
-            self.checked = true;
-        }
-        self.gateway.counts.bytes.add(chunk.len() as u64);
-        Ok(Some(chunk.freeze()))
-    }
-
-    /// The error of the whole, if it has one by now, in place of a reader's.
-    async fn why(&mut self, error: Error) -> Error {
-        match tokio::time::timeout(WHY_MAX, self.reader.receipt()).await {
-            Ok(Err(why)) => why,
-            Ok(Ok(_)) | Err(_) => error,
-        }
-    }
-}
-
-/// A failure is an error of the body, on which the connection is cut: the client sees that it is not all.
-fn frames(streaming: Streaming, first: Option<Bytes>) -> impl Stream<Item = io::Result<Frame<Bytes>>> + Send {
-    futures::stream::unfold((Some(streaming), first), async |(streaming, first)| {
-        let mut streaming = streaming?;
-        let next = match first {
-            Some(first) => Ok(Some(first)),
-            None => streaming.next().await,
-        };
-        match next {
-            Ok(bytes) => bytes.map(|bytes| (Ok(Frame::data(bytes)), (Some(streaming), None))),
-            Err(error) => {
-                tracing::warn!(task = ?streaming.reader.task(), "an answer was cut short: {error:?}");
-                Some((Err(error.into()), (None, None)))
-            }
-        }
-    })
 }

@@ -9,6 +9,7 @@ pub(super) struct Counts {
     pub(super) swarm: Number,
     pub(super) passed: Number,
     pub(super) fallbacks: Number,
+    pub(super) continued: Number,
     pub(super) tunnels: Number,
     pub(super) intercepted: Number,
     pub(super) bytes: Number,
@@ -26,6 +27,8 @@ pub struct GatewayCounts {
     pub passed: u64,
     /// Those of them that should have been answered from the swarm, which had trouble.
     pub fallbacks: u64,
+    /// Answers of the swarm that went on at the server, because the swarm had trouble in the middle.
+    pub continued: u64,
     /// Tunnels that were opened.
     pub tunnels: u64,
     /// Tunnels that were opened up.
@@ -43,6 +46,7 @@ impl Gateway {
             swarm: counts.swarm.value(),
             passed: counts.passed.value(),
             fallbacks: counts.fallbacks.value(),
+            continued: counts.continued.value(),
             tunnels: counts.tunnels.value(),
             intercepted: counts.intercepted.value(),
             bytes: counts.bytes.value(),
@@ -66,6 +70,7 @@ impl Gateway {
                 "Requests that the swarm should have answered, and the server did.",
                 counts.fallbacks,
             ),
+            ("dragonfly_gateway_continued_total", "Answers of the swarm that went on at the server.", counts.continued),
             ("dragonfly_gateway_tunnels_total", "Tunnels that were opened through the gateway.", counts.tunnels),
             ("dragonfly_gateway_intercepted_total", "Tunnels that the gateway opened up.", counts.intercepted),
             (
@@ -113,7 +118,7 @@ impl Inner {
             ),
             (
                 "dragonfly_gateway_patience_seconds_limit",
-                "Seconds that the swarm may take for the first bytes.",
+                "Seconds that the swarm may take for the first bytes, and be silent later.",
                 config.patience.as_secs(),
             ),
             (

@@ -9,7 +9,7 @@
 //! Whatever the client could not have from the server itself it does not get here: each host asks the server with its
 //! own client's credentials before a byte comes from the store or from others. A body is sent while it comes, but for
 //! its last bytes, which wait until the whole was checked. Where the swarm has trouble, the server's own answer is passed
-//! on.
+//! on, or the rest of it if the trouble comes in the middle.
 //!
 //! For front ends and embedders. It uses a [`Peer`] as any other caller does, and `source` for what it passes on; nobody
 //! calls it.
@@ -22,14 +22,17 @@ mod fail;
 mod head;
 mod intercept;
 mod metrics;
+mod own;
 mod pass;
 mod proxy;
 mod range;
 #[cfg(any(test, feature = "fuzzing"))]
 mod read;
 mod registry;
+mod rest;
 mod route;
 mod server;
+mod streaming;
 mod tunnel;
 mod users;
 
@@ -71,6 +74,8 @@ struct Inner {
     places: Arc<Semaphore>,
     /// For requests over HTTP/2, which are several on a connection.
     streams: Arc<Semaphore>,
+    /// For tunnels over HTTP/2: requests within them need a place of the former.
+    tunnels: Arc<Semaphore>,
     /// What its own requests are marked with, so that one that comes back is known.
     mark: http::HeaderValue,
     /// Where this process listens.
@@ -98,6 +103,7 @@ impl Gateway {
             own: config.own.clone().into(),
             places: Arc::new(Semaphore::new(config.connections_max)),
             streams: Arc::new(Semaphore::new(config.connections_max)),
+            tunnels: Arc::new(Semaphore::new(config.connections_max)),
             config,
             heads: Heads::default(),
             counts: Counts::default(),

@@ -148,7 +148,7 @@ impl Inner {
 }
 
 /// Ends a body that says nothing for too long.
-fn paced<E: Send + 'static>(
+pub(super) fn paced<E: Send + 'static>(
     body: impl Stream<Item = Result<bytes::Bytes, E>> + Send + 'static,
     broken: fn(E) -> io::Error,
 ) -> impl Stream<Item = io::Result<bytes::Bytes>> + Send {

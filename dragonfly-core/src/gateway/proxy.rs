@@ -12,6 +12,7 @@ use super::content::{Wanted, head_only, is_unchanged, unchanged};
 use super::fail::Refusal;
 use super::head::{Object, asks_for_more};
 use super::pass::is_conditional;
+use super::rest::Rest;
 use super::route::Body;
 use super::{Client, Inner, registry};
 use crate::peer;
@@ -97,6 +98,7 @@ pub(super) async fn answer(
         version: Some(version.clone()),
         length: head.length,
         prefetch: said.prefetch.unwrap_or(gateway.config.prefetch),
+        rest: Rest::of_version(&object, version.clone()),
     };
     // What the swarm took for current may be of seconds ago: then it asks once more.
     for asked in [asked.clone(), asked.age_max(Duration::ZERO)] {
@@ -146,10 +148,12 @@ impl Inner {
         said: &Said,
     ) -> Option<Response<Body>> {
         let head = self.remembered(object)?;
+        let version = head.validator()?;
         let wanted = Wanted {
             method: &Method::GET,
             headers,
-            version: Some(head.validator()?),
+            rest: Rest::of_version(object, version.clone()),
+            version: Some(version),
             length: head.length,
             object: head.headers,
             prefetch: false,

@@ -53,7 +53,10 @@ pub(super) async fn open(
     let stop = gateway.stop.clone();
     gateway.tasks.spawn(async move {
         let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
-        let mut client = TokioIo::new(upgraded);
+        // Over HTTP/2 the connection has other requests, and does not notice that this one takes nothing.
+        let mut client = TimeoutStream::new(TokioIo::new(upgraded));
+        client.set_write_timeout(Some(IDLE_MAX));
+        let mut client = Box::pin(client);
         let mut server = TimeoutStream::new(server);
         server.set_read_timeout(Some(IDLE_MAX));
         server.set_write_timeout(Some(IDLE_MAX));
@@ -79,11 +82,13 @@ fn take_part(
     (client, place): (Client, Place),
 ) {
     gateway.counts.intercepted.add(1);
-    let (serving, stop) = (Arc::clone(gateway), gateway.stop.clone());
+    let (serving, stop, takes_max) = (Arc::clone(gateway), gateway.stop.clone(), gateway.config.client_timeout);
     gateway.tasks.spawn(async move {
         let accepted = async {
             let upgraded = hyper::upgrade::on(request).await.map_err(std::io::Error::other)?;
-            intercept.accept(inside.authority.host(), TokioIo::new(upgraded)).await
+            let mut stream = TimeoutStream::new(TokioIo::new(upgraded));
+            stream.set_write_timeout(Some(takes_max));
+            intercept.accept(inside.authority.host(), Box::pin(stream)).await
         };
         let accepted = tokio::select! {
             accepted = accepted => accepted,

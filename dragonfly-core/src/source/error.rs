@@ -190,7 +190,7 @@ impl From<SourceError> for Error {
         };
         // A version that was overtaken is found anew by asking again.
         let temporary = error.temporary || error.kind == Kind::Changed;
-        let mut public = Error::new(kind, error.context).temporary(temporary);
+        let mut public = Error::new(kind, error.context).temporary(temporary).changed(error.kind == Kind::Changed);
         if let Some(source) = error.source {
             public = public.caused_by(Cause(source));
         }

@@ -30,6 +30,9 @@ pub struct Entry {
     pub directory: bool,
     /// The digest of its content, if the list says.
     pub digest: Option<Digest>,
+    /// The name that git has for its content, if the list says: the SHA-1 of `blob`, a space, its length in decimal digits,
+    /// a zero byte and the content. It tells versions apart; whom the origin does not trust it proves nothing to.
+    pub git_blob: Option<[u8; 20]>,
     /// Whether the list is of one version of all that is below, which the URL names: what was had of an earlier list
     /// under the same path may be of another version.
     pub pinned: bool,
@@ -38,7 +41,7 @@ pub struct Entry {
 impl Entry {
     /// An entry of which nothing is known but this.
     pub fn new(path: impl Into<String>, url: Url, length: Option<u64>, directory: bool) -> Self {
-        Self { path: path.into(), url, length, directory, digest: None, pinned: false }
+        Self { path: path.into(), url, length, directory, digest: None, git_blob: None, pinned: false }
     }
 }
 

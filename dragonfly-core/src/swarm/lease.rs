@@ -105,10 +105,12 @@ impl Swarm {
         };
         let range = task.clip(&pieces);
         let (Some(first), Some(last)) = (range.clone().find(needed), range.clone().rfind(needed)) else {
-            return self.release(key, lease);
+            // Of what is held the coordinator learns so, and grants it no more: who has resumed a task asks on at once.
+            let held = !range.is_empty() && range.clone().all(|piece| task.pieces.is(piece, PieceState::Held));
+            return self.release(key, lease, if held { RETRY_MIN } else { BACKOFF_MIN });
         };
         if !task.options.may_lease || !task.is_wanting() {
-            return self.release(key, lease);
+            return self.release(key, lease, BACKOFF_MIN);
         }
         let pieces = first..last + 1;
         let requested: Vec<_> = pieces.clone().filter(|piece| task.pieces.is(*piece, PieceState::Requested)).collect();
@@ -130,10 +132,10 @@ impl Swarm {
 
     /// Gives a lease back that is of no use. The next question waits a little, lest the same lease come again and
     /// again.
-    fn release(&mut self, key: TaskKey, lease: LeaseKey) {
+    fn release(&mut self, key: TaskKey, lease: LeaseKey, wait: Duration) {
         self.actions.push_back(Action::ReleaseLease { task: key, lease });
         if let Some(task) = self.tasks.get_mut(&key) {
-            task.leases.ask = Ask::Then(self.now.after(BACKOFF_MIN));
+            task.leases.ask = Ask::Then(self.now.after(wait));
         }
         self.restless.insert(key);
     }

@@ -419,6 +419,26 @@ fn a_lease_is_fetched_without_what_neighbours_hold_and_the_next_is_asked_at_half
     assert!(actions.contains(&Action::Abort { task: TASK, lease }));
 }
 
+/// A coordinator that knows nothing of a host that resumes a task grants it what it holds first.
+#[test]
+fn leases_of_what_is_held_do_not_hold_up() {
+    let mut driver = Driver::new(Config::default());
+    let held: Vec<u32> = (0..8).collect();
+    driver.add(16, &held, TaskOptions { may_lease: true, ..OPTIONS });
+    let ask = Action::AskLease { task: TASK };
+    let first = LeaseKey { lease: 1, epoch: 1 };
+    let actions = driver.put(Input::LeaseGranted { task: TASK, lease: first, pieces: 0..8 });
+    assert!(actions.contains(&Action::ReleaseLease { task: TASK, lease: first }), "{actions:?}");
+    assert!(driver.wait(Duration::from_millis(60)).contains(&ask), "at once");
+    // What a neighbour holds the coordinator may grant again.
+    driver.join(1);
+    driver.have(1, 8..16);
+    let second = LeaseKey { lease: 2, epoch: 1 };
+    let actions = driver.put(Input::LeaseGranted { task: TASK, lease: second, pieces: 8..16 });
+    assert!(actions.contains(&Action::ReleaseLease { task: TASK, lease: second }), "{actions:?}");
+    assert!(!driver.wait(Duration::from_millis(900)).contains(&ask), "a little later");
+}
+
 #[test]
 fn a_lane_that_serves_no_task_is_closed_after_a_while() {
     let mut driver = Driver::new(Config::default());

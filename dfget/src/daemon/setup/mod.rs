@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, ValueEnum};
@@ -50,6 +50,8 @@ enum ClientKind {
     Crio,
     Dnf,
     Docker,
+    Huggingface,
+    Maven,
     Npm,
     Pip,
     Podman,
@@ -72,7 +74,7 @@ pub(super) fn setup(args: &Setup) -> Result<String, Failure> {
                 None => writeln!(text, "{}: not there", path.display()),
                 Some(None) => writeln!(text, "{}: nothing of ours in it", path.display()),
                 Some(Some(after)) => {
-                    put(&path, after.as_deref())?;
+                    put(&args.root, &path, after.as_deref())?;
                     writeln!(text, "{}: {}", path.display(), if after.is_some() { "as it was" } else { "removed" })
                 }
             }
@@ -86,7 +88,7 @@ pub(super) fn setup(args: &Setup) -> Result<String, Failure> {
         if args.dry_run {
             let _ = writeln!(text, "# {}\n{after}", path.display());
         } else {
-            put(&path, Some(&after))?;
+            put(&args.root, &path, Some(&after))?;
             let _ = writeln!(text, "{}: written", path.display());
         }
     }
@@ -135,6 +137,19 @@ fn pieces(args: &Setup) -> Result<Vec<Piece>, Failure> {
         }
         ClientKind::Dnf => vec![piece("etc/dnf/dnf.conf", Change::section("[main]", format!("proxy={proxy}\n")))],
         ClientKind::Docker => vec![piece("etc/docker/daemon.json", Change::element("registry-mirrors", proxy))],
+        ClientKind::Huggingface => {
+            // Xet takes files apart into chunks by a protocol of its own, which nobody else's cache sees through.
+            let text = format!("HTTP_PROXY={proxy}\nHTTPS_PROXY={proxy}\nHF_HUB_DISABLE_XET=1\n");
+            vec![piece("etc/dragonfly/huggingface.env", Change::own("#", text))]
+        }
+        ClientKind::Maven => {
+            let (host, port) = (args.gateway.ip(), args.gateway.port());
+            let text = format!(
+                "<proxy>\n  <id>dragonfly</id>\n  <active>true</active>\n  <protocol>http</protocol>\n  \
+                 <host>{host}</host>\n  <port>{port}</port>\n</proxy>\n"
+            );
+            vec![piece("etc/maven/settings.xml", Change::xml("settings", "proxies", text))]
+        }
         ClientKind::Npm => vec![piece("etc/npmrc", Change::lines(format!("proxy={proxy}\n")))],
         ClientKind::Pip => vec![piece("etc/pip.conf", Change::section("[global]", format!("proxy = {proxy}\n")))],
     })
@@ -155,6 +170,16 @@ impl ClientKind {
                 "next: restart docker; it asks mirrors for images of Docker Hub alone: --gateway-registry-default \
                  https://registry-1.docker.io"
             }
+            Self::Huggingface => {
+                "next: it is told by its environment alone: set -a; . /etc/dragonfly/huggingface.env (or EnvironmentFile= of \
+                 a service); the hub is at https:, so the daemon takes part in its TLS (dfdaemon ca, --gateway-intercept \
+                 huggingface.co --gateway-intercept '*.hf.co') or HF_ENDPOINT is an http: URL and a rule says tls"
+            }
+            Self::Maven => {
+                "next: a Maven that is not the distribution's wants --global-settings /etc/maven/settings.xml; what it gets \
+                 over https: is tunnelled, so have a <mirror> with an http: URL, and a rule say tls: \
+                 'swarm+tls:\\.(jar|war|aar)$'"
+            }
             Self::Npm => {
                 "next: npm reads it with NPM_CONFIG_GLOBALCONFIG=/etc/npmrc; the registry's URL must be an http: one"
             }
@@ -171,16 +196,36 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
     }
 }
 
-/// Writes a file, with the mode that it has; `None` removes it.
-fn put(path: &Path, text: Option<&str>) -> Result<(), Failure> {
+/// Writes a file, with the mode and the owner that it has, or where the link leads that is there; `None` removes it.
+fn put(root: &Path, path: &Path, text: Option<&str>) -> Result<(), Failure> {
     let Some(text) = text else {
         return fs::remove_file(path).map_err(|e| Failure::io(format_args!("cannot remove {}", path.display()), &e));
     };
     if let Some(parent) = path.parent() {
         files::directory(parent, 0o755)?;
     }
-    let mode = fs::metadata(path).map_or(0o644, |meta| meta.permissions().mode() & 0o777);
-    files::replace(path, text.as_bytes(), mode)
+    let path = target(root, path)?;
+    match fs::metadata(&path) {
+        Ok(meta) => {
+            let mode = meta.permissions().mode() & 0o777;
+            files::replace_of(&path, text.as_bytes(), mode, Some((meta.uid(), meta.gid())))
+        }
+        Err(_) => files::replace(&path, text.as_bytes(), 0o644),
+    }
+}
+
+/// Where a link leads, which is not out of the root.
+fn target(root: &Path, path: &Path) -> Result<PathBuf, Failure> {
+    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+        return Ok(path.to_owned());
+    }
+    let failed = |e: io::Error| Failure::io(format_args!("cannot follow {}", path.display()), &e);
+    let (root, to) = (fs::canonicalize(root).map_err(failed)?, fs::canonicalize(path).map_err(failed)?);
+    if !to.starts_with(&root) {
+        let message = format!("{} leads to {}, which is not below {}", path.display(), to.display(), root.display());
+        return Err(Failure::new(ErrorKind::Config, message));
+    }
+    Ok(to)
 }
 
 #[cfg(test)]

@@ -8,16 +8,102 @@ fn args(client: ClientKind, root: &Path) -> Setup {
     Setup { client, gateway, registry, undo: false, dry_run: false, root: root.to_owned() }
 }
 
-const ALL: [(ClientKind, &str); 8] = [
+const ALL: [(ClientKind, &str); 10] = [
     (ClientKind::Apt, "etc/apt/apt.conf.d/95dragonfly"),
     (ClientKind::Containerd, "etc/containerd/certs.d/registry.example:5000/hosts.toml"),
     (ClientKind::Crio, "etc/containers/registries.conf.d/50-dragonfly.conf"),
     (ClientKind::Dnf, "etc/dnf/dnf.conf"),
     (ClientKind::Docker, "etc/docker/daemon.json"),
+    (ClientKind::Huggingface, "etc/dragonfly/huggingface.env"),
+    (ClientKind::Maven, "etc/maven/settings.xml"),
     (ClientKind::Npm, "etc/npmrc"),
     (ClientKind::Pip, "etc/pip.conf"),
     (ClientKind::Podman, "etc/containers/registries.conf.d/50-dragonfly.conf"),
 ];
+
+const MAVEN: &str = "etc/maven/settings.xml";
+
+/// What is ours in Maven's settings stands where Maven looks for it, not in a comment.
+#[test]
+fn proxies_of_maven_are_where_they_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(MAVEN);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    for (before, start) in [
+        ("<settings>\n<!--\n<proxies>\n-->\n<proxies>\n</proxies>\n</settings>\n", "-->\n<proxies>\n<!-- dfdaemon"),
+        ("<settings>\n<!--\n<proxies>\n-->\n</settings>\n", "-->\n<!-- dfdaemon setup: begin -->\n<proxies>\n<proxy>"),
+    ] {
+        fs::write(&file, before).unwrap();
+        setup(&args(ClientKind::Maven, dir.path())).unwrap();
+        let after = fs::read_to_string(&file).unwrap();
+        assert!(after.contains(start) && after.matches("<proxy>").count() == 1, "{after}");
+    }
+}
+
+/// Others add to a file that was not there before: what is theirs stays, between our lines and around them.
+#[test]
+fn what_others_add_to_a_new_file_stays() {
+    for (client, path, before, theirs) in [
+        (ClientKind::Maven, MAVEN, "</settings>\n", "  <offline>false</offline>\n"),
+        (ClientKind::Maven, MAVEN, "</proxies>\n", "<proxy><id>other</id></proxy>\n"),
+        (ClientKind::Npm, "etc/npmrc", "", "fund=false\n"),
+        (ClientKind::Pip, "etc/pip.conf", "", "timeout = 60\n"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(path);
+        setup(&args(client, dir.path())).unwrap();
+        let written = fs::read_to_string(&file).unwrap();
+        let at = if before.is_empty() { written.len() } else { written.find(before).unwrap() };
+        fs::write(&file, format!("{}{theirs}{}", &written[..at], &written[at..])).unwrap();
+        for _ in 0..2 {
+            setup(&args(client, dir.path())).unwrap();
+            let after = fs::read_to_string(&file).unwrap();
+            assert!(after.contains(theirs) && names_gateway(&after), "{client:?}: {after}");
+            assert_eq!(after.matches("65010").count(), written.matches("65010").count(), "{after}");
+        }
+        setup(&Setup { undo: true, ..args(client, dir.path()) }).unwrap();
+        let left = fs::read_to_string(&file).unwrap();
+        assert!(left.contains(theirs) && !left.contains("dfdaemon") && !left.contains("65010"), "{client:?}: {left}");
+        assert!(client != ClientKind::Pip || left.starts_with("[global]\n"), "{left}");
+        let again = setup(&Setup { undo: true, ..args(client, dir.path()) }).unwrap();
+        assert!(again.contains("nothing of ours"), "{again}");
+    }
+}
+
+/// The file that a link leads to is changed, and stays whose it is.
+#[test]
+fn links_and_owners_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, real) = (dir.path().join("etc/npmrc"), dir.path().join("shared/npmrc"));
+    for parent in [&file, &real] {
+        fs::create_dir_all(parent.parent().unwrap()).unwrap();
+    }
+    fs::write(&real, "fund=false\n").unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    // As far as who runs this may.
+    let _ = std::os::unix::fs::chown(&real, Some(1234), Some(2345));
+    std::os::unix::fs::symlink("../shared/npmrc", &file).unwrap();
+    let of = || fs::metadata(&real).map(|meta| (meta.uid(), meta.gid(), meta.permissions().mode() & 0o777)).unwrap();
+    let before = of();
+    setup(&args(ClientKind::Npm, dir.path())).unwrap();
+    assert!(names_gateway(&fs::read_to_string(&real).unwrap()));
+    assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
+    assert_eq!(of(), before);
+    setup(&Setup { undo: true, ..args(ClientKind::Npm, dir.path()) }).unwrap();
+    assert_eq!((fs::read_to_string(&real).unwrap(), of()), ("fund=false\n".to_owned(), before));
+    // Out of the image that is built.
+    let other = tempfile::tempdir().unwrap();
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(other.path().join("npmrc"), &file).unwrap();
+    fs::write(other.path().join("npmrc"), "fund=false\n").unwrap();
+    let refused = setup(&args(ClientKind::Npm, dir.path())).unwrap_err();
+    assert!(format!("{refused:?}").contains("is not below"), "{refused:?}");
+    assert_eq!(fs::read_to_string(other.path().join("npmrc")).unwrap(), "fund=false\n");
+}
+
+fn names_gateway(text: &str) -> bool {
+    text.contains("127.0.0.1:65010") || text.contains("<host>127.0.0.1</host>\n  <port>65010</port>")
+}
 
 #[test]
 fn what_is_set_up_is_taken_back() {
@@ -28,7 +114,7 @@ fn what_is_set_up_is_taken_back() {
         assert!(!file.exists(), "a dry run writes nothing");
         setup(&args(client, dir.path())).unwrap();
         let written = fs::read_to_string(&file).unwrap();
-        assert!(written.contains("127.0.0.1:65010") && shown.contains(&written), "{client:?}: {written}");
+        assert!(names_gateway(&written) && shown.contains(&written), "{client:?}: {written}");
         setup(&args(client, dir.path())).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), written, "{client:?}: twice is once");
         setup(&Setup { undo: true, ..args(client, dir.path()) }).unwrap();
@@ -46,6 +132,16 @@ fn what_others_wrote_stays() {
         (ClientKind::Dnf, "etc/dnf/dnf.conf", "[other]\nx=1\n"),
         (ClientKind::Pip, "etc/pip.conf", "[install]\nx = 1\n[global]\ntimeout = 60\n"),
         (ClientKind::Npm, "etc/npmrc", "fund=false\n"),
+        (
+            ClientKind::Maven,
+            MAVEN,
+            "<settings>\n  <!-- <proxies> -->\n  <proxies>\n  <a b=\"c\"/></proxies>\n</settings>\n",
+        ),
+        (
+            ClientKind::Maven,
+            MAVEN,
+            "<?xml version=\"1.0\"?>\n<settings>\n  <!-- a proxy:\n <proxies> -->\n</settings>\n",
+        ),
         (ClientKind::Docker, "etc/docker/daemon.json", "{\n  \"debug\": true\n}\n"),
         (
             ClientKind::Docker,
@@ -58,7 +154,7 @@ fn what_others_wrote_stays() {
         fs::write(&file, before).unwrap();
         setup(&args(client, dir.path())).unwrap();
         let after = fs::read_to_string(&file).unwrap();
-        assert!(after.contains("127.0.0.1:65010"), "{after}");
+        assert!(names_gateway(&after), "{after}");
         for line in before.lines().filter(|line| line.contains(['=', ':']) && !line.ends_with('[')) {
             assert!(after.contains(line.trim().trim_end_matches(',')), "{line:?} is kept in {after}");
         }
@@ -75,6 +171,11 @@ fn files_of_others_are_not_replaced() {
         (ClientKind::Docker, "etc/docker/daemon.json", "[]"),
         (ClientKind::Docker, "etc/docker/daemon.json", "{\"registry-mirrors\": 1}"),
         (ClientKind::Docker, "etc/docker/daemon.json", "{"),
+        (ClientKind::Huggingface, "etc/dragonfly/huggingface.env", "HF_TOKEN=x\n"),
+        (ClientKind::Maven, MAVEN, "<settings><proxies/>\n</settings>\n"),
+        (ClientKind::Maven, MAVEN, "<settings>\n<proxies><proxy/></proxies>\n</settings>\n"),
+        (ClientKind::Maven, MAVEN, "<settings></settings>\n"),
+        (ClientKind::Maven, MAVEN, "<!-- <settings></settings> -->\n"),
     ] {
         let file = dir.path().join(path);
         fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -18,6 +18,7 @@ use super::content::{Wanted, head_only, is_unchanged, unchanged};
 use super::fail::Refusal;
 use super::head::{CONTENT_DIGEST, Head, Object};
 use super::pass::is_conditional;
+use super::rest::Rest;
 use super::route::Body;
 use super::{Client, Inner};
 use crate::ErrorKind;
@@ -164,7 +165,8 @@ impl Inner {
             asked = asked.header(name, value);
         }
         let prefetch = self.config.prefetch;
-        let wanted = Wanted { method, headers, object: described, version: None, length: head.length, prefetch };
+        let rest = Rest::of_digest(&object, digest.clone());
+        let wanted = Wanted { method, headers, object: described, version: None, length: head.length, prefetch, rest };
         match self.swarm(self.trusting(asked), wanted).await {
             Ok(Some(response)) => Ok(response),
             // A blob that is not what its digest says is of no use to anybody. Manifests of the old kind (schema 1) have

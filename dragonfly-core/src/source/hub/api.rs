@@ -92,6 +92,13 @@ pub(super) struct Item {
     pub(super) directory: bool,
     pub(super) length: Option<u64>,
     pub(super) digest: Option<Digest>,
+    /// As [`Entry::git_blob`](super::super::Entry::git_blob).
+    pub(super) git_blob: Option<[u8; 20]>,
+}
+
+/// How many entries there are, on all pages, where ModelScope says so.
+pub(super) fn total(bytes: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<MsAnswer>(bytes).ok()?.total_count?.as_u64()
 }
 
 /// Reads a page of a tree.
@@ -122,6 +129,7 @@ struct HfItem {
     r#type: String,
     path: String,
     size: Option<u64>,
+    oid: Option<String>,
     lfs: Option<HfLfs>,
 }
 
@@ -140,8 +148,10 @@ impl HfItem {
             _ => return None,
         };
         let length = self.lfs.as_ref().and_then(|lfs| lfs.size).or(self.size).filter(|_| !directory);
+        // That of an LFS file is of the pointer to it.
+        let git_blob = self.oid.as_deref().filter(|_| !directory && self.lfs.is_none()).and_then(sha1);
         let digest = self.lfs.and_then(|lfs| sha256(&lfs.oid));
-        Some(Item { path: self.path, directory, length, digest })
+        Some(Item { path: self.path, directory, length, digest, git_blob })
     }
 }
 
@@ -150,6 +160,7 @@ impl HfItem {
 struct MsAnswer {
     code: Option<i64>,
     success: Option<bool>,
+    total_count: Option<serde_json::Value>,
     data: Option<MsData>,
 }
 
@@ -172,8 +183,13 @@ impl MsItem {
     fn item(self) -> Item {
         let directory = self.r#type.as_deref() == Some("tree");
         let digest = self.sha256.as_deref().and_then(sha256).filter(|_| !directory);
-        Item { path: self.path, directory, length: self.size.filter(|_| !directory), digest }
+        Item { path: self.path, directory, length: self.size.filter(|_| !directory), digest, git_blob: None }
     }
+}
+
+/// A SHA-1 as git writes it.
+fn sha1(text: &str) -> Option<[u8; 20]> {
+    data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 /// A SHA-256 as hubs write it, or as an entity tag.
@@ -208,8 +224,9 @@ mod tests {
         let sha = "AB".repeat(32);
         let hf = serde_json::json!([
             {"type": "directory", "path": "d", "oid": "0", "size": 0},
-            {"type": "file", "path": "d/a", "oid": "0", "size": 7},
-            {"type": "file", "path": "b", "oid": "0", "size": 9, "lfs": {"oid": sha, "size": 9, "pointerSize": 1}},
+            {"type": "file", "path": "d/a", "oid": "0b".repeat(20), "size": 7},
+            {"type": "file", "path": "d/b", "oid": "0", "size": 8},
+            {"type": "file", "path": "b", "oid": "0b".repeat(20), "size": 9, "lfs": {"oid": sha, "size": 9, "pointerSize": 1}},
             {"type": "other", "path": "c"},
         ]);
         let found = items(Hub::HuggingFace, hf.to_string().as_bytes()).unwrap();
@@ -218,8 +235,15 @@ mod tests {
         let seen: Vec<_> = found.iter().map(|i| (&*i.path, i.directory, i.length, i.digest.clone())).collect();
         assert_eq!(
             seen,
-            [("d", true, None, None), ("d/a", false, Some(7), None), ("b", false, Some(9), digest.clone())]
+            [
+                ("d", true, None, None),
+                ("d/a", false, Some(7), None),
+                ("d/b", false, Some(8), None),
+                ("b", false, Some(9), digest.clone())
+            ]
         );
+        let blobs: Vec<_> = found.iter().map(|item| item.git_blob).collect();
+        assert_eq!(blobs, [None, Some([11; 20]), None, None], "of files that are content themselves");
         let ms = |success: bool| {
             let files = [
                 serde_json::json!({"Path": "d", "Type": "tree", "Size": 0, "Sha256": ""}),

@@ -27,13 +27,17 @@ pub(super) async fn list(asking: &Asking<'_>, reference: &Reference) -> Result<V
     let endpoint = &asking.settings.endpoint;
     let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
     let mut next = Some(url(asking, api::tree(endpoint, reference, &revision, 1))?);
-    let mut pages = 0;
+    let (mut pages, mut last) = (0, Last::default());
     while let Some(page) = next.take() {
         pages += 1;
         if pages > PAGES_MAX {
             return Err(asking.error(SourceErrorKind::Origin, format_args!("the list has more than {PAGES_MAX} pages")));
         }
-        let (bytes, reached_next) = read(asking, page).await?;
+        let (bytes, reached_next) = match read(asking, page).await {
+            // A server need not have a page after the last.
+            Err(error) if pages > 1 && last.may_be() && is_no_page(&error) => break,
+            read => read?,
+        };
         let items = api::items(reference.hub, &bytes).map_err(|what| asking.error(SourceErrorKind::Origin, what))?;
         let count = items.len();
         let before = seen.len();
@@ -51,9 +55,14 @@ pub(super) async fn list(asking: &Asking<'_>, reference: &Reference) -> Result<V
             return Err(asking.error(SourceErrorKind::Origin, "the list goes on after a page with nothing new"));
         }
         next = reached_next;
-        // Where pages are numbered a short one is the last. A server that knows no pages sends the first one again.
+        // A page is as long as the server likes: where they are numbered one with nothing new is after the last. A server
+        // that knows no pages sends the first one again.
         let numbered = reference.hub == Hub::ModelScope && reference.repo == Repo::Datasets;
-        if numbered && count >= api::PAGE && seen.len() > before {
+        if numbered && seen.len() > before {
+            last = Last { short: count < api::PAGE, total: api::total(&bytes), seen: seen.len() as u64 };
+            if last.is_said() {
+                break;
+            }
             next = Some(url(asking, api::tree(endpoint, reference, &revision, pages + 1))?);
         }
         if reference.hub == Hub::ModelScope && !numbered && count >= api::TRUNCATED {
@@ -62,6 +71,34 @@ pub(super) async fn list(asking: &Asking<'_>, reference: &Reference) -> Result<V
         }
     }
     Ok(all)
+}
+
+/// What tells whether a numbered page is the last.
+#[derive(Default)]
+struct Last {
+    /// It has fewer entries than were asked for.
+    short: bool,
+    /// Entries on all pages, as the server says.
+    total: Option<u64>,
+    /// Entries on all pages so far.
+    seen: u64,
+}
+
+impl Last {
+    /// Nothing speaks against it.
+    fn may_be(&self) -> bool {
+        self.short && self.total.is_none_or(|total| self.seen >= total)
+    }
+
+    /// The server says so. A total alone does not count: what it is of nobody knows.
+    fn is_said(&self) -> bool {
+        self.may_be() && self.total.is_some()
+    }
+}
+
+/// Whether the answer is that there is no such page, and not one about who asks or how often.
+fn is_no_page(error: &SourceError) -> bool {
+    matches!(error.status(), Some(400 | 404 | 410 | 416 | 422))
 }
 
 /// The commit that is listed. ModelScope names none for a branch: there it is the digest of each file that tells.
@@ -119,6 +156,6 @@ fn entry(reference: &Reference, revision: &str, item: Item) -> Option<Entry> {
     };
     let url = reference.url_of(revision, &item.path, item.directory)?;
     let mut entry = Entry::new(below, url, item.length, item.directory);
-    (entry.digest, entry.pinned) = (item.digest, true);
+    (entry.digest, entry.git_blob, entry.pinned) = (item.digest, item.git_blob, true);
     Some(entry)
 }

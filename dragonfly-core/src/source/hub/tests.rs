@@ -228,6 +228,48 @@ async fn what_a_hub_contradicts_itself_in_is_an_error() {
     }
 }
 
+/// A hub need not send pages as long as it is asked for.
+#[tokio::test]
+async fn a_list_goes_on_after_a_short_page() {
+    for page_max in [1, 2, 3, 1000] {
+        let server = Server::start(HubConfig { page_max, ..HubConfig::default() }).await.unwrap();
+        for name in ["a", "b", "c", "d", "e/f"] {
+            server.put("datasets/lib/data", name, name.to_owned());
+        }
+        let source: Arc<dyn Source> = Arc::new(source(Hub::ModelScope, &server, None));
+        let walked = walk(source, request("modelscope://datasets/lib/data"), WalkLimits::default());
+        let mut paths: Vec<_> =
+            walked.try_collect::<Vec<_>>().await.unwrap().into_iter().map(|entry| entry.path).collect();
+        paths.sort();
+        assert_eq!(paths, ["a", "b", "c", "d", "e", "e/f"], "pages of {page_max}");
+    }
+}
+
+/// A hub need not have a page after the last one, and may say how many entries there are.
+#[tokio::test]
+async fn a_list_ends_where_there_is_no_further_page() {
+    let listed = async |config: HubConfig, count: usize| {
+        let server = Server::start(config).await.unwrap();
+        for at in 0..count {
+            server.put("datasets/lib/data", &format!("{at:03}"), at.to_string());
+        }
+        let source = source(Hub::ModelScope, &server, None);
+        let list = source.list(request("modelscope://datasets/lib/data")).try_concat().await;
+        (list.map(|entries| entries.len()).map_err(|error| error.status()), server.seen().len())
+    };
+    let with = |after_last, totals, page_max| HubConfig { after_last, totals, page_max, ..HubConfig::default() };
+    for status in [400, 404] {
+        assert_eq!(listed(with(Some(status), false, 1000), 5).await, (Ok(5), 2), "{status}");
+        assert_eq!(listed(with(Some(status), false, 2), 5).await.0, Ok(5), "{status}, short pages");
+    }
+    // A page that is as long as was asked for is not the last for all that is known.
+    assert_eq!(listed(with(Some(404), false, 1000), 200).await.0, Err(Some(404)));
+    assert_eq!(listed(with(Some(403), false, 1000), 5).await.0, Err(Some(403)), "that is about who asks");
+    // Who says how many there are is not asked for more, and not believed to have ended before.
+    assert_eq!(listed(with(Some(404), true, 1000), 5).await, (Ok(5), 1));
+    assert_eq!(listed(with(None, true, 2), 5).await, (Ok(5), 3));
+}
+
 /// Where a redirect leads the token does not go, and not on from there either.
 #[tokio::test]
 async fn a_list_that_is_redirected_does_not_take_the_token_along() {

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use dragonfly_core::gateway::{Authority, GatewayConfig, Intercept, Users};
 use dragonfly_testkit::{Origin, Resource, content};
-use http::{Request, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -54,7 +55,12 @@ impl Scene {
     /// A tunnel of a client that trusts `ca`, and speaks `protocol`.
     async fn tunnel(&self, host: usize, ca: &str, protocol: &str) -> std::io::Result<Tunnel> {
         let connect = Request::connect(self.server()).body(Full::<Bytes>::default()).unwrap();
-        let mut response = open(self.gateways.gateways[host].1, connect).await;
+        let response = open(self.gateways.gateways[host].1, connect).await;
+        self.within(response, ca, protocol).await
+    }
+
+    /// The same, of a tunnel that was asked for already.
+    async fn within(&self, mut response: Response<Incoming>, ca: &str, protocol: &str) -> std::io::Result<Tunnel> {
         assert_eq!(response.status(), StatusCode::OK);
         let upgraded = hyper::upgrade::on(&mut response).await.unwrap();
         let mut roots = RootCertStore::empty();
@@ -133,6 +139,26 @@ async fn what_comes_over_https_is_shared() {
     assert_eq!(tunnel.one("/2.whl", Some("bank.example")).await.0, StatusCode::MISDIRECTED_REQUEST);
     let counts = scene.gateways.gateways[1].0.counts();
     assert_eq!((counts.intercepted, counts.tunnels), (2, 0));
+    scene.stop().await;
+}
+
+/// Requests in tunnels over HTTP/2 do not wait for places that the tunnels have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_of_many_requests_within_one_of_many() {
+    let scene = Scene::start(|config| config.connections_max = 1).await;
+    scene.origin.set("/0.whl", Resource::seeded(SEED, LENGTH));
+    let stream = tokio::net::TcpStream::connect(scene.gateways.gateways[0].1).await.unwrap();
+    let begun = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let (mut sender, connection) = begun.unwrap();
+    tokio::spawn(connection);
+    let connect = || Request::connect(scene.server()).body(Full::<Bytes>::default()).unwrap();
+    let response = sender.send_request(connect()).await.unwrap();
+    let tunnel = scene.within(response, scene.own.certificate_pem(), "h2").await.unwrap();
+    assert_eq!(sender.send_request(connect()).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    let answers = tunnel.two(&["/0.whl", "/none", "/0.whl"]).await;
+    let seen: Vec<_> = answers.iter().map(|(status, _, body)| (status.as_u16(), body.len() as u64 == LENGTH)).collect();
+    assert_eq!(seen, [(200, true), (404, false), (200, true)]);
+    drop(sender);
     scene.stop().await;
 }
 

@@ -1,5 +1,7 @@
 //! Gateways of real nodes, between a client that speaks HTTP by hand and an origin that counts every byte.
 
+mod continued;
+mod h2;
 mod intercept;
 mod proxy;
 mod registry;

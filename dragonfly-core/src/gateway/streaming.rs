@@ -1,0 +1,200 @@
+//! The body of an answer with content of the swarm.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
+use hyper::body::Frame;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+
+use super::Inner;
+use super::rest::{Onward, Rest};
+use crate::peer::Reader;
+use crate::task::DigestHasher;
+use crate::{Error, ErrorKind, Event, Result};
+
+/// How much is read at a time: as a reader takes it from the store.
+const CHUNK: usize = 256 << 10;
+
+/// For the error of a download whose reader has failed already.
+const WHY_MAX: Duration = Duration::from_secs(5);
+
+/// Content that is read for a client.
+pub(super) struct Streaming {
+    pub(super) gateway: Arc<Inner>,
+    pub(super) reader: Reader,
+    /// What is still to be read.
+    pub(super) left: Range<u64>,
+    /// Where it began.
+    pub(super) began: u64,
+    /// Whether the whole was checked, or need not be because not all of it is sent.
+    pub(super) checked: bool,
+}
+
+impl Streaming {
+    /// The next bytes; `None` at the end. The last ones of content come only once the whole was checked.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
+        if self.left.is_empty() && self.checked {
+            return Ok(None);
+        }
+        let room = CHUNK.min(usize::try_from(self.left.end - self.left.start).unwrap_or(CHUNK));
+        let mut chunk = BytesMut::with_capacity(room);
+        if room > 0 {
+            match self.read(&mut chunk, room as u64).await? {
+                Ok(0) => return Err(Error::new(ErrorKind::Internal, "the content ends before its length")),
+                Ok(_) => {}
+                // Content that is found to be wrong is taken away while it is read: the whole's error says why.
+                Err(error) => return Err(self.why(Error::from_read(error)).await),
+            }
+        }
+        let next = self.left.start + chunk.len() as u64;
+        if next == self.left.end && !self.checked {
+            self.verified().await?;
+            self.checked = true;
+        }
+        self.left.start = next;
+        self.gateway.counts.bytes.add(chunk.len() as u64);
+        Ok(Some(chunk.freeze()))
+    }
+
+    /// Reads as soon as there is something to be read.
+    ///
+    /// # Errors
+    /// Nothing came of the content for too long, be it these bytes or others.
+    async fn read(&mut self, chunk: &mut BytesMut, room: u64) -> Result<io::Result<usize>> {
+        let patience = self.gateway.config.patience;
+        let mut held = self.held();
+        loop {
+            let reading = (&mut self.reader).take(room);
+            let mut reading = std::pin::pin!(reading);
+            if let Ok(read) = tokio::time::timeout(patience, reading.read_buf(chunk)).await {
+                return Ok(read);
+            }
+            let before = std::mem::replace(&mut held, self.held());
+            if held == before {
+                let text = format!("nothing came through the swarm for {patience:?}");
+                return Err(Error::new(ErrorKind::Timeout, text).temporary(true));
+            }
+        }
+    }
+
+    /// Waits until the whole was checked.
+    ///
+    /// # Errors
+    /// It is wrong, or nothing came of what is missing for too long.
+    async fn verified(&mut self) -> Result<()> {
+        let patience = self.gateway.config.patience;
+        let mut held = self.held();
+        loop {
+            if let Ok(receipt) = tokio::time::timeout(patience, self.reader.receipt()).await {
+                return receipt.map(drop);
+            }
+            let before = std::mem::replace(&mut held, self.held());
+            if held == before {
+                let text = format!("nothing of what comes before came through the swarm for {patience:?}");
+                return Err(Error::new(ErrorKind::Timeout, text).temporary(true));
+            }
+        }
+    }
+
+    /// Bytes of the content that are there, wherever.
+    fn held(&self) -> u64 {
+        match self.reader.progress() {
+            Event::Progress { bytes, .. } => bytes,
+            _ => 0,
+        }
+    }
+
+    /// Goes on at the server with what was not sent yet, after `error`.
+    ///
+    /// # Errors
+    /// What would come is not the same content, or cannot be had either.
+    async fn go_on(mut self, rest: Rest, error: Error) -> Result<Onward> {
+        // There is no right content to be had, or none of this version any more.
+        if error.kind() == ErrorKind::DigestMismatch || error.is_changed() {
+            return Err(error);
+        }
+        let at = self.left.start;
+        tracing::info!(task = ?self.reader.task(), at, "the swarm has trouble, the server is asked for the rest: {error:?}");
+        let (mut hasher, mut asked) = (None, self.left.clone());
+        let digest = rest.digest.as_ref().filter(|_| !self.checked);
+        if let Some(digest) = digest.filter(|_| self.began > 0) {
+            // What comes before the part need not be held: the server has it, too.
+            hasher = Some(DigestHasher::new(digest.algorithm()));
+            asked.start = 0;
+        } else if let Some(digest) = digest {
+            // What was sent is held: it is read once more.
+            let hasher = hasher.insert(DigestHasher::new(digest.algorithm()));
+            self.reader.seek(io::SeekFrom::Start(0)).await.map_err(Error::from_read)?;
+            let mut done = 0;
+            while done < at {
+                let room = (at - done).min(CHUNK as u64);
+                let mut chunk = BytesMut::with_capacity(room as usize);
+                let read = self.read(&mut chunk, room).await?.map_err(Error::from_read)?;
+                if read == 0 {
+                    return Err(Error::new(ErrorKind::Internal, "the content ends before its length"));
+                }
+                hasher.update(&chunk);
+                done += read as u64;
+            }
+        }
+        let unsent = at - asked.start;
+        let onward = rest.open(&self.gateway, (asked, self.reader.length()), (hasher, unsent)).await?;
+        self.gateway.counts.continued.add(1);
+        Ok(onward)
+    }
+
+    /// The error of the whole, if it has one by now, in place of a reader's.
+    async fn why(&mut self, error: Error) -> Error {
+        match tokio::time::timeout(WHY_MAX, self.reader.receipt()).await {
+            Ok(Err(why)) => why,
+            Ok(Ok(_)) | Err(_) => error,
+        }
+    }
+}
+
+/// Where the bytes of an answer come from.
+enum Whence {
+    Swarm(Streaming, Rest),
+    Server(Onward),
+}
+
+impl Whence {
+    /// The next bytes, and where those after them come from.
+    async fn next(self) -> Result<Option<(Bytes, Self)>> {
+        let mut onward = match self {
+            Self::Server(onward) => onward,
+            Self::Swarm(mut streaming, rest) => match streaming.next().await {
+                Ok(bytes) => return Ok(bytes.map(|bytes| (bytes, Self::Swarm(streaming, rest)))),
+                Err(error) => streaming.go_on(rest, error).await?,
+            },
+        };
+        Ok(onward.next().await?.map(|bytes| (bytes, Self::Server(onward))))
+    }
+}
+
+/// A failure is an error of the body, on which the connection is cut: the client sees that it is not all.
+pub(super) fn frames(
+    streaming: Streaming,
+    rest: Rest,
+    first: Option<Bytes>,
+) -> impl Stream<Item = io::Result<Frame<Bytes>>> + Send {
+    let task = streaming.reader.task();
+    futures::stream::unfold(Some((Whence::Swarm(streaming, rest), first)), move |state| async move {
+        let (from, first) = state?;
+        let next = match first {
+            Some(first) => Ok(Some((first, from))),
+            None => from.next().await,
+        };
+        match next {
+            Ok(next) => next.map(|(bytes, from)| (Ok(Frame::data(bytes)), Some((from, None)))),
+            Err(error) => {
+                tracing::warn!(?task, "an answer was cut short: {error:?}");
+                Some((Err(error.into()), None))
+            }
+        }
+    })
+}
