@@ -291,8 +291,10 @@ impl Actor {
         self.deactivate(id);
         if let Some(task) = self.tasks.get_mut(&id) {
             task.scope.class = Class::HostLocal;
-            // What is being opened is not of this scope.
+            // What is being opened is not of this scope, nor what was said of it.
             (task.described, task.activating) = (None, None);
+            task.grants.clear();
+            task.named.clear();
             self.join(id, PRIVATE);
         }
     }

@@ -328,7 +328,13 @@ impl Actor {
         if let Some(key) = active.filter(|content| content.generation == generation).map(|content| content.key) {
             // Who asked for a lease before the coordinator knew what is current was told not to ask until it hears of
             // the task again: this is it.
+            // And what was to take its place meanwhile does not.
+            task.activating = None;
+            let named = std::mem::take(&mut task.named);
             self.input(Input::LeaseNone { task: key, retry: Some(std::time::Duration::ZERO) });
+            if !named.is_empty() {
+                self.neighbours(id, named);
+            }
             self.satisfy(id);
             return;
         }
@@ -379,6 +385,9 @@ impl Actor {
             }
         };
         task.activating = None;
+        if task.described.as_ref().map(|current| current.generation) != Some(content.generation) {
+            return self.activate(id);
+        }
         if task.wants.is_empty() && !content.is_complete() {
             // Who wanted it had what was current before, and left while this was opened: as if it became current now.
             return self.drop_task(id);

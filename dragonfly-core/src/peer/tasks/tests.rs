@@ -12,6 +12,7 @@ use futures::FutureExt as _;
 use super::*;
 use crate::node::{Node, TokenOptions};
 use crate::peer::authorities::LOCAL;
+use crate::peer::engine::Want;
 use crate::peer::event::AuthorityEvent;
 use crate::peer::{ActiveTask, Engine, Peer, Receipt, Request};
 use crate::task::{Class, piece_length_for};
@@ -37,6 +38,13 @@ fn current_of(receipt: &Receipt) -> Current {
     }
 }
 
+/// A caller that was told what is current by the task's coordinator, which says no more of it by itself.
+async fn wanted(engine: &Engine, request: &Request) -> Want {
+    let mut want = engine.want(request).await.unwrap();
+    want.content().await.unwrap();
+    want
+}
+
 /// Keeps the disk threads busy until it is dropped: what is to be opened waits.
 fn hold_disk(node: &Node) -> Sender<()> {
     let (gate, closed) = channel::<()>();
@@ -59,7 +67,7 @@ async fn a_generation_that_nobody_wants_once_it_is_open_takes_no_part() {
     let url = origin.url("/file");
     let receipt = peer.fetch(Request::new(&url)).await.unwrap();
     let engine = Engine::of(&node);
-    let want = engine.want(&Request::new(&url)).await.unwrap();
+    let want = wanted(&engine, &Request::new(&url)).await;
     let gate = hold_disk(&node);
     let current = Current { generation: Generation::from_hash([2; 32]), ..current_of(&receipt) };
     let said = Box::new(ToMember::Current(current));
@@ -79,6 +87,37 @@ async fn a_generation_that_nobody_wants_once_it_is_open_takes_no_part() {
     node.shutdown().await.unwrap();
 }
 
+/// An origin behind several machines may go from one version to another and back before the other was opened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_current_for_a_moment_takes_no_part() {
+    let node = Node::builder().start().await.unwrap();
+    let peer = Peer::builder(&node).start().await.unwrap();
+    let origin = Origin::start().await.unwrap();
+    origin.set("/file", Resource::seeded(1, LENGTH));
+    let request = Request::new(origin.url("/file"));
+    let receipt = peer.fetch(request.clone()).await.unwrap();
+    let engine = Engine::of(&node);
+    let want = wanted(&engine, &request).await;
+    let gate = hold_disk(&node);
+    let other = Current { generation: Generation::from_hash([2; 32]), ..current_of(&receipt) };
+    for current in [other, current_of(&receipt)] {
+        let said = Box::new(ToMember::Current(current));
+        engine.handled(Event::Authority { id: LOCAL, event: AuthorityEvent::Message(said) }).await;
+    }
+    drop(gate);
+    // The disk threads take jobs in turn: what was opened has been told by the time that this is done.
+    for _ in 0..JOBS {
+        node.io().run(|| ()).await.unwrap();
+    }
+    let again = tokio::time::timeout(PATIENCE, peer.fetch(request)).await.unwrap().unwrap();
+    assert_eq!((again.generation, again.bytes_held, again.bytes_from_origin), (receipt.generation, LENGTH, 0));
+    let active = engine.active_tasks().await.unwrap();
+    assert!(active.len() == 1 && active[0].bytes_held == LENGTH, "{active:?}");
+    drop(want);
+    peer.shutdown().await.unwrap();
+    node.shutdown().await.unwrap();
+}
+
 /// A task may have become another's business, or this host's alone, while a generation of it was being opened.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_opened_too_late_takes_no_part() {
@@ -89,7 +128,7 @@ async fn what_is_opened_too_late_takes_no_part() {
     let request = Request::new(origin.url("/file"));
     let receipt = peer.fetch(request.clone()).await.unwrap();
     let engine = Engine::of(&node);
-    let want = engine.want(&request).await.unwrap();
+    let want = wanted(&engine, &request).await;
     let other = Node::builder().start().await.unwrap();
     let current = Current { generation: Generation::from_hash([2; 32]), ..current_of(&receipt) };
     let scope = Scope { class: Class::Public, tenant: "default".into(), fixed: false };
@@ -122,7 +161,7 @@ async fn who_is_named_while_a_generation_is_opened_is_a_neighbour_in_it() {
     let request = Request::new(origin.url("/file"));
     let receipt = peer.fetch(request.clone()).await.unwrap();
     let engine = Engine::of(&node);
-    let want = engine.want(&request).await.unwrap();
+    let want = wanted(&engine, &request).await;
     // Once the task has its coordinator.
     let token = node.token(TokenOptions::default()).unwrap();
     let other = Node::builder().listen(loopback).join(token).start().await.unwrap();
