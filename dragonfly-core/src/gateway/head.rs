@@ -61,12 +61,14 @@ pub(super) struct Head {
     pub(super) headers: HeaderMap,
     /// The body's length, if it was told.
     pub(super) length: Option<u64>,
+    /// What tells this version from others, by all that the server said.
+    pub(super) version: Option<Validator>,
 }
 
 impl Head {
     /// What tells this version from others.
     pub(super) fn validator(&self) -> Option<Validator> {
-        validator(&self.headers)
+        self.version.clone()
     }
 
     /// The digest that a registry names.
@@ -200,12 +202,14 @@ impl Inner {
         // reqwest tells the length of the body that is there, which for HEAD is none.
         let length = response.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        // A date alone tells versions apart only beside the date of the answer.
+        let version = validator(response.headers());
         let mut headers = end_to_end(response.headers());
         // Of this answer alone, or for this client alone.
         for name in [header::CONTENT_LENGTH, header::DATE, header::AGE, header::SET_COOKIE] {
             headers.remove(name);
         }
-        let head = Head { status: response.status(), headers, length };
+        let head = Head { status: response.status(), headers, length, version };
         if head.status.is_success() {
             self.note(object, head.clone());
         }
@@ -235,7 +239,8 @@ mod tests {
     fn head(headers: &[(&'static str, &str)]) -> Head {
         let headers =
             headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect();
-        Head { status: StatusCode::OK, headers, length: Some(1) }
+        let version = validator(&headers);
+        Head { status: StatusCode::OK, headers, length: Some(1), version }
     }
 
     #[test]

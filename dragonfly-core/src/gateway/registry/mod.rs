@@ -194,7 +194,7 @@ impl Inner {
         let open = self.config.offline && !object.has_credentials() && kind == Kind::Blob;
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        open.then_some(Head { status: StatusCode::OK, headers, length: None })
+        open.then_some(Head { status: StatusCode::OK, headers, length: None, version: None })
     }
 }
 

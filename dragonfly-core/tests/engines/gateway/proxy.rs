@@ -46,6 +46,23 @@ async fn packages_leave_their_server_once_and_are_never_old() {
     gateways.stop().await;
 }
 
+/// A date that is old enough tells versions apart where there is no tag.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packages_without_a_tag_leave_their_server_once() {
+    let gateways = Gateways::start(rules).await;
+    let origin = &gateways.network.origin;
+    let url = gateways.network.serve("/pool/date.deb", Resource::seeded(SEED, LENGTH).no_etag());
+    let before = origin.counters().body_bytes_total();
+    for host in 0..2 {
+        let answer = gateways.get(host, &url, &[]).await;
+        assert!(answer.header("x-dragonfly-task-id").is_some(), "{answer:?}");
+        let (status, body) = answer.whole();
+        assert_eq!((status, body == content::bytes(SEED, 0, LENGTH as usize)), (200, true), "{host}");
+    }
+    assert_eq!(origin.counters().body_bytes_total() - before, LENGTH, "one copy");
+    gateways.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_rule_names_is_passed_on_as_it_is() {
     let gateways = Gateways::start(rules).await;
