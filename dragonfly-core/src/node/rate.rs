@@ -99,6 +99,11 @@ impl Throttle {
         }
     }
 
+    /// Counts so many bytes without waiting for them: what comes next waits.
+    pub(crate) fn charge(&self, bytes: usize) {
+        let _ = self.reserve(bytes, Instant::now());
+    }
+
     /// When so many bytes may pass; `None`: now.
     fn reserve(&self, bytes: usize, now: Instant) -> Option<Instant> {
         let rate = Some(self.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)?;

@@ -36,6 +36,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// and waited for so long. What begins then would cost a second copy where a network was split and is whole again.
 const RETRY_PATIENCE: Duration = Duration::from_secs(1);
 
+/// A retry begins within this, after half of it at the least, and is waited for from then on: many hosts may begin with one task
+/// at the same moment, and they do not dial at the same moment.
+const RETRY_JITTER: Duration = Duration::from_millis(400);
+
 /// Not again within this: one that answers nothing costs every new task that wait.
 const RETRY_PAUSE: Duration = Duration::from_secs(3);
 
@@ -184,7 +188,7 @@ impl Authority {
             return false;
         }
         self.tried = Instant::now();
-        self.state = AuthorityState::Retrying(self.tried);
+        self.state = AuthorityState::Retrying(self.tried + RETRY_JITTER);
         true
     }
 }

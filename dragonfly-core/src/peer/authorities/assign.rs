@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Authority, FOUND_MAX, Kind, LOCAL, MOVE_PAUSE, MOVED_AT_ONCE, Next, PATIENCE, PRIVATE, RETRY_PATIENCE};
+use super::{
+    Authority, FOUND_MAX, Kind, LOCAL, MOVE_PAUSE, MOVED_AT_ONCE, Next, PATIENCE, PRIVATE, RETRY_JITTER, RETRY_PATIENCE,
+};
 use crate::node::addresses_of;
 use crate::peer::actor::Actor;
 use crate::peer::event::{AuthorityId, Event};
@@ -12,9 +14,6 @@ use crate::wire::control::{Neighbour, ToCoordinator};
 
 /// So long a member may take to say who coordinates a task.
 const SEEK_MAX: Duration = Duration::from_secs(3);
-
-/// A retry begins within this; it is half over at the least.
-const RETRY_JITTER: Duration = Duration::from_millis(400);
 
 /// How many members are asked one after the other for somebody who suits a task better.
 const HOPS_MAX: u8 = 4;
@@ -59,7 +58,7 @@ impl Actor {
     }
 
     /// Somebody waits for a new task: whom this host is to meet at and has lost lately is tried once more before it goes elsewhere.
-    /// Whether there was one. Many hosts may begin with one task at the same moment: they do not dial at the same moment.
+    /// Whether there was one.
     fn retry_lost(&mut self) -> bool {
         let mut retried = false;
         for authority in self.authorities.all.values_mut() {
@@ -73,7 +72,7 @@ impl Actor {
             }
         }
         if retried {
-            self.reassess_after(RETRY_PATIENCE);
+            self.reassess_after(RETRY_PATIENCE + RETRY_JITTER);
         }
         retried
     }

@@ -240,8 +240,9 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             batch.push(item);
             if bytes >= EVIDENCE_BYTES {
                 let items = std::mem::take(&mut batch);
-                // Who opens a task again and again has it shown again: that is no cheaper than pieces.
-                self.lane.node.throttles().upload.pass(std::mem::take(&mut bytes)).await;
+                // Who opens a task again and again has it shown again: that is no cheaper than pieces. What this host itself asks for
+                // waits behind it on the lane, and must not wait for a rate.
+                self.lane.node.throttles().upload.charge(std::mem::take(&mut bytes));
                 self.message(Message::Evidence { slot, items })?;
                 self.flush_much().await?;
             }
@@ -289,6 +290,9 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         if !block.is_empty() {
             self.lane.node.throttles().upload.pass(block.len()).await;
             serving.content.throttles.upload.pass(block.len()).await;
+            if self.buffer.len() > PART_BYTES {
+                self.flush().await?;
+            }
             let header = codec::block_header(serving.request, serving.piece, serving.offset, block.len())?;
             self.buffer.extend_from_slice(&header);
             // In one go: a header of its own would cost a record and a call into the kernel.
