@@ -110,7 +110,18 @@ impl Task {
 
     /// How old the origin's word may be, for the strictest of those who want it and say so, in milliseconds.
     pub(super) fn age_max_ms(&self) -> Option<u64> {
-        self.wants.values().filter_map(|want| want.age_max_ms).min()
+        self.waiting().filter_map(|want| want.age_max_ms).min()
+    }
+
+    /// Those that were not told yet that it cannot be had: who was is about to leave.
+    fn waiting(&self) -> impl Iterator<Item = &Wanted> {
+        self.wants.values().filter(|want| !matches!(*want.status.borrow(), WantStatus::Failed(_)))
+    }
+
+    /// Whether all who wait take it however old it is.
+    fn stale_ok(&self) -> bool {
+        let mut waiting = self.waiting().peekable();
+        waiting.peek().is_some() && waiting.all(|want| want.stale_ok)
     }
 
     /// Whether a caller on this host waits for it.
@@ -281,7 +292,7 @@ impl Actor {
             wanted: !task.wants.is_empty(),
             may_lease: task.access.is_some(),
             age_max_ms: task.age_max_ms(),
-            stale_ok: !task.wants.is_empty() && task.wants.values().all(|want| want.stale_ok),
+            stale_ok: task.stale_ok(),
             priority: task.wants.values().map(|want| want.priority).min().unwrap_or(7),
             earlier,
         };
