@@ -66,11 +66,6 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// What tells this version from others.
-    pub(super) fn validator(&self) -> Option<Validator> {
-        self.version.clone()
-    }
-
     /// The digest that a registry names.
     pub(super) fn digest(&self) -> Option<&str> {
         self.headers.get(CONTENT_DIGEST)?.to_str().ok()
@@ -79,7 +74,7 @@ impl Head {
     /// Whether the swarm can have it for this client: a plain answer that depends on nothing that the swarm is not told.
     pub(super) fn is_shareable(&self) -> bool {
         let vary = self.headers.get_all(header::VARY).iter().filter_map(|value| value.to_str().ok());
-        let tagged = matches!(self.validator(), Some(Validator::Etag(_)));
+        let tagged = matches!(self.version, Some(Validator::Etag(_)));
         let known = |name: &str| {
             // Nobody is asked for another coding than none.
             name.eq_ignore_ascii_case("accept-encoding")

@@ -80,7 +80,7 @@ pub(super) async fn answer(
         }
         Err(error) => return Err(error.into()),
     };
-    let version = head.validator().filter(|_| head.is_shareable());
+    let version = head.version.clone().filter(|_| head.is_shareable());
     let Some(version) = version else { return gateway.pass(request, url, client).await };
     if request.method() == Method::HEAD {
         let mut headers = head.headers;
@@ -148,7 +148,7 @@ impl Inner {
         said: &Said,
     ) -> Option<Response<Body>> {
         let head = self.remembered(object)?;
-        let version = head.validator()?;
+        let version = head.version.clone()?;
         let wanted = Wanted {
             method: &Method::GET,
             headers,

@@ -73,8 +73,7 @@ impl Streaming {
             if let Ok(read) = tokio::time::timeout(patience, reading.read_buf(chunk)).await {
                 return Ok(read);
             }
-            let before = std::mem::replace(&mut held, self.held());
-            if held == before {
+            if self.is_silent(&mut held) {
                 let text = format!("nothing came through the swarm for {patience:?}");
                 return Err(Error::new(ErrorKind::Timeout, text).temporary(true));
             }
@@ -92,13 +91,19 @@ impl Streaming {
             if let Ok(receipt) = tokio::time::timeout(patience, self.reader.receipt()).await {
                 return receipt.map(drop);
             }
-            let before = std::mem::replace(&mut held, self.held());
+            let silent = self.is_silent(&mut held);
             // Once all is here this host alone takes its time, for what it reads and hashes: no server would be quicker.
-            if held == before && held < self.reader.length() {
+            if silent && held < self.reader.length() {
                 let text = format!("nothing of what comes before came through the swarm for {patience:?}");
                 return Err(Error::new(ErrorKind::Timeout, text).temporary(true));
             }
         }
+    }
+
+    /// Whether nothing has come since so much was held; it is so much now.
+    fn is_silent(&self, held: &mut u64) -> bool {
+        let before = std::mem::replace(held, self.held());
+        *held == before
     }
 
     /// Bytes of the content that are there, wherever.

@@ -13,8 +13,9 @@ use crate::swarm::TaskKey;
 use crate::task::TaskId;
 use crate::wire::PeerId;
 
-/// Between two times that tasks begin anew on lanes for this, doubled each time in a row. A token gives as many identities as its holder likes, and each can
-/// contradict itself: what one of them takes the place of is void at once, and missing for no longer than this.
+/// Between two times that tasks begin anew on lanes for this, doubled each time in a row. A token gives as many identities as
+/// its holder likes, and each can contradict itself: what one of them takes the place of is void at once, and missing for no
+/// longer than this.
 pub(crate) const RECALL_PAUSE: Duration = Duration::from_secs(10);
 
 /// How often it doubles at most, to 80 seconds: a piece that is under way on a slow link is lost each time, and a download waits
@@ -54,12 +55,10 @@ impl Actor {
         }
         self.recalls.busy = true;
         let pause = RECALL_PAUSE * (1 << self.recalls.times.min(RECALLS_MAX));
-        let since = self.recalls.last.map(|last| last.elapsed());
-        if since.is_none_or(|since| since >= 2 * pause) {
+        let wait = self.recalls.last.map(|last| pause.saturating_sub(last.elapsed())).unwrap_or_default();
+        if self.recalls.last.is_some_and(|last| last.elapsed() >= 2 * pause) {
             self.recalls.times = 0;
         }
-        let pause = RECALL_PAUSE * (1 << self.recalls.times.min(RECALLS_MAX));
-        let wait = since.map(|since| pause.saturating_sub(since)).unwrap_or_default();
         self.spawn_event(async move {
             tokio::time::sleep(wait).await;
             Event::RecallDue

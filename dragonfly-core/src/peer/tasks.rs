@@ -1,30 +1,29 @@
 //! The tasks of this host: who wants them, which content they have now.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod open;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{oneshot, watch};
+
+pub(super) use open::content_of;
+use open::open;
 
 use super::actor::Actor;
 use super::authorities::Meeting;
 use super::content::{Content, Counts, State};
 use super::event::{AuthorityId, Event, NewWant, Scope, WantId, WantStatus};
 use super::leases::Bodies;
-use super::origin::{OriginAccess, Spooled};
+use super::origin::OriginAccess;
 use super::unanswered::Asked;
-use crate::node::now_unix;
-use crate::store::{Described, Entry, EntryKey};
 use crate::swarm::{Input, TaskKey, TaskOptions};
-use crate::task::{Generation, HaveMap, Layout, TaskId};
-use crate::trust::statement::open_attestation;
-use crate::trust::{Coordinators, EvidenceVerifier};
+use crate::task::{Generation, HaveMap, TaskId};
 use crate::wire::PeerId;
-use crate::wire::codec;
 use crate::wire::control::{
     Current, Earlier, Failure, FailureKind, Granted, Held, Join, NEIGHBOURS_MAX, Neighbour, TaskInfo, ToCoordinator,
 };
-use crate::wire::statement::{Evidence, Signed};
 use crate::{Error, ErrorKind, Result};
 
 /// How many tasks take part in the swarm at a time. Beyond it the ones that nobody wants stop being served; their
@@ -396,9 +395,6 @@ impl Actor {
             }
         };
         task.activating = None;
-        if task.described.as_ref().map(|current| current.generation) != Some(content.generation) {
-            return self.activate(id);
-        }
         if task.wants.is_empty() && !content.is_complete() {
             // Who wanted it had what was current before, and left while this was opened: as if it became current now.
             return self.drop_task(id);
@@ -584,82 +580,6 @@ fn lacks(content: &Content) -> bool {
 /// How much is held, in eighths of the pieces; 8 only when every one is.
 pub(super) fn eighths(have: &HaveMap) -> u8 {
     if have.is_complete() { 8 } else { (u64::from(have.held()) * 8 / u64::from(have.pieces())).min(7) as u8 }
-}
-
-/// Opens a generation in the store, with what proves it. Runs on a disk thread.
-fn open(
-    node: &crate::node::Node,
-    key: TaskKey,
-    current: &Current,
-    (info, label, scope): (TaskInfo, String, Scope),
-    spooled: Option<Spooled>,
-) -> Result<Content> {
-    let layout = Layout::new(current.length, current.piece_length)
-        .map_err(|e| Error::new(ErrorKind::Network, "the coordinator named an impossible layout").caused_by(e))?;
-    let network = node.network();
-    let entry_key = EntryKey {
-        network,
-        tenant: scope.tenant.clone(),
-        class: scope.class,
-        task: current.task,
-        generation: current.generation,
-    };
-    let described = Described {
-        layout,
-        validator: current.validator.clone(),
-        splittable: current.splittable,
-        label,
-        spec: info.spec,
-        fixed: info.fixed,
-    };
-    let fresh = spooled.is_some();
-    let entry = match spooled {
-        Some(Spooled { spool, values }) => spool.finish(&entry_key, &described, &values)?,
-        None => node.store().open(&entry_key, &described)?,
-    };
-    let content = content_of(node, key, entry, current, &scope)?;
-    Ok(if fresh { content.taken_in() } else { content })
-}
-
-/// What is held of a generation, proven if it must be, with the evidence that was kept. Runs on a disk thread.
-pub(super) fn content_of(
-    node: &crate::node::Node,
-    key: TaskKey,
-    entry: Arc<dyn Entry>,
-    current: &Current,
-    scope: &Scope,
-) -> Result<Content> {
-    // From here on it is not evicted.
-    let _use = entry.use_guard()?;
-    if entry.needs_proof() {
-        entry.prove()?;
-    }
-    let layout = entry.described().layout;
-    let coordinators = if scope.is_local() { Coordinators::AnyMember } else { node.coordinators_policy() };
-    let mut evidence = EvidenceVerifier::new(node.membership(), current.task, current.generation, layout, coordinators);
-    let liars = node.contradicted().of(current.task);
-    evidence.void(&liars);
-    let now = now_unix();
-    let mut void = false;
-    for bytes in entry.evidence() {
-        // What was accepted before is accepted again, unless its signer was revoked or contradicted itself since.
-        if let Ok(item) = codec::decode_statement::<Evidence>(&bytes) {
-            let _ = evidence.accept(&item, now);
-            void |= !liars.is_empty() && matches!(&item, Evidence::Attestation(said) if is_by(said, &liars));
-        }
-    }
-    if let Some(seal) = &current.seal {
-        let _ = evidence.accept(&Evidence::Seal(seal.clone()), now);
-    }
-    let content = Content::new((key, current.task, current.generation), entry, evidence, node.task_throttles())?;
-    if void {
-        content.taint();
-    }
-    Ok(content)
-}
-
-fn is_by(said: &Signed, signers: &BTreeSet<PeerId>) -> bool {
-    open_attestation(said).is_ok_and(|(_, signer)| signers.contains(&signer))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::trust::{EvidenceError, Outcome};
 /// So many may come at once: two hosts that each attested all of a large task, which a neighbour shows after the other.
 pub(crate) const VAIN_CHECKS_MAX: u32 = 2048;
 
-/// And so many a second after that: of some 50 microseconds each, less than a hundredth of a core.
+/// And so many a second after that: a signature each, and no more for a neighbour that has many lanes.
 pub(crate) const VAIN_CHECKS_RATE: u32 = 128;
 
 /// What is left of that for one neighbour, whatever lane it comes on.

@@ -40,61 +40,21 @@ pub(crate) const COMMANDS_MAX: usize = 1024;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct LaneNumber(pub(super) u64);
 
-/// What the engine tells a lane to do.
+/// What the engine tells a lane to do. [`LaneCommand::Closed`]: the neighbour has closed the task.
 #[derive(Debug)]
 pub(super) enum LaneCommand {
-    Allot {
-        content: Arc<Content>,
-        runs: Vec<Run>,
-    },
-    Cancel {
-        request: u32,
-    },
-    Close {
-        key: TaskKey,
-        task: TaskId,
-        generation: Generation,
-        opened: bool,
-    },
-    /// The neighbour has closed it.
-    Closed {
-        key: TaskKey,
-    },
-    Have {
-        content: Arc<Content>,
-        runs: Vec<Run>,
-        complete: bool,
-    },
-    Lost {
-        key: TaskKey,
-        runs: Vec<Run>,
-    },
-    Open {
-        content: Arc<Content>,
-        wanted: bool,
-    },
-    Reject {
-        request: u32,
-        reason: RejectReason,
-    },
-    Request {
-        content: Arc<Content>,
-        request: u32,
-        first: PieceIndex,
-        count: u32,
-    },
-    Seal {
-        content: Arc<Content>,
-    },
-    Serve {
-        content: Arc<Content>,
-        request: u32,
-        piece: PieceIndex,
-        skip: u32,
-    },
-    StopServing {
-        request: u32,
-    },
+    Allot { content: Arc<Content>, runs: Vec<Run> },
+    Cancel { request: u32 },
+    Close { key: TaskKey, task: TaskId, generation: Generation, opened: bool },
+    Closed { key: TaskKey },
+    Have { content: Arc<Content>, runs: Vec<Run>, complete: bool },
+    Lost { key: TaskKey, runs: Vec<Run> },
+    Open { content: Arc<Content>, wanted: bool },
+    Reject { request: u32, reason: RejectReason },
+    Request { content: Arc<Content>, request: u32, first: PieceIndex, count: u32 },
+    Seal { content: Arc<Content> },
+    Serve { content: Arc<Content>, request: u32, piece: PieceIndex, skip: u32 },
+    StopServing { request: u32 },
 }
 
 /// The contents that take part in the swarm, for lanes to find by name. Changed by the engine alone.

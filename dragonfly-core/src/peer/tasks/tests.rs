@@ -10,7 +10,7 @@ use dragonfly_testkit::{Origin, Resource};
 use futures::FutureExt as _;
 
 use super::*;
-use crate::node::{Node, TokenOptions};
+use crate::node::{Node, NodeBuilder, TokenOptions};
 use crate::peer::authorities::LOCAL;
 use crate::peer::engine::Want;
 use crate::peer::event::AuthorityEvent;
@@ -38,6 +38,35 @@ fn current_of(receipt: &Receipt) -> Current {
     }
 }
 
+/// A host that has fetched a file.
+struct Fetched {
+    node: Node,
+    peer: Peer,
+    _origin: Origin,
+    request: Request,
+    receipt: Receipt,
+    engine: Engine,
+}
+
+impl Fetched {
+    async fn by(builder: NodeBuilder) -> Self {
+        let node = builder.start().await.unwrap();
+        let peer = Peer::builder(&node).start().await.unwrap();
+        let origin = Origin::start().await.unwrap();
+        origin.set("/file", Resource::seeded(1, LENGTH));
+        let request = Request::new(origin.url("/file"));
+        let receipt = peer.fetch(request.clone()).await.unwrap();
+        let engine = Engine::of(&node);
+        Self { node, peer, _origin: origin, request, receipt, engine }
+    }
+}
+
+/// Has the engine take this for its coordinator's word.
+async fn say(engine: &Engine, message: ToMember) {
+    let event = AuthorityEvent::Message(Box::new(message));
+    engine.handled(Event::Authority { id: LOCAL, event }).await;
+}
+
 /// A caller that was told what is current by the task's coordinator, which says no more of it by itself.
 async fn wanted(engine: &Engine, request: &Request) -> Want {
     let mut want = engine.want(request).await.unwrap();
@@ -60,18 +89,11 @@ fn hold_disk(node: &Node) -> Sender<()> {
 /// Who wanted a generation may leave while it is being opened. It is fetched all the same once somebody wants it again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_generation_that_nobody_wants_once_it_is_open_takes_no_part() {
-    let node = Node::builder().start().await.unwrap();
-    let peer = Peer::builder(&node).start().await.unwrap();
-    let origin = Origin::start().await.unwrap();
-    origin.set("/file", Resource::seeded(1, LENGTH));
-    let url = origin.url("/file");
-    let receipt = peer.fetch(Request::new(&url)).await.unwrap();
-    let engine = Engine::of(&node);
-    let want = wanted(&engine, &Request::new(&url)).await;
+    let Fetched { node, peer, _origin, request, receipt, engine } = Fetched::by(Node::builder()).await;
+    let want = wanted(&engine, &request).await;
     let gate = hold_disk(&node);
     let current = Current { generation: Generation::from_hash([2; 32]), ..current_of(&receipt) };
-    let said = Box::new(ToMember::Current(current));
-    engine.handled(Event::Authority { id: LOCAL, event: AuthorityEvent::Message(said) }).await;
+    say(&engine, ToMember::Current(current)).await;
     drop(want);
     let until = async |is: &dyn Fn(&[ActiveTask]) -> bool| {
         let reached = async { while !is(&engine.active_tasks().await.unwrap()) {} };
@@ -81,7 +103,7 @@ async fn a_generation_that_nobody_wants_once_it_is_open_takes_no_part() {
     assert_eq!(engine.active_tasks().await.unwrap().len(), 1);
     drop(gate);
     until(&|active| active.is_empty()).await;
-    let again = tokio::time::timeout(PATIENCE, peer.fetch(Request::new(&url))).await.unwrap().unwrap();
+    let again = tokio::time::timeout(PATIENCE, peer.fetch(request)).await.unwrap().unwrap();
     assert_eq!((again.generation, again.blake3), (receipt.generation, receipt.blake3));
     peer.shutdown().await.unwrap();
     node.shutdown().await.unwrap();
@@ -90,19 +112,12 @@ async fn a_generation_that_nobody_wants_once_it_is_open_takes_no_part() {
 /// An origin behind several machines may go from one version to another and back before the other was opened.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_current_for_a_moment_takes_no_part() {
-    let node = Node::builder().start().await.unwrap();
-    let peer = Peer::builder(&node).start().await.unwrap();
-    let origin = Origin::start().await.unwrap();
-    origin.set("/file", Resource::seeded(1, LENGTH));
-    let request = Request::new(origin.url("/file"));
-    let receipt = peer.fetch(request.clone()).await.unwrap();
-    let engine = Engine::of(&node);
+    let Fetched { node, peer, _origin, request, receipt, engine } = Fetched::by(Node::builder()).await;
     let want = wanted(&engine, &request).await;
     let gate = hold_disk(&node);
     let other = Current { generation: Generation::from_hash([2; 32]), ..current_of(&receipt) };
     for current in [other, current_of(&receipt)] {
-        let said = Box::new(ToMember::Current(current));
-        engine.handled(Event::Authority { id: LOCAL, event: AuthorityEvent::Message(said) }).await;
+        say(&engine, ToMember::Current(current)).await;
     }
     drop(gate);
     // The disk threads take jobs in turn: what was opened has been told by the time that this is done.
@@ -121,13 +136,7 @@ async fn what_was_current_for_a_moment_takes_no_part() {
 /// A task may have become another's business, or this host's alone, while a generation of it was being opened.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_opened_too_late_takes_no_part() {
-    let node = Node::builder().start().await.unwrap();
-    let peer = Peer::builder(&node).start().await.unwrap();
-    let origin = Origin::start().await.unwrap();
-    origin.set("/file", Resource::seeded(1, LENGTH));
-    let request = Request::new(origin.url("/file"));
-    let receipt = peer.fetch(request.clone()).await.unwrap();
-    let engine = Engine::of(&node);
+    let Fetched { node, peer, _origin, request, receipt, engine } = Fetched::by(Node::builder()).await;
     let want = wanted(&engine, &request).await;
     let other = Node::builder().start().await.unwrap();
     let current = Current { generation: Generation::from_hash([2; 32]), ..current_of(&receipt) };
@@ -154,13 +163,8 @@ async fn what_is_opened_too_late_takes_no_part() {
 async fn who_is_named_while_a_generation_is_opened_is_a_neighbour_in_it() {
     let loopback: crate::Address = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
     // It has nothing to give: a neighbour is for what it lacks.
-    let node = Node::builder().listen(loopback.clone()).upload_slots(0).start().await.unwrap();
-    let peer = Peer::builder(&node).start().await.unwrap();
-    let origin = Origin::start().await.unwrap();
-    origin.set("/file", Resource::seeded(1, LENGTH));
-    let request = Request::new(origin.url("/file"));
-    let receipt = peer.fetch(request.clone()).await.unwrap();
-    let engine = Engine::of(&node);
+    let builder = Node::builder().listen(loopback.clone()).upload_slots(0);
+    let Fetched { node, peer, _origin, request, receipt, engine } = Fetched::by(builder).await;
     let want = wanted(&engine, &request).await;
     // Once the task has its coordinator.
     let token = node.token(TokenOptions::default()).unwrap();
@@ -169,10 +173,8 @@ async fn who_is_named_while_a_generation_is_opened_is_a_neighbour_in_it() {
     let gate = hold_disk(&node);
     let current = Current { generation: Generation::from_hash([2; 32]), ..current_of(&receipt) };
     let named = Neighbour { peer: other.peer_id(), record: other.record(), seen_ip: None, seed: false };
-    let said =
-        [ToMember::Current(current), ToMember::Neighbours { task: receipt.task, hosts: vec![named] }].map(Box::new);
-    for message in said {
-        engine.handled(Event::Authority { id: LOCAL, event: AuthorityEvent::Message(message) }).await;
+    for message in [ToMember::Current(current), ToMember::Neighbours { task: receipt.task, hosts: vec![named] }] {
+        say(&engine, message).await;
     }
     drop(gate);
     let met = async {
