@@ -5,19 +5,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures::{FutureExt as _, Stream, StreamExt as _};
-use tokio::sync::broadcast;
+use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::content::{Content, Counts, State, Told};
 use super::engine::{Engine, Want};
 use super::follow::Follower;
+use super::publisher::{Events, Publisher};
 use super::{Event, Proof, Receipt, Request, resolve};
 use crate::task::{Algorithm, Digest};
 use crate::{Error, ErrorKind, Result};
-
-/// How many progress events wait for a slow reader before the oldest are dropped.
-const EVENTS_MAX: usize = 64;
 
 /// How often an origin's content may change under a download before it gives up.
 pub(super) const RESTARTS_MAX: u32 = 8;
@@ -43,19 +40,19 @@ pub struct Download {
     outcome: Outcome,
     /// What is polled where this handle is awaited.
     awaited: Outcome,
-    events: broadcast::Sender<Event>,
+    events: Arc<Publisher>,
     cancel: CancellationToken,
 }
 
 impl Download {
     /// Starts it on the engine's runtime.
     pub(super) fn start(engine: Engine, request: Request) -> Self {
-        let events = broadcast::Sender::new(EVENTS_MAX);
+        let events = Arc::new(Publisher::new());
         let cancel = CancellationToken::new();
-        let (runtime, sender, token) = (engine.node().runtime().clone(), events.clone(), cancel.clone());
+        let (runtime, publisher, token) = (engine.node().runtime().clone(), Arc::clone(&events), cancel.clone());
         let task = runtime.spawn(async move {
             let bound = request.timeout;
-            let run = run(engine, request, sender);
+            let run = run(engine, request, publisher);
             let bounded = async {
                 match bound {
                     None => run.await,
@@ -81,10 +78,10 @@ impl Download {
         self.outcome.clone()
     }
 
-    /// Progress from now on. Bounded and lossy: a slow reader misses events, never the receipt. The stream ends
-    /// with the download.
+    /// Progress from now on, after the length if that is known by now. Bounded and lossy: a slow reader misses
+    /// events, never the receipt. The stream ends with the download.
     pub fn events(&self) -> Events {
-        Events { inner: events(self.events.subscribe(), self.outcome.clone()).boxed() }
+        self.events.subscribe(self.outcome.clone())
     }
 
     /// Withdraws this caller's interest. The future then yields [`ErrorKind::Cancelled`] unless it was done before.
@@ -109,42 +106,7 @@ impl std::fmt::Debug for Download {
     }
 }
 
-/// The events of a [`Download`].
-pub struct Events {
-    inner: futures::stream::BoxStream<'static, Event>,
-}
-
-fn events(
-    receiver: broadcast::Receiver<Event>,
-    outcome: impl Future<Output: Send + Sync> + Send + 'static,
-) -> impl Stream<Item = Event> + Send {
-    let next = futures::stream::unfold(receiver, |mut receiver| async move {
-        loop {
-            match receiver.recv().await {
-                Ok(event) => return Some((event, receiver)),
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    });
-    next.take_until(outcome)
-}
-
-impl Stream for Events {
-    type Item = Event;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        self.inner.poll_next_unpin(cx)
-    }
-}
-
-impl std::fmt::Debug for Events {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Events")
-    }
-}
-
-async fn run(engine: Engine, request: Request, events: broadcast::Sender<Event>) -> Result<Receipt> {
+async fn run(engine: Engine, request: Request, events: Arc<Publisher>) -> Result<Receipt> {
     let started = Instant::now();
     let request = resolve::held(engine.node(), request)?;
     let mut want = engine.want(&request).await?;
@@ -162,7 +124,7 @@ async fn run(engine: Engine, request: Request, events: broadcast::Sender<Event>)
 /// What a download was started with.
 struct Given<'a> {
     request: &'a Request,
-    events: &'a broadcast::Sender<Event>,
+    events: &'a Publisher,
     started: Instant,
     /// What others signed of content that did not have the caller's digest, or that of its seal, once that was so.
     told: Option<Told>,
@@ -176,14 +138,14 @@ async fn complete(
     Given { request, events, started, told }: &mut Given<'_>,
 ) -> Result<Option<Receipt>> {
     let layout = content.layout;
-    let _ = events.send(Event::Described { length: layout.length() });
+    events.send(Event::Described { length: layout.length() });
     let mut state = content.watch();
     let mut follower = Follower::start(engine, content, request).await?;
     loop {
         let now = state.borrow_and_update().clone();
         let held = follower.catch_up().await?;
         let Counts { from_origin, from_peers } = content.counts().since(before);
-        let _ = events.send(Event::Progress {
+        events.send(Event::Progress {
             bytes: held,
             length: layout.length(),
             from_origin,
@@ -193,7 +155,7 @@ async fn complete(
         // With each progress anew: who begins to listen late is told, too.
         let (retries, refuted) = content.troubles();
         if (retries, refuted) != (0, 0) {
-            let _ = events.send(Event::Trouble { retries, refuted });
+            events.send(Event::Trouble { retries, refuted });
         }
         match now {
             State::Complete => break,
@@ -211,7 +173,7 @@ async fn complete(
             error = want.failed() => return Err(error),
         }
     }
-    let _ = events.send(Event::Complete);
+    events.send(Event::Complete);
     let proven = match prove(engine, content, request) {
         Ok((root, proof)) => {
             follower.check_digest(&root, request.digest.as_ref(), proof).await.map(|proof| (root, proof))

@@ -26,6 +26,7 @@ mod lane;
 mod leases;
 mod links;
 mod origin;
+mod publisher;
 mod reader;
 mod reauth;
 mod receipt;
@@ -41,11 +42,12 @@ mod view;
 
 use std::sync::Arc;
 
-pub use download::{Download, Events};
+pub use download::Download;
 pub use drain::LeasesOf;
 pub(crate) use engine::{Engine, WeakEngine};
 pub(crate) use hosts::HOSTS_MAX;
 pub(crate) use lane::{COMMANDS_MAX, VAIN_CHECKS_MAX, VAIN_CHECKS_RATE};
+pub use publisher::Events;
 pub use reader::Reader;
 pub use receipt::{Event, Exported, Proof, Receipt};
 pub use request::Request;
