@@ -72,6 +72,9 @@ pub struct EntryInfo {
 pub struct Usage {
     /// Content bytes held, spools included.
     pub bytes: u64,
+    /// What the index has beside content: headers, values and evidence, as they were last written. They count against
+    /// the budget; the file may be larger by what was deleted and is not used again yet.
+    pub index_bytes: u64,
     /// Entries.
     pub entries: usize,
     /// Entries with pieces that the index on disk does not know yet: a crash now would cost these pieces.

@@ -135,6 +135,7 @@ pub(super) struct Catalogue {
     policy: Policy,
     entries: Mutex<BTreeMap<EntryKey, Arc<HeldEntry>>>,
     bytes: AtomicU64,
+    index_bytes: AtomicU64,
     evicted_entries: AtomicU64,
     evicted_bytes: AtomicU64,
     observer: RwLock<Option<EvictionObserver>>,
@@ -163,6 +164,7 @@ impl Catalogue {
             policy,
             entries: Mutex::default(),
             bytes: AtomicU64::new(0),
+            index_bytes: AtomicU64::new(0),
             evicted_entries: AtomicU64::new(0),
             evicted_bytes: AtomicU64::new(0),
             observer: RwLock::default(),
@@ -196,6 +198,7 @@ impl Catalogue {
         let mut map = self.entries();
         for (key, described, marks) in entries {
             self.bytes.fetch_add(marks.held, Ordering::AcqRel);
+            self.index_bytes.fetch_add(marks.indexed, Ordering::AcqRel);
             map.insert(key.clone(), HeldEntry::restore(self, key, described, marks));
         }
     }
@@ -303,6 +306,7 @@ impl Catalogue {
     pub(super) fn usage(&self) -> Usage {
         Usage {
             bytes: self.bytes.load(Ordering::Acquire),
+            index_bytes: self.index_bytes.load(Ordering::Acquire),
             entries: self.entries().len(),
             unwritten: self.unwritten(),
             quota: self.policy.quota,

@@ -45,6 +45,8 @@ pub(super) struct HeldEntry {
     used_written: AtomicU64,
     /// Bytes held.
     held: AtomicU64,
+    /// Bytes that the index has of it beside content, as last written.
+    indexed: AtomicU64,
     needs_proof: AtomicBool,
     /// The run in which what is held was made or proven.
     proven: AtomicU64,
@@ -113,6 +115,7 @@ impl HeldEntry {
             used_order: AtomicU64::new(catalogue.next_use()),
             used_written: AtomicU64::new(marks.used),
             held: AtomicU64::new(marks.held),
+            indexed: AtomicU64::new(marks.indexed),
             needs_proof: AtomicBool::new(needs_proof),
             // Without a proof owed, what is held is as good as proven in this run.
             proven: AtomicU64::new(if needs_proof { marks.proven } else { run.current }),

@@ -7,7 +7,7 @@ use std::sync::{PoisonError, RwLock};
 use bytes::Bytes;
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError, TableDefinition};
 
-use super::record::{Changes, EntryId, Header, Loaded, Marks, Values};
+use super::record::{Changes, EntryId, Header, Loaded, Marks, ROW_KEY, Values};
 use super::{Described, EntryKey, StoreError};
 use crate::task::HaveMap;
 
@@ -207,8 +207,8 @@ fn is_corrupt(error: &DatabaseError) -> bool {
 }
 
 /// The key of one row of an entry: rows of one entry are neighbours, in order.
-fn row_key(id: &EntryId, number: u32) -> [u8; 36] {
-    let mut key = [0; 36];
+fn row_key(id: &EntryId, number: u32) -> [u8; ROW_KEY] {
+    let mut key = [0; ROW_KEY];
     key[..32].copy_from_slice(id);
     key[32..].copy_from_slice(&number.to_be_bytes());
     key

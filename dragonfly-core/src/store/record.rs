@@ -67,6 +67,10 @@ pub(super) struct Marks {
     /// The times of the data file when it was last linked to an output.
     #[n(6)]
     pub(super) linked: Option<Times>,
+    /// Bytes of the index for the entry, so that the quota can be counted without reading its rows.
+    #[n(7)]
+    #[cbor(default)]
+    pub(super) indexed: u64,
 }
 
 /// The times of a data file, each in seconds and nanoseconds.
@@ -161,7 +165,16 @@ pub(crate) fn seed_rows() -> Vec<(&'static str, Vec<u8>)> {
         spec: None,
         fixed: false,
     };
-    let marks = Marks { pinned: true, created: 1, used: 2, held: 3, proven: 4, seal: Some(vec![5]), linked: None };
+    let marks = Marks {
+        pinned: true,
+        created: 1,
+        used: 2,
+        held: 3,
+        proven: 4,
+        seal: Some(vec![5]),
+        indexed: 6,
+        ..Marks::default()
+    };
     let (mut have, mut values) = (HaveMap::empty(PIECES_PER_ROW), Values::default());
     for piece in [0, 3, 255] {
         have.insert(piece);
@@ -208,6 +221,11 @@ impl Values {
         row[(index % PIECES_PER_ROW) as usize] = value;
     }
 
+    /// Bytes of all rows and their keys, with so many pieces held.
+    pub(super) fn encoded_length(&self, held: u32) -> u64 {
+        (self.0.len() * (ROW_KEY + BITS)) as u64 + 32 * u64::from(held)
+    }
+
     /// The row's encoding: a bit per piece, then the values of those held.
     pub(super) fn encode_row(&self, row: u32, have: &HaveMap) -> Vec<u8> {
         let mut bits = [0_u8; BITS];
@@ -243,6 +261,9 @@ impl Values {
         }
     }
 }
+
+/// Bytes of a row's key: the entry's id and a number.
+pub(super) const ROW_KEY: usize = 36;
 
 /// Bytes of a row's bits.
 const BITS: usize = PIECES_PER_ROW as usize / 8;

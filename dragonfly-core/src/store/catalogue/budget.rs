@@ -1,10 +1,18 @@
 //! The budget in bytes and in entries, and who has to go.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use super::super::{Entry as _, StoreError};
 use super::{Catalogue, HeldEntry};
+
+/// Corrects a count, which is shared, from what was counted to what is so.
+fn correct(count: &AtomicU64, before: u64, now: u64) {
+    count.fetch_add(now, Ordering::AcqRel);
+    let less = |bytes: u64| Some(bytes.saturating_sub(before));
+    // The closure never refuses.
+    let _ = count.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+}
 
 impl Catalogue {
     /// Takes `bytes` of the budget, making room if need be.
@@ -14,7 +22,8 @@ impl Catalogue {
             return Ok(());
         };
         let take = || {
-            let more = |now: u64| now.checked_add(bytes).filter(|then| *then <= quota);
+            let of_index = self.index_bytes.load(Ordering::Acquire);
+            let more = |now: u64| now.checked_add(bytes).filter(|then| then.saturating_add(of_index) <= quota);
             self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
         };
         if take() || (bytes <= quota && self.make_room(bytes, 0) > 0 && take()) {
@@ -25,10 +34,17 @@ impl Catalogue {
 
     /// Corrects the budget from what was counted to what is so.
     pub(in super::super) fn recharge(&self, before: u64, now: u64) {
-        self.bytes.fetch_add(now, Ordering::AcqRel);
-        let less = |bytes: u64| Some(bytes.saturating_sub(before));
-        // The closure never refuses.
-        let _ = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        correct(&self.bytes, before, now);
+    }
+
+    /// Likewise for what the index has of an entry.
+    pub(in super::super) fn recharge_index(&self, before: u64, now: u64) {
+        correct(&self.index_bytes, before, now);
+    }
+
+    /// All that counts against the quota.
+    fn spent(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire).saturating_add(self.index_bytes.load(Ordering::Acquire))
     }
 
     pub(in super::super) fn evict(&self, now_unix: u64) -> u64 {
@@ -42,7 +58,7 @@ impl Catalogue {
         }
         if let Some(quota) = self.policy.quota {
             let mark = |fraction: f64| (quota as f64 * fraction) as u64;
-            if self.bytes.load(Ordering::Acquire) > mark(self.policy.high_water) {
+            if self.spent() > mark(self.policy.high_water) {
                 freed += self.evict_down_to(mark(self.policy.low_water), usize::MAX).0;
             }
         }
@@ -63,18 +79,21 @@ impl Catalogue {
     /// Drops the least recently used until at most `bytes` and `count` entries remain: bytes freed, entries gone.
     fn evict_down_to(&self, bytes: u64, count: usize) -> (u64, usize) {
         let (mut freed, mut gone) = (0, 0);
-        for entry in self.idle() {
-            let over = self.bytes.load(Ordering::Acquire) > bytes;
-            if !over && self.entries().len() <= count {
-                break;
-            }
-            // Without bytes it frees none: it would only lose what is known of it.
-            if entry.held() == 0 && over && self.entries().len() <= count {
-                continue;
-            }
-            if let Some(bytes) = self.drop_idle(&entry) {
-                freed += bytes;
-                gone += 1;
+        let idle = self.idle();
+        // Without content an entry frees little, and what is known of it would be lost: only where nothing else helps.
+        for with_content in [true, false] {
+            for entry in &idle {
+                let (over, crowded) = (self.spent() > bytes, self.entries().len() > count);
+                if !over && !crowded {
+                    return (freed, gone);
+                }
+                if with_content && entry.held() == 0 && !crowded {
+                    continue;
+                }
+                if let Some(bytes) = self.drop_idle(entry) {
+                    freed += bytes;
+                    gone += 1;
+                }
             }
         }
         (freed, gone)

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::super::StoreError;
 use super::super::catalogue::Medium;
-use super::super::record::{Changes, Header, Loaded, Marks};
+use super::super::record::{Changes, Header, Loaded, Marks, ROW_KEY};
 use super::HeldEntry;
 
 impl HeldEntry {
@@ -35,7 +35,7 @@ impl HeldEntry {
         let evidence = evidence.iter().filter_map(|n| Some((*n, state.evidence.get(n)?.clone()))).collect();
         let used = self.used.load(Ordering::Acquire);
         self.used_written.store(used, Ordering::Release);
-        let marks = Marks {
+        let mut marks = Marks {
             pinned: self.is_pinned(),
             created: self.created,
             used,
@@ -43,7 +43,19 @@ impl HeldEntry {
             proven: self.proven.load(Ordering::Acquire),
             seal: state.seal.as_ref().map(|seal| seal.to_vec()),
             linked: state.linked,
+            indexed: self.indexed.load(Ordering::Acquire),
         };
+        if state.loaded {
+            let evidence = state.evidence_bytes + state.evidence.len() * ROW_KEY;
+            let header = Header::new(&self.key, &self.described, marks.clone()).encode().len();
+            marks.indexed = state.values.encoded_length(state.have.held()) + (self.id.len() + header + evidence) as u64;
+        }
+        let before = self.indexed.swap(marks.indexed, Ordering::AcqRel);
+        self.catalogue.recharge_index(before, marks.indexed);
+        if self.uses.is_removed() {
+            // Removed in this moment: whichever came last lets go of it.
+            self.catalogue.recharge_index(self.indexed.swap(0, Ordering::AcqRel), 0);
+        }
         let header = Header::new(&self.key, &self.described, marks).encode();
         Changes { id: self.id, header, rows, evidence, slab: self.content.fresh() }
     }
@@ -80,6 +92,7 @@ impl HeldEntry {
     pub(in super::super) fn release(&self) -> Result<(u64, Option<PathBuf>), StoreError> {
         let held = self.held.swap(0, Ordering::AcqRel);
         self.catalogue.recharge(held, 0);
+        self.catalogue.recharge_index(self.indexed.swap(0, Ordering::AcqRel), 0);
         self.content.remove(&self.catalogue.medium, &self.id).map(|doomed| (held, doomed))
     }
 }

@@ -281,3 +281,39 @@ fn much_small_content_does_not_pile_up_in_memory() {
         assert!(read_all(&*entry).unwrap() == content(65_536, generation));
     }
 }
+
+/// Evidence lies in the index: it counts against the quota, at once after a restart too, and eviction gets it back.
+#[test]
+fn what_the_index_has_counts_against_the_quota() {
+    const EVIDENCE: usize = 50_000;
+    let directory = tempfile::tempdir().unwrap();
+    let open = || {
+        let options =
+            FileOptions { quota: Some(400_000), index_interval: Duration::from_secs(3600), ..Default::default() };
+        FileStore::open(directory.path(), options).unwrap()
+    };
+    let store = open();
+    for seed in 0..4 {
+        let entry = complete(&store, seed, 20_000).0;
+        entry.put_evidence(1, vec![seed; EVIDENCE].into()).unwrap();
+        entry.touch(1000 + u64::from(seed));
+    }
+    store.flush().unwrap();
+    let Usage { bytes, index_bytes, .. } = store.usage();
+    // Evidence, headers, and a row of values each.
+    assert_eq!(bytes, 80_000);
+    assert!((4 * EVIDENCE as u64..4 * (EVIDENCE as u64 + 1000)).contains(&index_bytes), "{index_bytes}");
+    drop(store);
+
+    let store = open();
+    assert_eq!((store.usage().bytes, store.usage().index_bytes), (bytes, index_bytes));
+    // 281 kB of 400 are used: this goes in if what was used longest ago goes.
+    complete(&store, 9, 130_000);
+    let left: Vec<_> = store.list(None, 100).iter().map(|info| info.key.task.hash()[0]).collect();
+    assert_eq!(left, [1, 2, 3, 9]);
+    store.flush().unwrap();
+    let Usage { bytes, index_bytes, .. } = store.usage();
+    assert!(bytes + index_bytes <= 400_000, "{bytes} {index_bytes}");
+    assert!([1, 2, 3, 9].iter().all(|seed| store.remove(&key(*seed, 1)).unwrap()));
+    assert_eq!((store.usage().bytes, store.usage().index_bytes), (0, 0));
+}
