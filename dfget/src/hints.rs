@@ -17,7 +17,20 @@ pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 /// What a user may try next after this failure: as its kind says, but for what went wrong on the way to an origin, which
 /// the message alone tells apart. It comes from a daemon just as from this process.
 pub(crate) fn hint_for(failure: &Failure) -> Option<&'static str> {
-    failure.hint.or_else(|| on_the_way(failure)).or_else(|| hint(failure.kind))
+    failure.hint.or_else(|| malformed(failure)).or_else(|| on_the_way(failure)).or_else(|| hint(failure.kind))
+}
+
+/// What somebody typed, and how it is written.
+fn malformed(failure: &Failure) -> Option<&'static str> {
+    if failure.kind != ErrorKind::InvalidInput {
+        None
+    } else if failure.message.contains(": not a digest: ") {
+        Some("write the algorithm, a colon and every digit of it, such as sha256: and what sha256sum prints")
+    } else if failure.message.contains("\" is not a URL: ") {
+        Some("write it in full and in quotes, such as 'https://example.org/file'")
+    } else {
+        None
+    }
 }
 
 /// What the library's origin says of a connection or of who asks (`dragonfly_core::source`), and what helps.
@@ -59,7 +72,9 @@ pub(crate) fn refuse(program: &str, error: &clap::Error) -> ExitCode {
     let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|mark| text.find(mark)).min();
     let text = &text[..end.unwrap_or(text.len())];
     let (what, tips) = text.split_once("\n\n  tip: ").unwrap_or((text, ""));
-    let mut said = format!("{program}: {}\n", what.trim_end());
+    // One line for one failure, also where what is lacking is listed.
+    let what = what.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let mut said = format!("{program}: {what}\n");
     // To pass what looks like an option as a value is seldom what was meant.
     let is_of_use = |tip: &&str| !tip.is_empty() && !tip.starts_with("to pass ");
     let tips: Vec<_> = tips.split("\n  tip: ").map(str::trim).filter(is_of_use).collect();

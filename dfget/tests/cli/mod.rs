@@ -70,10 +70,27 @@ fn usage_errors_exit_2_and_say_why() {
     for (args, why) in cases {
         let done = fetch(dir.path(), args);
         assert!(done.is_code(2), "{args:?}: {done:?}");
-        assert!(done.stderr.contains(why), "{args:?}: {done:?}");
+        // One line that names what failed and why, and one with what to do.
+        let said: Vec<&str> = done.stderr.lines().collect();
+        let [error, hint] = said[..] else { panic!("{args:?}: {done:?}") };
+        assert!(error.starts_with("dfget: ") && error.contains(why), "{args:?}: {done:?}");
+        assert!(hint.starts_with("hint: "), "{args:?}: {done:?}");
         assert!(!done.stderr.contains("hunter2") && done.stdout.is_empty(), "{args:?}: {done:?}");
     }
     assert_only(dir.path(), &[]);
+}
+
+#[test]
+fn what_is_mistyped_is_shown_how_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, hint) in [
+        (&["example.org/file"][..], "hint: write it in full and in quotes"),
+        (&[URL, "--digest", "sha256:00"], "hint: write the algorithm, a colon"),
+        (&[URL, "--digset", "sha256:00"], "hint: a similar argument exists: '--digest'"),
+    ] {
+        let done = fetch(dir.path(), args);
+        assert!(done.is_code(2) && done.stderr.contains(hint), "{args:?}: {done:?}");
+    }
 }
 
 #[test]
