@@ -2,8 +2,8 @@
 
 use dragonfly_testkit::{Origin, Resource};
 
-use super::{SEED, all_finish, ended, everyone_knows_everyone, fetch};
-use crate::harness::{Daemon, wait_for};
+use super::{Moment, SEED, all_finish, ended, everyone_knows_everyone, fetch};
+use crate::harness::Daemon;
 
 const LENGTH: u64 = 24 << 20;
 const RATE: u64 = 12 << 20;
@@ -22,33 +22,6 @@ enum Victims {
     HalfOfEquals,
     /// There is no seed, and the peer dies that has taken most from the origin: it holds a lease.
     LeaseHolder,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Moment {
-    /// Nobody may have asked anybody yet.
-    AtOnce,
-    /// The origin was asked, and has not answered.
-    BeforeTheFirstByte,
-    AtTheFirstByte,
-    InTheMiddle,
-}
-
-const MOMENTS: [Moment; 4] = [Moment::AtOnce, Moment::BeforeTheFirstByte, Moment::AtTheFirstByte, Moment::InTheMiddle];
-
-impl Moment {
-    /// Waits for it.
-    fn comes(self, origin: &Origin) {
-        let sent = match self {
-            Self::AtOnce => return,
-            Self::BeforeTheFirstByte => {
-                return wait_for("the origin to be asked", || (!origin.log().is_empty()).then_some(()));
-            }
-            Self::AtTheFirstByte => 1,
-            Self::InTheMiddle => LENGTH / 2,
-        };
-        wait_for("the moment to kill", || (origin.body_bytes("/file") >= sent).then_some(()));
-    }
 }
 
 /// A network, and who is to die in it.
@@ -104,7 +77,7 @@ fn taken(daemons: &[Daemon]) -> u64 {
 async fn kill(victims: Victims, moment: Moment) -> Sent {
     let origin = Origin::start().await.unwrap();
     let file = Resource::seeded(SEED, LENGTH).rate(RATE);
-    origin.set("/file", if matches!(moment, Moment::BeforeTheFirstByte) { file.held() } else { file });
+    origin.set("/file", if moment == Moment::BeforeTheFirstByte { file.held() } else { file });
     let url = origin.url("/file");
     let work = tokio::task::spawn_blocking(move || {
         let who = victims;
@@ -113,7 +86,7 @@ async fn kill(victims: Victims, moment: Moment) -> Sent {
         everyone_knows_everyone(&all);
         let mut clients: Vec<_> = survivors.iter().map(|daemon| fetch(daemon, &url)).collect();
         let mut doomed: Vec<_> = victims.iter().filter(|daemon| daemon.is_peer()).map(|v| fetch(v, &url)).collect();
-        moment.comes(&origin);
+        moment.comes(&origin, LENGTH);
         if who == Victims::LeaseHolder {
             // Before anything has come, who waits for the origin's answer.
             let key = |at: &usize| (taken(&survivors[*at..=*at]), survivors[*at].metric("dragonfly_origin_requests"));
@@ -148,7 +121,7 @@ async fn kill(victims: Victims, moment: Moment) -> Sent {
 async fn matrix(victims: Victims, again: u64) {
     // Who holds a lease is known once the origin was asked.
     let known = |moment: &Moment| victims != Victims::LeaseHolder || *moment as u8 >= Moment::BeforeTheFirstByte as u8;
-    for moment in MOMENTS.into_iter().filter(known) {
+    for moment in Moment::ALL.into_iter().filter(known) {
         let Sent { total, living, at_death } = kill(victims, moment).await;
         assert!(living <= LENGTH + again, "{victims:?} {moment:?}: {living} of {LENGTH} to the living");
         assert!(total <= LENGTH + again + IN_FLIGHT, "{victims:?} {moment:?}: {total} of {LENGTH} in all");

@@ -14,11 +14,39 @@ use std::fs;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use dragonfly_testkit::content;
+use dragonfly_testkit::{Origin, content};
 
 use crate::harness::{Daemon, wait_for};
 
 const SEED: u64 = 23;
+
+/// When somebody dies, of a download of `/file` by everyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+enum Moment {
+    /// Nobody may have asked anybody yet.
+    AtOnce,
+    /// The origin was asked, and has not answered.
+    BeforeTheFirstByte,
+    AtTheFirstByte,
+    InTheMiddle,
+}
+
+impl Moment {
+    const ALL: [Self; 4] = [Self::AtOnce, Self::BeforeTheFirstByte, Self::AtTheFirstByte, Self::InTheMiddle];
+
+    /// Waits for it.
+    fn comes(self, origin: &Origin, length: u64) {
+        let sent = match self {
+            Self::AtOnce => return,
+            Self::BeforeTheFirstByte => {
+                return wait_for("the origin to be asked", || (!origin.log().is_empty()).then_some(()));
+            }
+            Self::AtTheFirstByte => 1,
+            Self::InTheMiddle => length / 2,
+        };
+        wait_for("the moment to kill", || (origin.body_bytes("/file") >= sent).then_some(()));
+    }
+}
 
 /// A client of a daemon that fetches `url` into `output`.
 fn fetch(daemon: &Daemon, url: &str) -> Child {
@@ -84,7 +112,7 @@ fn everyone_knows_everyone(daemons: &[&Daemon]) {
 }
 
 /// Waits until each of these knows so many members.
-fn all_know(daemons: &[&Daemon], members: u64) {
+pub(crate) fn all_know(daemons: &[&Daemon], members: u64) {
     wait_for("everyone to know everyone", || {
         daemons.iter().all(|daemon| daemon.metric("dragonfly_members") >= members).then_some(())
     });

@@ -12,7 +12,7 @@ use crate::harness::{Daemon, get, wait_for};
 
 const LENGTH: u64 = 24 << 20;
 const RATE: u64 = 8 << 20;
-const PEERS: usize = 6;
+const PEERS: usize = 8;
 
 /// Shorter than the failures that a lease and a source put up with before anybody is told.
 const AWAY: Duration = Duration::from_secs(3);

@@ -2,8 +2,8 @@
 
 use dragonfly_testkit::Resource;
 
-use super::{SEED, all_finish, all_know, ended, fetch};
-use crate::harness::{Daemon, TestOrigin, wait_for};
+use super::{Moment, SEED, all_finish, all_know, ended, fetch};
+use crate::harness::{Daemon, TestOrigin};
 
 const LENGTH: u64 = 24 << 20;
 const RATE: u64 = 8 << 20;
@@ -67,16 +67,32 @@ fn cast(order: Order) -> [Vec<Daemon>; 3] {
     }
 }
 
-/// Takes out the one that has taken most from the origin.
+/// Takes out the one that has taken most from the origin, or waits for its answer.
 fn holder(daemons: &mut Vec<Daemon>) -> Daemon {
-    let taken = |daemon: &Daemon| daemon.metric("dragonfly_origin_bytes_total");
-    let index = (0..daemons.len()).max_by_key(|index| taken(&daemons[*index])).unwrap();
+    let metrics = ["dragonfly_origin_bytes_total", "dragonfly_origin_requests"];
+    let index = (0..daemons.len()).max_by_key(|at| metrics.map(|name| daemons[*at].metric(name))).unwrap();
     daemons.remove(index)
 }
 
 fn kill_twice(order: Order) {
+    use Moment::{AtOnce, AtTheFirstByte, BeforeTheFirstByte, InTheMiddle};
+    for moments in [
+        [AtOnce, BeforeTheFirstByte],
+        [BeforeTheFirstByte, BeforeTheFirstByte],
+        [BeforeTheFirstByte, AtTheFirstByte],
+        [AtTheFirstByte, AtTheFirstByte],
+        [AtTheFirstByte, InTheMiddle],
+        [InTheMiddle, InTheMiddle],
+    ] {
+        kill_at(order, moments);
+    }
+}
+
+fn kill_at(order: Order, moments: [Moment; 2]) {
     let origin = TestOrigin::start();
-    let url = origin.set("/file", Resource::seeded(SEED, LENGTH).rate(RATE));
+    let file = Resource::seeded(SEED, LENGTH).rate(RATE);
+    let is_held = moments.contains(&Moment::BeforeTheFirstByte);
+    let url = origin.set("/file", if is_held { file.held() } else { file });
     let origin = &origin.origin;
     let [mut first, mut second, stay] = cast(order);
     // Schedulers alone do not look for one another.
@@ -90,15 +106,19 @@ fn kill_twice(order: Order) {
         }
     }
     let mut before = 0;
-    for part in [1, 2] {
-        wait_for("the moment to kill", || (origin.body_bytes("/file") >= part * LENGTH / 4).then_some(()));
-        let from = if part == 2 && !second.is_empty() { &mut second } else { &mut first };
+    for (part, moment) in moments.into_iter().enumerate() {
+        if moment > Moment::BeforeTheFirstByte {
+            origin.release("/file");
+        }
+        moment.comes(origin, LENGTH);
+        let from = if part == 1 && !second.is_empty() { &mut second } else { &mut first };
         match (order, part) {
-            (Order::HalfThePeersThenTheSeed, 1) => from.clear(),
+            (Order::HalfThePeersThenTheSeed, 0) => from.clear(),
             _ => drop(holder(from)),
         }
         before = origin.body_bytes("/file");
     }
+    origin.release("/file");
     let all: Vec<&Daemon> = first.iter().chain(&second).chain(&stay).collect();
     let mut survivors = Vec::new();
     for (peer, client) in clients {
@@ -112,8 +132,8 @@ fn kill_twice(order: Order) {
     assert!(survivors.len() >= least);
     all_finish(survivors, LENGTH);
     let sent = origin.body_bytes("/file");
-    println!("{order:?}: {:.3} copies, {before} bytes before the second", sent as f64 / LENGTH as f64);
-    assert!(sent <= LENGTH + AGAIN, "{order:?}: {sent} of {LENGTH}, {before} before: {:?}", origin.log());
+    println!("{order:?} {moments:?}: {:.3} copies, {before} bytes before the second", sent as f64 / LENGTH as f64);
+    assert!(sent <= LENGTH + AGAIN, "{order:?} {moments:?}: {sent} of {LENGTH}, {before} before: {:?}", origin.log());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use dragonfly_testkit::{Origin, Resource, content};
 
 use super::SEED;
 use crate::harness::Daemon;
+use crate::survive::all_know;
 
 /// The most memory that a daemon may ever have had resident while it took in and served a gibibyte.
 const RESIDENT_MAX: u64 = 150 << 20;
@@ -18,7 +19,8 @@ fn peak_resident(daemon: &Daemon) -> u64 {
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
 }
 
-/// A seed takes a gibibyte in and serves it to peers, who serve each other; each stays under its bound.
+/// Two seeds, of which nobody was told to fetch anything, split a gibibyte and serve it to peers, who serve each other;
+/// each stays under its bound.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gibibyte_costs_one_copy_and_a_bounded_memory() {
@@ -28,7 +30,9 @@ async fn a_gibibyte_costs_one_copy_and_a_bounded_memory() {
     let url = origin.url("/file");
     let work = tokio::task::spawn_blocking(move || {
         let seed = Daemon::with_role("scheduler,seed").start();
+        let second = Daemon::with_role("seed").join(&seed).start();
         let peers: Vec<Daemon> = (0..2).map(|_| Daemon::with_role("peer").join(&seed).start()).collect();
+        all_know(&[&seed, &second], 1);
         let spawn = |peer: &Daemon| {
             let mut command = peer.dfget_command([url.as_str(), "-O", "output", "-q"]);
             command.stderr(Stdio::piped()).spawn().unwrap()
@@ -41,7 +45,10 @@ async fn a_gibibyte_costs_one_copy_and_a_bounded_memory() {
             hasher.update_reader(File::open(peer.dir().join("output")).unwrap()).unwrap();
             assert_eq!(hasher.finalize().as_bytes(), &content::blake3(SEED, LENGTH));
         }
-        for daemon in peers.iter().chain([&seed]) {
+        let shares = [&seed, &second].map(|seed| seed.metric("dragonfly_origin_bytes_total"));
+        println!("the seeds took {shares:?} bytes");
+        assert!(shares[0].min(shares[1]) >= LENGTH / 8, "{shares:?}");
+        for daemon in peers.iter().chain([&seed, &second]) {
             let peak = peak_resident(daemon);
             println!("peak resident: {} MiB", peak >> 20);
             assert!(peak < RESIDENT_MAX, "{} MiB", peak >> 20);
