@@ -137,6 +137,29 @@ mod tests {
         assert_eq!(throttle.reserve(usize::MAX, later), None);
     }
 
+    /// A node's rate is shared by its tasks; a task's is its own. To the nanosecond, since time is virtual.
+    #[tokio::test(start_paused = true)]
+    async fn a_nodes_rate_is_shared_and_a_tasks_is_its_own() {
+        const BLOCK: usize = 100;
+        const BLOCKS: u32 = 40;
+        let second_of_blocks = Some(10 * BLOCK as u64);
+        let of_node = RateLimits { upload: second_of_blocks, ..RateLimits::default() };
+        let of_task = RateLimits { task_upload: second_of_blocks, ..RateLimits::default() };
+        // Forty blocks of each of two tasks: the first of a bucket is free, and a burst's worth, one more.
+        for (limits, seconds) in [(of_node, 7.8), (of_task, 3.8)] {
+            let (node, tasks) = (Throttles::of_node(&limits), [(); 2].map(|()| Throttles::of_task(&limits)));
+            let started = Instant::now();
+            futures::future::join_all(tasks.iter().map(|task| async {
+                for _ in 0..BLOCKS {
+                    node.upload.pass(BLOCK).await;
+                    task.upload.pass(BLOCK).await;
+                }
+            }))
+            .await;
+            assert_eq!(started.elapsed().as_secs_f64(), seconds, "{limits:?}");
+        }
+    }
+
     #[test]
     fn a_rate_of_nothing_is_refused() {
         assert!(RateLimits::default().check().is_ok());

@@ -67,6 +67,30 @@ async fn peers_send_and_receive_at_a_rate() {
     }
 }
 
+/// Tasks share the rate of their node: two at once take twice as long as one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_share_the_rate_of_their_node() {
+    let network = Network::start(1, false).await;
+    let token = network.token();
+    let rates = limits(|rates| rates.download = Some(RATE));
+    let node = network.builder(1, &token, loopback()).rates(rates).start().await.unwrap();
+    let peer = Peer::builder(&node).start().await.unwrap();
+    let mut downloads = Vec::new();
+    for number in 0..2 {
+        let url = network.serve(&format!("/{number}"), Resource::seeded(number, LENGTH));
+        network.peers[0].peer.fetch(Request::new(&url).digest(digest(number, LENGTH))).await.unwrap();
+        downloads.push(Request::new(&url).digest(digest(number, LENGTH)).back_to_source(false));
+    }
+    let started = std::time::Instant::now();
+    let receipts = futures::future::join_all(downloads.into_iter().map(|request| peer.fetch(request))).await;
+    let took = started.elapsed();
+    assert!(receipts.into_iter().all(|receipt| receipt.unwrap().bytes_from_peers == LENGTH));
+    assert!(took >= LEAST * 2, "{took:?}");
+    peer.shutdown().await.unwrap();
+    node.shutdown().await.unwrap();
+    network.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rate_of_nothing_is_refused() {
     let error = Node::builder().rates(limits(|rates| rates.upload = Some(0))).start().await.unwrap_err();
