@@ -44,6 +44,19 @@ pub enum DialError {
     },
 }
 
+impl DialError {
+    /// Whether there is a host that let nobody in, as one does that many come to at the same moment: it closed the connection
+    /// before it was secure. Others are dead, elsewhere, or have refused for good.
+    pub(crate) fn is_turned_away(&self) -> bool {
+        // As `libp2p-core` says of an upgrade that failed; tested.
+        let Self::Failed { causes, .. } = self else { return false };
+        causes.iter().any(|(_, cause)| cause.contains(HANDSHAKE_FAILED))
+    }
+}
+
+/// What a transport says whose TCP connection was there, and was closed in its handshake.
+const HANDSHAKE_FAILED: &str = "Handshake failed";
+
 /// Why a listener is not up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

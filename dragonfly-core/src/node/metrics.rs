@@ -39,6 +39,9 @@ pub(crate) struct Metrics {
     pub(crate) neighbours_blamed: Number,
     pub(crate) neighbours_stalled: Number,
     pub(crate) claims_unkept: Number,
+    pub(crate) coordinator_joins: Number,
+    pub(crate) coordinator_messages: Number,
+    pub(crate) coordinator_sessions_opened: Number,
     pub(crate) evidence_refused: Number,
     pub(crate) pieces_refuted: Number,
     pub(crate) pieces_repeated: Number,
@@ -93,6 +96,13 @@ impl Metrics {
         counter("dragonfly_evidence_refused_total", help, &self.evidence_refused);
         let help = "Tasks that schedulers wanted a seed to fetch and that it had no room for.";
         counter("dragonfly_triggers_dropped_total", help, &self.triggers_dropped);
+        let help = "Sessions that members opened with this host as their scheduler or coordinator.";
+        counter("dragonfly_coordinator_sessions_opened_total", help, &self.coordinator_sessions_opened);
+        let help =
+            "How often members told this host, as their scheduler or coordinator, of a task that they take part in.";
+        counter("dragonfly_coordinator_joins_total", help, &self.coordinator_joins);
+        let help = "What members said to this host as their scheduler or coordinator, in messages.";
+        counter("dragonfly_coordinator_messages_total", help, &self.coordinator_messages);
         let mut counter = |name, help, value| add(MetricKind::Counter, name, help, value);
         let help = "Streams of peers that were dropped because too many waited.";
         counter("dragonfly_streams_dropped_total", help, bounds.streams_dropped);
@@ -101,7 +111,9 @@ impl Metrics {
         let help = "Generations that eviction removed.";
         counter("dragonfly_store_evicted_entries_total", help, store.evicted_entries);
         let mut gauge = |name, help, value| add(MetricKind::Gauge, name, help, value);
-        gauge("dragonfly_store_bytes", "Bytes that the store uses.", store.bytes);
+        gauge("dragonfly_store_bytes", "Bytes of content that the store holds.", store.bytes);
+        let help = "Bytes of the store's index beside content: these and the content are kept to the quota.";
+        gauge("dragonfly_store_index_bytes", help, store.index_bytes);
         let help = "Generations that the store holds pieces of.";
         gauge("dragonfly_store_entries", help, store.entries as u64);
         let help = "Generations with pieces that the index on disk does not know yet.";

@@ -35,6 +35,16 @@ impl Backoff {
     }
 }
 
+/// How often a coordinator that turns this host away is tried again before it counts as out of reach: for some eight seconds.
+/// When a coordinator dies, or is back, all of its members come to one host in the same moment, from few addresses perhaps, and
+/// who went on to another would have the origin send a copy for each.
+pub(super) const TURNED_AWAY_MAX: u32 = 10;
+
+/// The pause after so many times, before jitter: 100 ms, doubled up to 1.6 s.
+pub(super) fn turned_away_pause(times: u32) -> Duration {
+    Duration::from_millis(100) * (1 << times.min(4))
+}
+
 /// How often an attempt is begun again before it has failed.
 const WAKES_MAX: u32 = 2;
 
@@ -71,12 +81,20 @@ async fn keep_up(
 ) {
     let mut backoff = Backoff::new();
     loop {
-        let mut wakes = 0;
+        let (mut wakes, mut turned_away) = (0, 0);
         let session = loop {
             // An attempt may have begun when nothing could come of it yet: asked for, another one joins it. Not for ever: the
             // engine is to hear that nobody answers.
             tokio::select! {
-                session = connect(&node, &addresses) => break session,
+                session = connect(&node, &addresses) => match session {
+                    Err(failed) if failed.turned_away && turned_away < TURNED_AWAY_MAX => {
+                        let pause = node.jitter(turned_away_pause(turned_away));
+                        turned_away += 1;
+                        tracing::debug!(?addresses, ?pause, "a coordinator has no place for this host now");
+                        tokio::time::sleep(pause).await;
+                    }
+                    session => break session.map_err(|failed| failed.error),
+                },
                 () = wake.notified(), if wakes < WAKES_MAX => wakes += 1,
             }
         };
@@ -104,13 +122,24 @@ async fn keep_up(
     }
 }
 
-async fn connect(node: &Node, addresses: &[Address]) -> Result<(PeerId, crate::net::Stream)> {
-    let peer = addresses
-        .iter()
-        .find_map(Address::peer)
-        .ok_or_else(|| Error::new(ErrorKind::Config, "a coordinator's address does not end in /p2p/PEER"))?;
-    node.host().connect(peer, addresses.iter().map(Address::without_peer).collect()).await?;
-    let stream = node.host().open(peer, crate::node::CONTROL_PROTOCOL).await?;
+/// Why there is no session.
+struct Unreached {
+    error: Error,
+    turned_away: bool,
+}
+
+impl Unreached {
+    fn for_good(error: impl Into<Error>) -> Self {
+        Self { error: error.into(), turned_away: false }
+    }
+}
+
+async fn connect(node: &Node, addresses: &[Address]) -> Result<(PeerId, crate::net::Stream), Unreached> {
+    let nobody = || Error::new(ErrorKind::Config, "a coordinator's address does not end in /p2p/PEER");
+    let peer = addresses.iter().find_map(Address::peer).ok_or_else(|| Unreached::for_good(nobody()))?;
+    let reached = node.host().connect(peer, addresses.iter().map(Address::without_peer).collect()).await;
+    reached.map_err(|error| Unreached { turned_away: error.is_turned_away(), error: error.into() })?;
+    let stream = node.host().open(peer, crate::node::CONTROL_PROTOCOL).await.map_err(Unreached::for_good)?;
     Ok((peer, stream))
 }
 

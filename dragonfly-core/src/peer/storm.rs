@@ -7,7 +7,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::announce::{ANNOUNCED_MAX, FIRST_PAUSE, PAUSE, pause_after};
 use super::authorities::{MOVE_PAUSE, MOVED_AT_ONCE};
-use super::authority::{BACKOFF, Backoff};
+use super::authority::{BACKOFF, Backoff, TURNED_AWAY_MAX, turned_away_pause};
 
 const HOSTS: usize = 500;
 
@@ -92,5 +92,32 @@ fn who_is_come_back_to_is_not_stormed() {
         if back > BACKOFF.1 * 2 {
             assert!(session <= HOSTS / 10 && batch <= HOSTS / 2, "{session} and {batch} of {HOSTS}");
         }
+    }
+}
+
+/// Hosts that come to one coordinator in the same moment, because another one died: who finds no place for its handshake
+/// comes again, and all get in before they take it for dead. From one address there are eight places.
+#[test]
+fn who_is_turned_away_comes_again_and_gets_in() {
+    /// Of the coordinator's time, with two cores that have other things to do.
+    const HANDSHAKE: Duration = Duration::from_millis(20);
+    let limits = crate::net::Limits::default();
+    for (places, hosts) in [(limits.handshakes_per_ip, 100), (limits.handshakes, HOSTS)] {
+        let mut random = StdRng::seed_from_u64(places as u64);
+        // When each comes next, and how often it was turned away.
+        let mut coming: Vec<_> = (0..hosts).map(|_| (jitter(&mut random, HANDSHAKE), 0)).collect();
+        let (mut busy, mut most): (Vec<Duration>, u32) = (Vec::new(), 0);
+        while let Some(next) = (0..coming.len()).min_by_key(|at| coming[*at].0) {
+            let (now, times) = coming.swap_remove(next);
+            busy.retain(|until| *until > now);
+            if busy.len() < places {
+                busy.push(now + HANDSHAKE);
+                continue;
+            }
+            assert!(times < TURNED_AWAY_MAX, "one of {hosts} takes it for dead at {now:?}");
+            most = most.max(times + 1);
+            coming.push((now + jitter(&mut random, turned_away_pause(times)), times + 1));
+        }
+        println!("{hosts} hosts at once, {places} places: turned away {most} times at the most");
     }
 }

@@ -302,6 +302,7 @@ impl Actor {
                 let _ = reply.send(self.core.snapshot());
             }
             Event::Up { session, peer } => {
+                self.node.metrics().coordinator_sessions_opened.add(1);
                 if self.sessions.contains_key(&peer) {
                     // A member that comes back before its old session was seen to end.
                     self.core.handle(now, Input::HostDown { peer });
@@ -327,6 +328,7 @@ impl Actor {
                 }
             }
             Event::Message { session, peer, message } => {
+                self.node.metrics().coordinator_messages.add(1);
                 if self.sessions.get(&peer).is_some_and(|known| known.number == session) {
                     if matches!(message, ToCoordinator::KeepAlive) {
                         // Answered, so that the member can tell a dead coordinator from a quiet one.
@@ -335,6 +337,7 @@ impl Actor {
                     }
                     match &message {
                         ToCoordinator::Announce(announce) => self.arrived(peer, announce),
+                        ToCoordinator::Join(_) => self.node.metrics().coordinator_joins.add(1),
                         ToCoordinator::Seek { task, lost } => self.sought(peer, *task, *lost),
                         _ => {}
                     }

@@ -92,9 +92,7 @@ impl Network {
         log();
         let dir = tempfile::tempdir().unwrap();
         let origin = Origin::start().await.unwrap();
-        let first =
-            Node::builder().data_dir(dir.path().join("first")).listen(listen.clone()).allow_loopback_origins(true);
-        let first = first.origin_trust(trust);
+        let first = first(&dir, listen.clone()).origin_trust(trust);
         let first = if lanes { first } else { first.no_lanes() }.start().await.unwrap();
         let scheduler = Scheduler::builder(&first).start().await.unwrap();
         let seed = if with_seed { Some(Seed::builder(&first).start().await.unwrap()) } else { None };
@@ -158,6 +156,11 @@ impl Network {
         self.origin.log().into_iter().filter(|logged| logged.path == path).collect()
     }
 
+    /// The scheduler's node once more, after it was stopped.
+    pub(crate) async fn first_again(&self, listen: Address) -> Node {
+        eventually("the directory is free", async || first(&self.dir, listen.clone()).start().await.ok()).await
+    }
+
     pub(crate) async fn stop(self) {
         for member in &self.peers {
             member.peer.shutdown().await.unwrap();
@@ -171,6 +174,11 @@ impl Network {
             node.shutdown().await.unwrap();
         }
     }
+}
+
+/// The node that founds a network.
+fn first(dir: &TempDir, listen: Address) -> NodeBuilder {
+    Node::builder().data_dir(dir.path().join("first")).listen(listen).allow_loopback_origins(true)
 }
 
 pub(crate) fn all_roles() -> TokenOptions {

@@ -22,4 +22,5 @@ mod resume;
 mod seeds;
 mod sizes;
 mod stop;
+mod storm;
 mod stream;

@@ -416,15 +416,31 @@ async fn unadmitted_connections_of_one_address_are_bounded() {
         assert!(!matches!(end, Ok(0)), "{end:?}");
         assert!(end.is_ok() || end.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock));
     }
+    // A member that comes meanwhile is told apart from one that finds nobody, or that may not come in.
+    let a = Node::member(1, &[]).await;
+    let error = soon(a.connect(&b)).await.unwrap_err();
+    assert!(error.is_turned_away(), "{error}");
     // A place that becomes free is given to the next.
     drop(kept);
-    let a = Node::member(1, &[]).await;
     soon(async {
         while a.connect(&b).await.is_err() {
             tokio::task::yield_now().await;
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn who_is_dead_or_refuses_for_good_turns_nobody_away() {
+    let b = Node::member(2, &[TCP]).await;
+    let stranger = Node::start(3, secret(b"stranger"), &[], Limits::default()).await;
+    let refused = soon(stranger.connect(&b)).await.unwrap_err();
+    let (a, id, listeners) = (Node::member(1, &[]).await, b.id(), b.host.listeners());
+    b.host.shutdown().await;
+    let dead = soon(a.host.connect(id, listeners)).await.unwrap_err();
+    for error in [refused, dead] {
+        assert!(matches!(error, DialError::Failed { .. }) && !error.is_turned_away(), "{error}");
+    }
 }
 
 #[tokio::test]
