@@ -229,3 +229,39 @@ async fn a_disk_that_fails_to_sync() {
     assert_eq!((receipt.bytes_held, scene.origin.body_bytes("/file")), (LENGTH, LENGTH), "nothing was lost");
     host.stop().await;
 }
+
+/// Neither takes nor gives anything any more, in mid-download: who waits is told after a while, and what the disk does later is
+/// of use.
+async fn does_nothing(output: bool) {
+    let scene = Scene::new().await;
+    let host = Host::start(&scene.data()).await;
+    let request = if output { scene.request() } else { Request::new(scene.origin.url("/file")) };
+    let download = host.peer.fetch(request.clone());
+    until_held(&host, &request, LENGTH / 4).await;
+    host.faults.hang(true);
+    // From here on time passes as soon as nobody has anything to do. The threads of the disk have their own.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let error = tokio::time::timeout(20 * BOUND, download).await.expect("it is told").unwrap_err();
+    says(&error, ErrorKind::Timeout, &["the disk of this host", "bytes held"]);
+    println!("after {:?}: {error}", began.elapsed());
+    assert!(error.is_temporary() && !scene.output().exists());
+    let again = tokio::time::timeout(20 * BOUND, host.peer.fetch(request.clone())).await.expect("it is told again");
+    says(&again.unwrap_err(), ErrorKind::Timeout, &["the disk of this host", "120s"]);
+    tokio::time::resume();
+    host.faults.hang(false);
+    let receipt = within("it goes on", host.peer.fetch(scene.request())).await.unwrap();
+    scene.is_right(&receipt);
+    assert!(receipt.bytes_held >= LENGTH / 4, "{}", receipt.bytes_held);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_disk_that_does_nothing_any_more() {
+    does_nothing(false).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_does_nothing_any_more_below_an_output() {
+    does_nothing(true).await;
+}

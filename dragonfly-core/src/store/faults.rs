@@ -8,14 +8,25 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Disks tear writes between sectors.
 const SECTOR: usize = 512;
 
 /// What goes wrong, shared by the data files, the spools and the index of one store.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<State>);
+pub(crate) struct Faults(Mutex<State>, Hang);
+
+/// Whether whoever reads or writes content waits until it does so no more.
+#[derive(Debug, Default)]
+struct Hang(Mutex<bool>, Condvar);
+
+impl Hang {
+    fn pass(&self) {
+        let hangs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.1.wait_while(hangs, |hangs| *hangs));
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -51,6 +62,12 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on the disk answers nothing that is about content; `false`: it goes on.
+    pub(crate) fn hang(&self, hangs: bool) {
+        *self.1.0.lock().unwrap_or_else(PoisonError::into_inner) = hangs;
+        self.1.1.notify_all();
+    }
+
     /// From now on content is refused with the error of this number once `bytes` of it were written; 0: no more.
     pub(crate) fn fail_content(&self, error: i32, bytes: usize) {
         self.state().content = (error != 0).then_some((error, bytes));
@@ -68,6 +85,7 @@ impl Faults {
 
     /// Reads content.
     pub(super) fn read(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.1.pass();
         match self.state().reads {
             None => file.read_exact_at(buf, offset),
             Some(error) => Err(io::Error::from_raw_os_error(error)),
@@ -76,6 +94,7 @@ impl Faults {
 
     /// Before content is made durable.
     pub(super) fn sync(&self) -> io::Result<()> {
+        self.1.pass();
         self.state().syncs.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)))
     }
 
@@ -86,6 +105,7 @@ impl Faults {
 
     /// Writes content, and notes what it replaced.
     pub(super) fn write(&self, path: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.1.pass();
         let mut state = self.state();
         if state.dead {
             return Err(lost());
