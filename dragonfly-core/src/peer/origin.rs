@@ -120,7 +120,8 @@ pub(super) async fn describe(
     let mut request = access.request(Some(0..DESCRIBE_BYTES), shared);
     request.prior = prior;
     let mut asked = request.clone();
-    let slot = slot(node, (task, lease, 0), events).await;
+    let mut reached = 0;
+    let slot = place(node.origin_slot(), (task, lease, &mut reached), events).await;
     let unchanged = |fresh: Option<Duration>| Description {
         answer: Answer::Unchanged,
         fresh_ms: fresh.map(millis),
@@ -149,7 +150,7 @@ pub(super) async fn describe(
     let carried = content.body_length;
     let Some(length) = content.length else {
         let _ = events.send(Event::Spooling { task, lease }).await;
-        let (spooled, length) = spool(node, content.body, (task, lease), events).await?;
+        let (spooled, length) = spool(node, content.body, (task, lease, reached), events).await?;
         let pieces = spooled.values.len() as u32;
         let answer = Answer::Content {
             length,
@@ -186,6 +187,20 @@ pub(super) async fn describe(
     Ok(Description { answer, fresh_ms, body, private })
 }
 
+/// Waits for a place for what is to be described. It is as if that got on: whoever holds the places has times of its own, and
+/// who waits is not to be taken for silent. `reached`: what was said of how far it is.
+pub(super) async fn place<T>(
+    free: impl Future<Output = T>,
+    (task, lease, reached): (TaskId, LeaseId, &mut PieceIndex),
+    events: &mpsc::Sender<Event>,
+) -> T {
+    let renew = || {
+        *reached += 1;
+        events.send(Event::LeaseProgress { task, lease, end: *reached })
+    };
+    meanwhile(free, PROGRESS_INTERVAL, renew).await
+}
+
 /// Waits for leave to ask the origin, and keeps the lease meanwhile.
 async fn slot(
     node: &Node,
@@ -211,12 +226,11 @@ fn millis(duration: Duration) -> u64 {
 async fn spool(
     node: &Node,
     mut body: OriginBody,
-    (task, lease): (TaskId, LeaseId),
+    (task, lease, mut reached): (TaskId, LeaseId, PieceIndex),
     events: &mpsc::Sender<Event>,
 ) -> Result<(Spooled, u64), SourceError> {
     // Many may be asked for at once: one more than there may be waits for its turn, as it does for an origin.
-    let renew = || events.send(Event::LeaseProgress { task, lease, end: 0 });
-    let place = meanwhile(node.spool_slot(), PROGRESS_INTERVAL, renew).await;
+    let place = place(node.spool_slot(), (task, lease, &mut reached), events).await;
     let store = Arc::clone(node.store());
     let mut spool = on_disk(node.io().run(move || store.spool()).await)?;
     let mut values = Vec::new();
@@ -226,7 +240,7 @@ async fn spool(
     let throttles = node.task_throttles();
     while let Some(bytes) = body.next().await {
         let bytes = bytes?;
-        let end = values.len() as u32;
+        let end = reached + values.len() as u32;
         let renew = || events.send(Event::LeaseProgress { task, lease, end });
         meanwhile(pass(node, &throttles, bytes.len()), PROGRESS_INTERVAL, renew).await;
         let mut rest = bytes.as_ref();
@@ -260,7 +274,7 @@ async fn spool(
         }
         if renewed.elapsed() >= PROGRESS_INTERVAL {
             renewed = Instant::now();
-            let end = values.len() as u32;
+            let end = reached + values.len() as u32;
             let _ = events.send(Event::LeaseProgress { task, lease, end }).await;
         }
     }
@@ -469,7 +483,7 @@ impl Fetch {
         let content = Arc::clone(&self.content);
         async move {
             let writing = node.io().run(move || entry.write_piece(piece, &bytes, &value));
-            let slow = || std::future::ready(content.disk_takes(false));
+            let slow = || async { content.disk_takes(false) };
             let written = meanwhile(writing, SLOW_DISK, slow).await;
             content.disk_takes(true);
             Written { piece, value, length, outcome: written.and_then(|written| Ok(written?)) }

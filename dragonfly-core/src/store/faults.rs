@@ -17,14 +17,14 @@ const SECTOR: usize = 512;
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Mutex<State>, Hang);
 
-/// Whether whoever reads or writes content waits until it does so no more.
+/// Whether whoever writes content, and whoever reads it, waits until it does so no more.
 #[derive(Debug, Default)]
-struct Hang(Mutex<bool>, Condvar);
+struct Hang(Mutex<(bool, bool)>, Condvar);
 
 impl Hang {
-    fn pass(&self) {
-        let hangs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.1.wait_while(hangs, |hangs| *hangs));
+    fn pass(&self, hangs: impl Fn(&(bool, bool)) -> bool) {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.1.wait_while(state, |state| hangs(state)));
     }
 }
 
@@ -62,9 +62,9 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on the disk answers nothing that is about content; `false`: it goes on.
-    pub(crate) fn hang(&self, hangs: bool) {
-        *self.1.0.lock().unwrap_or_else(PoisonError::into_inner) = hangs;
+    /// From now on the disk does not answer who writes content or makes it durable, and who reads it; `false`: it goes on.
+    pub(crate) fn hang(&self, writes: bool, reads: bool) {
+        *self.1.0.lock().unwrap_or_else(PoisonError::into_inner) = (writes, reads);
         self.1.1.notify_all();
     }
 
@@ -85,7 +85,7 @@ impl Faults {
 
     /// Reads content.
     pub(super) fn read(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.1.pass();
+        self.1.pass(|(_, reads)| *reads);
         match self.state().reads {
             None => file.read_exact_at(buf, offset),
             Some(error) => Err(io::Error::from_raw_os_error(error)),
@@ -94,7 +94,7 @@ impl Faults {
 
     /// Before content is made durable.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.1.pass();
+        self.1.pass(|(writes, _)| *writes);
         self.state().syncs.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)))
     }
 
@@ -105,7 +105,7 @@ impl Faults {
 
     /// Writes content, and notes what it replaced.
     pub(super) fn write(&self, path: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.1.pass();
+        self.1.pass(|(writes, _)| *writes);
         let mut state = self.state();
         if state.dead {
             return Err(lost());
