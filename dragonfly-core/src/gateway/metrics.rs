@@ -1,5 +1,7 @@
 //! What a gateway counts, and its bounds, for its operator.
 
+use std::sync::atomic::Ordering;
+
 use super::{Gateway, Inner, head, intercept, pass, server, tunnel};
 use crate::node::{Metric, MetricKind, Number, metrics_text};
 
@@ -94,11 +96,12 @@ impl Inner {
     fn bounds(&self) -> [(&'static str, &'static str, u64); 13] {
         let config = &self.config;
         let places = config.connections_max;
+        let taken = places.saturating_sub(self.places.available_permits());
         [
             (
                 "dragonfly_gateway_connections",
                 "Connections of clients to the gateway.",
-                places.saturating_sub(self.places.available_permits()) as u64,
+                taken.saturating_sub(self.kept.load(Ordering::Acquire)) as u64,
             ),
             ("dragonfly_gateway_connections_limit", "Such connections at the most.", places as u64),
             (

@@ -38,6 +38,7 @@ mod users;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -72,6 +73,8 @@ struct Inner {
     counts: Counts,
     /// For connections of clients, of all listeners.
     places: Arc<Semaphore>,
+    /// Places that listeners have taken for whoever comes next.
+    kept: AtomicUsize,
     /// For requests over HTTP/2, which are several on a connection.
     streams: Arc<Semaphore>,
     /// For tunnels over HTTP/2: requests within them need a place of the former.
@@ -102,6 +105,7 @@ impl Gateway {
             peer: peer.clone(),
             own: config.own.clone().into(),
             places: Arc::new(Semaphore::new(config.connections_max)),
+            kept: AtomicUsize::new(0),
             streams: Arc::new(Semaphore::new(config.connections_max)),
             tunnels: Arc::new(Semaphore::new(config.connections_max)),
             config,

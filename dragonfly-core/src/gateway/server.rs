@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -48,8 +49,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) async fn accept(gateway: Arc<Inner>, listener: TcpListener) {
     loop {
         let accepted = async {
-            let place = Arc::clone(&gateway.places).acquire_owned().await;
-            Some((place.ok()?, listener.accept().await))
+            let place = Arc::clone(&gateway.places).acquire_owned().await.ok()?;
+            let kept = Kept::of(&gateway);
+            let accepted = listener.accept().await;
+            drop(kept);
+            Some((place, accepted))
         };
         let accepted = tokio::select! {
             accepted = accepted => accepted,
@@ -67,6 +71,22 @@ pub(super) async fn accept(gateway: Arc<Inner>, listener: TcpListener) {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// A place that nobody has yet.
+struct Kept<'a>(&'a Inner);
+
+impl<'a> Kept<'a> {
+    fn of(gateway: &'a Inner) -> Self {
+        gateway.kept.fetch_add(1, Ordering::AcqRel);
+        Self(gateway)
+    }
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.0.kept.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

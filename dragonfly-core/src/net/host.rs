@@ -304,6 +304,11 @@ impl Host {
         peers
     }
 
+    /// How many lanes are open on connections of their own, those that are about to end among them.
+    pub(crate) fn lanes_open(&self) -> usize {
+        self.inner.lanes.as_ref().map_or(0, |lanes| lanes.peers().len())
+    }
+
     /// The peer's IP address as this host sees it: of its newest connection, names resolved.
     pub fn remote_ip(&self, peer: PeerId) -> Option<IpAddr> {
         self.inner.shared.registry.remote_ip(peer)

@@ -6,7 +6,7 @@ use crate::wire::Bound;
 use crate::{net, peer, scheduler, seed, source, store, swarm, trust, wire};
 
 /// The bounds of what all engines of a node share.
-fn own() -> [Bound; 11] {
+fn own() -> [Bound; 12] {
     [
         ("dragonfly_members_limit", "Other members of the network that are remembered.", directory::MEMBERS_MAX as u64),
         (
@@ -16,6 +16,11 @@ fn own() -> [Bound; 11] {
         ),
         ("dragonfly_frame_seconds_limit", "Seconds that a frame may be on its way.", super::FRAME_MAX.as_secs()),
         ("dragonfly_disk_jobs_limit", "Jobs that may wait for the disk.", io::QUEUE_MAX as u64),
+        (
+            "dragonfly_disk_silence_seconds_limit",
+            "Seconds without one job done by the disk until who waits for it is told.",
+            io::SILENCE_MAX.as_secs(),
+        ),
         ("dragonfly_open_files_limit", "Files of content open at a time.", descriptors::for_content() as u64),
         (
             "dragonfly_control_waiting_messages_limit",
@@ -50,7 +55,7 @@ pub(super) fn fixed() -> Vec<Metric> {
 #[cfg(test)]
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use crate::Node;
 
@@ -66,6 +71,113 @@ pub(crate) mod tests {
             columns.map(|columns| (columns[0], columns[4].split('`').skip(1).step_by(2).collect())).collect();
         assert!(!rows.is_empty(), "{chapter}");
         rows
+    }
+
+    /// What is used of a bound, where that is not called as the bound is.
+    const USED: [(&str, &str); 6] = [
+        ("connections", "peers_connected"),
+        ("coordinator_hosts", "a scheduler's own metrics"),
+        ("coordinator_tasks", "a scheduler's own metrics"),
+        ("streams_waiting", "streams_dropped_total"),
+        ("lane_vain_checks", "vain_checks_total"),
+        ("frame_seconds", "neighbours_blamed_total"),
+    ];
+
+    /// Bounds on each single thing of which there are many: a message, an attempt, a connection, a task; and times. What is used of
+    /// them is another number for each.
+    const OF_ONE: [&str; 47] = [
+        "admission_seconds",
+        "announced_proof_bytes",
+        "block_bytes",
+        "connections_per_peer",
+        "control_message_bytes",
+        "control_waiting_messages",
+        "coordinator_in_vain_seconds",
+        "coordinator_silence_seconds",
+        "coordinator_tasks_per_host",
+        "credentials_checked",
+        "describe_seconds",
+        "disk_silence_seconds",
+        "download_silence_seconds",
+        "evidence_attestations",
+        "evidence_bytes",
+        "evidence_grants",
+        "farewell_seconds",
+        "handshake_seconds",
+        "handshakes_per_address",
+        "lane_idle_seconds",
+        "lane_message_bytes",
+        "lane_read_ahead_bytes",
+        "lane_tasks",
+        "lane_unsent_bytes",
+        "lane_vain_checks_per_second",
+        "lease_failures",
+        "lease_piece_seconds",
+        "link_addresses",
+        "message_items",
+        "neighbour_requests",
+        "neighbour_silence_seconds",
+        "neighbours",
+        "neighbours_named",
+        "neighbours_served",
+        "origin_attempts",
+        "origin_redirects",
+        "origin_request_bytes",
+        "origin_retry_seconds",
+        "origin_silence_seconds",
+        "permit_seconds",
+        "pieces",
+        "recall_pause_seconds",
+        "refusals",
+        "request_pieces",
+        "starved_seconds",
+        "streams_per_connection",
+        "versions",
+    ];
+
+    /// What is kept below a bound by what holds it, and counted by nothing else. To have one here is a choice.
+    const UNCOUNTED: [&str; 11] = [
+        "engine_events",
+        "handshakes",
+        "link_peers",
+        "link_records",
+        "open_files",
+        "origin_pools",
+        "revoked",
+        "small_content_waiting_bytes",
+        "storage_sites",
+        "tasks_announced",
+        "triggers_waiting_bytes",
+    ];
+
+    /// A bound that comes without what is used of it is found here.
+    #[tokio::test]
+    async fn every_bound_stands_beside_what_is_used_of_it() {
+        let node = Node::builder().memory_bytes(1 << 20).start().await.unwrap();
+        let metrics = node.metrics_now();
+        let shown: BTreeSet<&str> = metrics.iter().map(|m| m.name.trim_start_matches("dragonfly_")).collect();
+        let bounds: BTreeSet<&str> = shown.iter().filter_map(|name| name.strip_suffix("_limit")).collect();
+        let used: BTreeMap<&str, &str> = USED.into_iter().collect();
+        let without: Vec<_> = bounds
+            .iter()
+            .filter(|bound| !shown.contains(*bound) && !used.contains_key(*bound))
+            .filter(|bound| !OF_ONE.contains(bound) && !UNCOUNTED.contains(bound))
+            .collect();
+        assert!(without.is_empty(), "nothing says what is used of {without:?}");
+        for (bound, used) in used {
+            assert!(bounds.contains(bound), "{bound} is none");
+            assert!(shown.contains(used) || used.contains(' '), "{used} is not shown");
+        }
+        for bound in OF_ONE.into_iter().chain(UNCOUNTED) {
+            let optional = ["link_", "origin_", "storage_"].iter().any(|what| bound.starts_with(what));
+            assert!(bounds.contains(bound) || optional, "{bound} is none");
+            assert!(!shown.contains(bound), "{bound} is shown, too");
+        }
+        // Nothing is used of what nobody uses.
+        for metric in &metrics {
+            let name = metric.name.trim_start_matches("dragonfly_");
+            assert!(!bounds.contains(name) || metric.value == 0, "{name} is {}", metric.value);
+        }
     }
 
     #[tokio::test]

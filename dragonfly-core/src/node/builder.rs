@@ -391,6 +391,7 @@ impl NodeBuilder {
             write_budget: Arc::new(Semaphore::new(WRITE_BUDGET_BYTES / BUDGET_UNIT)),
             buffers: super::Buffers::default(),
             origin_slots: Arc::new(Semaphore::new(ORIGIN_REQUESTS_MAX)),
+            spool_slots: Arc::new(Semaphore::new(crate::store::SPOOLS_MAX)),
             rates: self.rates,
             throttles: Throttles::of_node(&self.rates),
             permits: Permits::default(),

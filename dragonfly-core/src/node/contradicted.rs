@@ -30,6 +30,11 @@ impl Remembered {
         self.known().insert(task, peer);
     }
 
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.known().len()
+    }
+
     pub(crate) fn of(&self, task: TaskId) -> BTreeSet<PeerId> {
         self.known().of(task)
     }

@@ -183,6 +183,11 @@ impl Directory {
         known.choose_multiple(rng, max).into_iter().map(|member| member.named.clone()).collect()
     }
 
+    /// How many tasks it is remembered of who coordinates them.
+    pub(crate) fn choices(&self) -> usize {
+        self.choices.len()
+    }
+
     /// How many members are known.
     pub(crate) fn len(&self) -> usize {
         self.members.len()

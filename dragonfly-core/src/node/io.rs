@@ -1,9 +1,12 @@
 //! The node's own threads for disk work, so that neither the async threads nor the embedder's blocking pool wait
 //! for a disk.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::runtime::pipe;
 use crate::{Error, ErrorKind, Result};
@@ -14,20 +17,29 @@ const THREADS: usize = 4;
 /// How many jobs may wait. Each holds at most one piece, so this also bounds memory.
 pub(super) const QUEUE_MAX: usize = 64;
 
+/// A disk that has not done one job in so long does nothing any more. As long as a download waits for anything.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A bounded pool of threads for blocking jobs. The threads end when the last handle is dropped.
 #[derive(Clone)]
 pub(crate) struct IoPool {
     jobs: mpsc::Sender<Job>,
+    /// How many jobs are done.
+    done: Arc<AtomicU64>,
 }
 
 impl IoPool {
     pub(crate) fn start() -> Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>(QUEUE_MAX);
         let queue = Arc::new(Mutex::new(queue));
+        let done = Arc::new(AtomicU64::new(0));
         for number in 0..THREADS {
-            let queue = Arc::clone(&queue);
+            let (queue, done) = (Arc::clone(&queue), Arc::clone(&done));
             std::thread::Builder::new()
                 .name(format!("dragonfly-io-{number}"))
                 .spawn(move || {
@@ -37,14 +49,22 @@ impl IoPool {
                         // Only the wait is under the lock: one thread waits for the next job, the others work.
                         let job = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).blocking_recv();
                         match job {
-                            Some(job) => job(),
+                            Some(job) => {
+                                job();
+                                done.fetch_add(1, Ordering::Relaxed);
+                            }
                             None => return,
                         }
                     }
                 })
                 .map_err(|e| Error::new(ErrorKind::Config, "cannot start a thread for disk work").caused_by(e))?;
         }
-        Ok(Self { jobs })
+        Ok(Self { jobs, done })
+    }
+
+    /// How many jobs wait.
+    pub(crate) fn waiting(&self) -> usize {
+        QUEUE_MAX - self.jobs.capacity()
     }
 
     /// Room for one job: waits for it.
@@ -57,6 +77,30 @@ impl IoPool {
         let (reply, answer) = oneshot::channel();
         self.room().await?.run(move || drop(reply.send(job())));
         answer.await.map_err(|_| stopped())
+    }
+
+    /// The same for a job that is short, on which somebody waits: an error once the disk does nothing any more.
+    pub(crate) async fn run_short<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        tokio::select! {
+            done = self.run(job) => done,
+            () = self.ceased() => {
+                let context = format!("the disk of this host has done nothing for {SILENCE_MAX:?}");
+                Err(Error::new(ErrorKind::Timeout, context).temporary(true))
+            }
+        }
+    }
+
+    /// Resolves once no job was done for so long that none will be, counted from the first poll.
+    async fn ceased(&self) {
+        let done = || self.done.load(Ordering::Relaxed);
+        let (mut seen, mut since) = (done(), Instant::now());
+        while since.elapsed() < SILENCE_MAX {
+            tokio::time::sleep(LOOK).await;
+            let now = done();
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+        }
     }
 }
 

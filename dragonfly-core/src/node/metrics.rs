@@ -15,6 +15,10 @@ impl Number {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
+    pub(crate) fn sub(&self, less: u64) {
+        self.0.fetch_sub(less, Ordering::Relaxed);
+    }
+
     pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
@@ -43,9 +47,13 @@ pub(crate) struct Metrics {
     pub(crate) coordinator_messages: Number,
     pub(crate) coordinator_sessions_opened: Number,
     pub(crate) evidence_refused: Number,
+    pub(crate) checks_in_vain: Number,
     pub(crate) pieces_refuted: Number,
     pub(crate) pieces_repeated: Number,
     pub(crate) tasks: Number,
+    pub(crate) coordinator_sessions: Number,
+    pub(crate) link_sessions: Number,
+    pub(crate) seed_tasks: Number,
     pub(crate) triggers_dropped: Number,
 }
 
@@ -94,6 +102,8 @@ impl Metrics {
         counter("dragonfly_claims_unkept_total", help, &self.claims_unkept);
         let help = "Evidence of neighbours that did not hold, and that was not believed.";
         counter("dragonfly_evidence_refused_total", help, &self.evidence_refused);
+        let help = "Statements of neighbours that were checked and that taught nothing.";
+        counter("dragonfly_vain_checks_total", help, &self.checks_in_vain);
         let help = "Tasks that schedulers wanted a seed to fetch and that it had no room for.";
         counter("dragonfly_triggers_dropped_total", help, &self.triggers_dropped);
         let help = "Sessions that members opened with this host as their scheduler or coordinator.";
@@ -153,6 +163,21 @@ impl Metrics {
         let (requests, requests_max) = bounds.origin_requests;
         gauge("dragonfly_origin_requests", "Requests that are out at origins.", requests as u64);
         gauge("dragonfly_origin_requests_limit", "Requests at origins at the most.", requests_max as u64);
+        gauge("dragonfly_spools", "Contents of unknown length that are under way.", bounds.spools as u64);
+        gauge("dragonfly_disk_jobs", "Jobs that wait for the disk.", bounds.disk_jobs as u64);
+        let help = "Lanes on connections of their own that are open or about to be closed.";
+        gauge("dragonfly_lane_connections", help, bounds.lane_connections as u64);
+        let help = "Sessions with members that coordinate something, beside those that this host was told of.";
+        gauge("dragonfly_coordinator_sessions", help, self.coordinator_sessions.value());
+        let help = "Sessions with members that were found on the links.";
+        gauge("dragonfly_link_sessions", help, self.link_sessions.value());
+        gauge("dragonfly_seed_tasks", "Tasks that a seed fetches for schedulers now.", self.seed_tasks.value());
+        let help = "Tasks whose coordinator is remembered.";
+        gauge("dragonfly_coordinators_remembered", help, bounds.coordinators_remembered as u64);
+        let help = "Answers of origins on who may read what that are remembered.";
+        gauge("dragonfly_permits", help, bounds.permits as u64);
+        let help = "Members that contradicted themselves about a task that are remembered.";
+        gauge("dragonfly_contradicted", help, bounds.contradicted as u64);
         let (triggers, triggers_max) = bounds.triggers;
         gauge("dragonfly_triggers_waiting", "Tasks that schedulers want this seed to fetch.", triggers as u64);
         let help = "Such tasks that may wait.";
@@ -184,7 +209,7 @@ impl Metrics {
 /// What the rate limits are, those that are set.
 const RATE_HELP: &str = "Bytes a second at the most.";
 
-/// What a node has bounds for, and how much of it is used: used, then the bound.
+/// What a node has bounds for, and how much of it is used: used, then the bound unless that is among [`super::bounds`].
 #[derive(Debug)]
 pub(super) struct Bounds {
     pub(super) store: Usage,
@@ -192,6 +217,12 @@ pub(super) struct Bounds {
     pub(super) connections: (usize, usize),
     pub(super) write_bytes: (usize, usize),
     pub(super) origin_requests: (usize, usize),
+    pub(super) spools: usize,
+    pub(super) disk_jobs: usize,
+    pub(super) lane_connections: usize,
+    pub(super) coordinators_remembered: usize,
+    pub(super) permits: usize,
+    pub(super) contradicted: usize,
     pub(super) triggers: (usize, usize),
     pub(super) control_bytes: (usize, usize),
     pub(super) streams_dropped: u64,

@@ -66,7 +66,7 @@ pub(crate) use triggers::{SharedTriggers, Triggers};
 
 use crate::net::{Host, Incoming, PeerEvent};
 use crate::source::Registry;
-use crate::store::Store;
+use crate::store::{SPOOLS_MAX, Store};
 use crate::trust::{self, Claims, Coordinators, Identity, Membership, OriginTrust, Roles, Token};
 use crate::wire::control::{Neighbour, TaskInfo};
 use crate::wire::statement::Signed;
@@ -120,6 +120,7 @@ struct Inner {
     write_budget: Arc<Semaphore>,
     buffers: Buffers,
     origin_slots: Arc<Semaphore>,
+    spool_slots: Arc<Semaphore>,
     rates: RateLimits,
     throttles: Throttles,
     permits: Permits,
@@ -205,6 +206,12 @@ impl Node {
                 WRITE_BUDGET_BYTES,
             ),
             origin_requests: (ORIGIN_REQUESTS_MAX - self.0.origin_slots.available_permits(), ORIGIN_REQUESTS_MAX),
+            spools: SPOOLS_MAX - self.0.spool_slots.available_permits(),
+            disk_jobs: self.0.io.waiting(),
+            lane_connections: self.0.host.lanes_open(),
+            coordinators_remembered: self.directory(|directory, _| directory.choices()),
+            permits: self.0.permits.len(),
+            contradicted: self.0.contradicted.len(),
             triggers: (self.triggers_waiting(), TRIGGERS_MAX),
             control_bytes: (self.0.waiting.load(Ordering::Relaxed), outbox::BYTES_MAX),
             streams_dropped: self.0.host.overflowed(),
@@ -439,6 +446,11 @@ impl Node {
     /// Waits for leave to ask an origin; it is given back when the permit is dropped.
     pub(crate) async fn origin_slot(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.origin_slots).acquire_owned().await.ok()
+    }
+
+    /// Waits until one more content of unknown length may be taken in; the place is given back when the permit is dropped.
+    pub(crate) async fn spool_slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.spool_slots).acquire_owned().await.ok()
     }
 
     /// Waits until so many bytes may wait to be written.

@@ -37,6 +37,11 @@ impl Permits {
         permits.insert(asker.key(), (now, length));
     }
 
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// How many bytes they are, if it did less than a minute ago.
     pub(crate) fn get(&self, asker: Asker<'_>, now: Instant) -> Option<u64> {
         let permits = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,6 +20,9 @@ impl Actor {
         self.node.metrics().hosts.set(self.hosts.known() as u64);
         self.node.metrics().in_flight_bytes.set(self.swarm.in_flight_bytes());
         self.node.metrics().tasks.set(self.tasks.len() as u64);
+        let (found, linked) = self.authorities.sessions();
+        self.node.metrics().coordinator_sessions.set(found as u64);
+        self.node.metrics().link_sessions.set(linked as u64);
     }
 
     fn task_of(&self, key: TaskKey) -> Option<TaskId> {

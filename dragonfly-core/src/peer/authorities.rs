@@ -254,6 +254,12 @@ impl Authorities {
         Next::Seek(named.or_else(linked).unwrap_or(LOCAL))
     }
 
+    /// How many sessions there are with members that coordinate something, and with those found on the links.
+    pub(super) fn sessions(&self) -> (usize, usize) {
+        let of = |kind| self.all.values().filter(|authority| authority.kind == kind).count();
+        (of(Kind::Found), of(Kind::Link))
+    }
+
     fn by_peer(&self, peer: PeerId) -> Option<AuthorityId> {
         self.all.iter().find(|(_, authority)| authority.peer == Some(peer)).map(|(id, _)| *id)
     }

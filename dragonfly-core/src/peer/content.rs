@@ -10,7 +10,6 @@ use tracing::Span;
 
 use super::arrivals::Arrivals;
 use super::trace;
-use crate::Error;
 use crate::node::{Node, Throttles, now_unix};
 use crate::source::Retries;
 use crate::store::{Entry, StoreError, UseGuard};
@@ -20,6 +19,10 @@ use crate::trust::EvidenceVerifier;
 use crate::wire::PeerId;
 use crate::wire::codec;
 use crate::wire::statement::Evidence;
+use crate::{Error, ErrorKind};
+
+/// What keeps content from going on whose pieces are not written.
+const SLOW_DISK: &str = "the disk of this host does not take what has come";
 
 /// How far a generation is.
 #[derive(Clone, Debug)]
@@ -216,6 +219,23 @@ impl Content {
     /// Notes what keeps it from going on, for the message if nothing else helps.
     pub(crate) fn set_trouble(&self, why: &str) {
         *self.trouble.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(why.to_owned());
+    }
+
+    /// Whether the disk of this host takes what has come; not for so long that somebody might ask why nothing goes on.
+    pub(crate) fn disk_takes(&self, takes: bool) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !takes {
+            *trouble = Some(SLOW_DISK.to_owned());
+        } else if trouble.as_deref() == Some(SLOW_DISK) {
+            *trouble = None;
+        }
+    }
+
+    /// Where that is what keeps it from going on: an error that says so. Others see a host that says nothing.
+    pub(crate) fn slow_disk(&self) -> Option<Error> {
+        let is_slow = self.trouble().as_deref() == Some(SLOW_DISK);
+        let context = || format!("{SLOW_DISK}, {} of {} bytes held", self.held_bytes(), self.layout.length());
+        is_slow.then(|| Error::new(ErrorKind::Timeout, context()).temporary(true))
     }
 
     /// What last kept it from going on.

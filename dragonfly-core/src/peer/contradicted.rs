@@ -13,7 +13,7 @@ use crate::swarm::TaskKey;
 use crate::task::TaskId;
 use crate::wire::PeerId;
 
-/// Between two times that tasks begin anew on lanes for this, doubled each time in a row. A token gives as many identities as
+/// Between two times that tasks begin anew on lanes for this, doubled each further time in a row. A token gives as many identities as
 /// its holder likes, and each can contradict itself: what one of them takes the place of is void at once, and missing for no
 /// longer than this.
 pub(crate) const RECALL_PAUSE: Duration = Duration::from_secs(10);
@@ -35,6 +35,27 @@ pub(super) struct Recalls {
     busy: bool,
 }
 
+impl Recalls {
+    /// How long lanes go on as they are, at `now`, although something is to be heard anew.
+    fn wait(&mut self, now: Instant) -> Duration {
+        let Some(last) = self.last else { return Duration::ZERO };
+        let pause = RECALL_PAUSE * (1 << self.times.saturating_sub(1).min(RECALLS_MAX));
+        let since = now.saturating_duration_since(last);
+        if since >= 2 * pause {
+            // The next one is the first of a row again.
+            self.times = 0;
+        }
+        pause.saturating_sub(since)
+    }
+
+    /// It was done at `now`.
+    fn done(&mut self, now: Instant) {
+        self.last = Some(now);
+        self.times = self.times.saturating_add(1);
+        self.busy = false;
+    }
+}
+
 impl Actor {
     pub(super) fn contradicted(&mut self, id: TaskId, signers: &BTreeSet<PeerId>) {
         for &signer in signers {
@@ -54,11 +75,7 @@ impl Actor {
             return;
         }
         self.recalls.busy = true;
-        let pause = RECALL_PAUSE * (1 << self.recalls.times.min(RECALLS_MAX));
-        let wait = self.recalls.last.map(|last| pause.saturating_sub(last.elapsed())).unwrap_or_default();
-        if self.recalls.last.is_some_and(|last| last.elapsed() >= 2 * pause) {
-            self.recalls.times = 0;
-        }
+        let wait = self.recalls.wait(Instant::now());
         self.spawn_event(async move {
             tokio::time::sleep(wait).await;
             Event::RecallDue
@@ -100,9 +117,7 @@ impl Actor {
         let contents: Vec<Arc<Content>> = tasks.iter().filter_map(|key| self.contents.get(key).cloned()).collect();
         // Also where somebody else's word counts for everything by now: what was shown meanwhile came without proof.
         contents.iter().for_each(|content| self.reopen_on_lanes(content));
-        self.recalls.last = Some(Instant::now());
-        self.recalls.times += 1;
-        self.recalls.busy = false;
+        self.recalls.done(Instant::now());
         self.plan_recall();
     }
 }

@@ -182,6 +182,10 @@ async fn complete(
     };
     let (root, proof) = match proven {
         Ok(proven) => proven,
+        // What cannot be read now says nothing of what it is.
+        Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::Timeout) => {
+            return Err(error);
+        }
         Err(error) => {
             // Others had a hand in it: who attested what is wrong may have lied. The origin alone can tell.
             if content.is_from_others() && request.back_to_source && told.is_none() {

@@ -178,7 +178,7 @@ impl Engine {
         let (store, network, scope, task) =
             (Arc::clone(node.store()), node.network(), resolved.scope.clone(), resolved.info.task);
         let find = move || store.find(&network, &scope.tenant, &task).iter().any(|e| e.key().class == scope.class);
-        node.io().run(find).await
+        node.io().run_short(find).await
     }
 
     /// The newest generation that the store holds pieces of, from an earlier run or from before the task was let go
@@ -204,7 +204,7 @@ impl Engine {
                 fetching: Vec::new(),
             })
         };
-        node.io().run(find).await
+        node.io().run_short(find).await
     }
 
     /// Tells where a reader is: these pieces come first.

@@ -181,7 +181,7 @@ pub(super) enum LaneEvent {
     },
     Input(Input),
     Opened {
-        task: TaskKey,
+        content: Arc<Content>,
         wanted: bool,
     },
     /// The neighbour opened a task that takes no part here.
@@ -226,6 +226,8 @@ pub(super) enum Event {
     },
     Dialled {
         host: HostKey,
+        /// Who that was when it was dialled.
+        peer: PeerId,
         outcome: Result<Stream>,
     },
     /// The store has held it since before the start.
@@ -234,6 +236,8 @@ pub(super) enum Event {
     Input(Input),
     Lane {
         host: HostKey,
+        /// Who that was when the lane began.
+        peer: PeerId,
         lane: LaneNumber,
         event: LaneEvent,
     },

@@ -15,6 +15,7 @@ use crate::node::{Node, TokenOptions};
 use crate::peer::{Peer, Receipt, Request};
 use crate::scheduler::Scheduler;
 use crate::store::Faults;
+use crate::task::{Algorithm, DigestHasher};
 use crate::{Error, ErrorKind};
 
 const SEED: u64 = 11;
@@ -228,4 +229,44 @@ async fn a_disk_that_fails_to_sync() {
     assert_eq!(receipt.blake3.bytes(), content::blake3(SEED, LENGTH));
     assert_eq!((receipt.bytes_held, scene.origin.body_bytes("/file")), (LENGTH, LENGTH), "nothing was lost");
     host.stop().await;
+}
+
+/// In mid-download the disk answers nothing any more: who waits is told after a while, and what the disk does later is of use.
+async fn does_nothing(scene: Scene, request: Request, (writes, reads): (bool, bool), told: &str) {
+    let host = Host::start(&scene.data()).await;
+    let download = host.peer.fetch(request.clone());
+    until_held(&host, &request, LENGTH / 4).await;
+    host.faults.hang(writes, reads);
+    // From here on time passes as soon as nobody has anything to do. The threads of the disk have their own.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let error = tokio::time::timeout(20 * BOUND, download).await.expect("it is told").unwrap_err();
+    says(&error, ErrorKind::Timeout, &["the disk of this host", told]);
+    println!("after {:?}: {error}", began.elapsed());
+    assert!(error.is_temporary() && !scene.output().exists());
+    let again = tokio::time::timeout(20 * BOUND, host.peer.fetch(request.clone())).await.expect("it is told again");
+    says(&again.unwrap_err(), ErrorKind::Timeout, &["the disk of this host has done nothing for 120s"]);
+    tokio::time::resume();
+    host.faults.hang(false, false);
+    let receipt = within("it goes on", host.peer.fetch(request.output(scene.output()))).await.unwrap();
+    scene.is_right(&receipt);
+    assert!(receipt.bytes_held >= LENGTH / 4, "{}", receipt.bytes_held);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_disk_that_does_nothing_any_more() {
+    let scene = Scene::new().await;
+    let request = scene.request();
+    does_nothing(scene, request, (true, true), "bytes held").await;
+}
+
+/// What is read behind a download, to be checked with the caller's digest, does not keep it for ever either.
+#[tokio::test]
+async fn a_disk_that_gives_nothing_any_more() {
+    let scene = Scene::new().await;
+    let mut hasher = DigestHasher::new(Algorithm::Sha256);
+    hasher.update(&content::bytes(SEED, 0, LENGTH as usize));
+    let request = Request::new(scene.origin.url("/file")).digest(hasher.finish());
+    does_nothing(scene, request, (false, true), "has done nothing for 120s").await;
 }

@@ -145,14 +145,14 @@ impl Hosts {
         key
     }
 
-    /// A place in a full table: of the host without a lane that was met longest ago. What is still said of the one
-    /// that had it is said of a stranger then, which costs a dial at the most.
+    /// A place in a full table: of the host without a lane that was met longest ago, and of one that is shunned only where all
+    /// are. What is still said of the one that had it is said of nobody then.
     fn free(&self) -> Option<usize> {
         if self.table.len() < HOSTS_MAX {
             return None;
         }
         let idle = self.table.iter().enumerate().filter(|(_, host)| host.lane.is_none());
-        idle.min_by_key(|(_, host)| host.met).map(|(key, _)| key)
+        idle.min_by_key(|(_, host)| (host.is_shunned(), host.met)).map(|(key, _)| key)
     }
 
     fn get(&mut self, host: HostKey) -> Option<&mut Host> {
@@ -226,10 +226,17 @@ impl Actor {
         if host.unreachable.is_some_and(|(until, _)| until > Instant::now()) {
             addresses.retain(|address| address.lane().is_none());
         }
-        self.spawn_event(async move { Event::Dialled { host: key, outcome: open(&node, peer, addresses).await } });
+        self.spawn_event(async move {
+            let outcome = open(&node, peer, addresses).await;
+            Event::Dialled { host: key, peer, outcome }
+        });
     }
 
-    pub(super) fn dialled(&mut self, host: HostKey, outcome: Result<Stream>) {
+    pub(super) fn dialled(&mut self, host: HostKey, peer: PeerId, outcome: Result<Stream>) {
+        if self.hosts.peer(host) != Some(peer) {
+            // Somebody else has its place by now, and must not be taken for it.
+            return;
+        }
         match outcome {
             Ok(stream) => {
                 if let Some(host) = self.hosts.get(host) {
@@ -346,7 +353,8 @@ impl Actor {
         let Some(lane) = self.hosts.lane(host) else { return };
         if let Err(mpsc::error::TrySendError::Full(_)) = lane.commands.try_send(command) {
             tracing::debug!(?host, "a lane does not keep up");
-            self.close_lane(host);
+            // Not what waits is sent first: who takes nothing would keep the lane, and all that, for as long as it likes.
+            self.end_lane(host);
             self.input(Input::LaneDown { host });
         }
     }
@@ -367,7 +375,11 @@ impl Actor {
         }
     }
 
-    pub(super) fn lane(&mut self, host: HostKey, number: LaneNumber, event: LaneEvent) {
+    pub(super) fn lane(&mut self, (host, peer): (HostKey, PeerId), number: LaneNumber, event: LaneEvent) {
+        if self.hosts.peer(host) != Some(peer) {
+            // Somebody else has its place by now.
+            return;
+        }
         let event = match event {
             // Of a lane that was replaced meanwhile, too.
             LaneEvent::Down { blame: Some(why) } => return self.blame(host, &why),
@@ -382,22 +394,19 @@ impl Actor {
                 self.close_lane(host);
                 self.input(Input::LaneDown { host });
             }
-            LaneEvent::Opened { task, wanted } => {
-                if let Some(lane) = self.hosts.lane(host) {
-                    lane.tasks.entry(task).or_default().theirs = Some(wanted);
+            LaneEvent::Opened { content, wanted } => {
+                let key = content.key;
+                if !self.contents.contains_key(&key) {
+                    // It takes part no more since the lane looked. The neighbour waits for a word, and the lane holds the content.
+                    return self.opened_unknown(host, key, (content.task, content.generation));
                 }
-                self.open_task(host, task);
+                if let Some(lane) = self.hosts.lane(host) {
+                    lane.tasks.entry(key).or_default().theirs = Some(wanted);
+                }
+                self.open_task(host, key);
             }
             LaneEvent::OpenedUnknown { task, generation } => {
-                // What is this host's alone is as good as unknown.
-                let found = self.registry.find(task, generation).filter(|content| content.is_shared());
-                let Some(key) = found.map(|content| content.key) else {
-                    let key = TaskKey(u32::MAX);
-                    self.send(host, LaneCommand::Close { key, task, generation, opened: false });
-                    return;
-                };
-                // It became known between the lane's look and this one, and this host may have opened it, too.
-                self.reopen_task(host, (key, task, generation));
+                self.opened_unknown(host, TaskKey(u32::MAX), (task, generation));
             }
             LaneEvent::Closed { task, generation } => {
                 // What was decided before it is not for the task as it may be opened anew.
@@ -426,6 +435,17 @@ impl Actor {
                 self.send(host, LaneCommand::Reject { request, reason: RejectReason::NotHeld });
             }
             LaneEvent::Unreadable { request } => self.input(Input::ServeFailed { host, request }),
+        }
+    }
+
+    /// A neighbour has opened what takes no part here; `gone`: what did so under that name a moment ago.
+    fn opened_unknown(&mut self, host: HostKey, gone: TaskKey, (task, generation): (TaskId, Generation)) {
+        // What is this host's alone is as good as unknown.
+        let found = self.registry.find(task, generation).filter(|content| content.is_shared());
+        match found.map(|content| content.key) {
+            None => self.send(host, LaneCommand::Close { key: gone, task, generation, opened: false }),
+            // It became known between the lane's look and this one, and this host may have opened it, too.
+            Some(key) => self.reopen_task(host, (key, task, generation)),
         }
     }
 
@@ -472,40 +492,4 @@ async fn open(node: &crate::node::Node, peer: PeerId, addresses: Vec<Address>) -
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_to_blame_is_left_alone_for_longer_each_time_and_not_for_ever() {
-        let mut host = Host::new(PeerId::from_public_key([7; 32]), 0);
-        let long_ago = Instant::now().checked_sub(SHUNNED_MIN).unwrap();
-        assert_eq!(host.shun(long_ago), SHUNNED_MIN);
-        assert!(!host.is_shunned(), "its time is over");
-        for doubled in [2, 4, 8, 16, 16, 16] {
-            assert_eq!(host.shun(Instant::now()), SHUNNED_MIN * doubled);
-            assert!(host.is_shunned());
-        }
-    }
-
-    #[test]
-    fn a_lane_that_does_not_answer_is_left_alone_for_longer_each_time() {
-        let peer = PeerId::from_public_key([7; 32]);
-        let addresses = vec![Address::of_lane("10.0.0.7:4002".parse().unwrap())];
-        let mut host = Host { addresses, ..Host::new(peer, 0) };
-        host.reached(Carrier::Muxed);
-        let (first, failures) = host.unreachable.unwrap();
-        assert!(first > Instant::now() && failures == 0);
-        host.reached(Carrier::Muxed);
-        assert_eq!(host.unreachable, Some((first, 0)), "it was not tried");
-        host.unreachable = Some((Instant::now(), 0));
-        host.reached(Carrier::Muxed);
-        let (second, failures) = host.unreachable.unwrap();
-        assert!(second > first && failures == 1);
-        host.reached(Carrier::Lane);
-        assert!(host.unreachable.is_none());
-        host.addresses = vec!["/ip4/10.0.0.7/tcp/4001".parse().unwrap()];
-        host.reached(Carrier::Muxed);
-        assert!(host.unreachable.is_none(), "it has none");
-    }
-}
+mod tests;

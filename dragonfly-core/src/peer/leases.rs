@@ -24,6 +24,9 @@ use crate::wire::statement::{Grant, GrantBundle};
 /// than any answer is believed where nobody says otherwise (`scheduler::Config::window`).
 const SPARE_MAX: Duration = Duration::from_secs(10);
 
+/// For so long the rest of an answer waits for the lease on it: it is a request that is out at an origin.
+const UNCLAIMED_MAX: Duration = Duration::from_secs(30);
+
 /// How many grants may wait for their content to be opened.
 const WAITING_GRANTS_MAX: usize = 8;
 
@@ -98,9 +101,12 @@ impl Bodies {
         }
     }
 
-    /// Lets go of what is too old to be passed on.
+    /// Lets go of what is too old to be passed on, and of an answer for which no lease came.
     pub(super) fn expire(&mut self) {
         self.spare.take_if(|(said, _)| said.at.elapsed() >= SPARE_MAX);
+        if self.said.as_ref().is_none_or(|said| said.at.elapsed() >= UNCLAIMED_MAX) {
+            self.stream = None;
+        }
     }
 
     /// Whether the origin was asked, for a coordinator that is lost, and what it said or will say is of use to the next.
@@ -150,8 +156,12 @@ const fn lease_id(lease: LeaseKey) -> LeaseId {
 impl Actor {
     /// Sees to it that an answer that nobody comes to ask for does not keep its connection.
     pub(super) fn expire_spare(&self, id: TaskId) {
+        self.expire_after(id, SPARE_MAX);
+    }
+
+    fn expire_after(&self, id: TaskId, time: Duration) {
         self.spawn_event(async move {
-            tokio::time::sleep(SPARE_MAX).await;
+            tokio::time::sleep(time).await;
             Event::SpareOver { task: id }
         });
     }
@@ -280,7 +290,11 @@ impl Actor {
 
     fn tell_described(&mut self, id: TaskId, lease: LeaseId, said: Said, body: Body) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
+        let is_under_way = matches!(body, Body::Stream(_));
         task.bodies.keep(lease, said.clone(), body);
+        if is_under_way {
+            self.expire_after(id, UNCLAIMED_MAX);
+        }
         let Said { answer, fresh_ms, .. } = said;
         self.tell_of(id, ToCoordinator::Described(Described { task: id, lease, fresh_ms, answer }));
     }
@@ -473,6 +487,19 @@ mod tests {
             bodies.keep(lease, Said { at, ..said() }, body());
             bodies.release();
             assert!(bodies.take_spare(age_max_ms).is_none(), "{age_max_ms:?}");
+        }
+    }
+
+    /// It is a request that is out at an origin.
+    #[test]
+    fn an_answer_for_which_no_lease_comes_is_let_go() {
+        let mut bodies = Bodies::default();
+        let lease = LeaseKey { lease: 4, epoch: 7 };
+        for (long_ago, stays) in [(UNCLAIMED_MAX - Duration::from_secs(5), true), (UNCLAIMED_MAX, false)] {
+            let at = Instant::now().checked_sub(long_ago).unwrap();
+            bodies.keep(lease_id(lease), Said { at, ..said() }, body());
+            bodies.expire();
+            assert_eq!(bodies.take_stream(lease).is_some(), stays, "{long_ago:?}");
         }
     }
 }

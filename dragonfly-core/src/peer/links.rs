@@ -117,3 +117,40 @@ impl Actor {
         self.authorities.links.trying.remove(&id);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::node::Node;
+    use crate::scheduler::Coordinator;
+
+    /// Strangers as they say that they are on the link, at addresses where nobody answers.
+    fn strangers(numbers: std::ops::Range<usize>) -> Found {
+        let peer = |number: usize| {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&number.to_be_bytes());
+            PeerId::from_public_key(key)
+        };
+        numbers.map(|number| (peer(number), vec!["/ip4/127.0.0.1/tcp/1".parse().unwrap()])).collect()
+    }
+
+    #[tokio::test]
+    async fn so_many_of_those_on_the_links_are_met_and_no_more() {
+        let node = Node::builder().start().await.unwrap();
+        let (events, _queue) = mpsc::channel(crate::peer::engine::EVENTS_MAX);
+        let mut actor = Actor::new(node.clone(), Coordinator::of(&node), events, CancellationToken::new());
+        for (numbers, sessions) in
+            [(0..1, 1), (0..MET_MAX + 5, MET_MAX), (3..MET_MAX + 5, MET_MAX), (3..6, 3), (0..0, 0)]
+        {
+            let what = format!("{numbers:?}");
+            actor.found(strangers(numbers));
+            assert_eq!(actor.authorities.sessions(), (0, sessions), "{what}");
+            assert_eq!(actor.authorities.links.trying.len(), sessions, "{what}");
+        }
+        node.shutdown().await.unwrap();
+    }
+}

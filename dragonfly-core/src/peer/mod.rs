@@ -39,6 +39,8 @@ mod tasks;
 mod trace;
 mod unanswered;
 mod view;
+#[cfg(test)]
+mod waits;
 
 use std::sync::Arc;
 

@@ -34,6 +34,9 @@ const DESCRIBE_BYTES: u64 = 4 << 20;
 /// How many pieces may wait to be written while the next ones come from the origin.
 const WRITES_MAX: usize = 4;
 
+/// A disk that has not written a piece in so long is named as what stands in the way.
+const SLOW_DISK: Duration = Duration::from_secs(10);
+
 /// A lease is renewed at most so often: a quarter of the default time-out of a lease, and then some.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -100,6 +103,8 @@ pub(super) enum Body {
 pub(super) struct Spooled {
     pub(super) spool: Box<dyn Spool>,
     pub(super) values: Vec<PieceHash>,
+    /// Its place among those that are under way.
+    pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
 /// Asks the origin what the content is now; `shared`: for other hosts, too. For content of unknown length all of it is
@@ -115,7 +120,8 @@ pub(super) async fn describe(
     let mut request = access.request(Some(0..DESCRIBE_BYTES), shared);
     request.prior = prior;
     let mut asked = request.clone();
-    let _slot = slot(node, (task, lease, 0), events).await;
+    let mut reached = 0;
+    let slot = place(node.origin_slot(), (task, lease, &mut reached), events).await;
     let unchanged = |fresh: Option<Duration>| Description {
         answer: Answer::Unchanged,
         fresh_ms: fresh.map(millis),
@@ -144,7 +150,7 @@ pub(super) async fn describe(
     let carried = content.body_length;
     let Some(length) = content.length else {
         let _ = events.send(Event::Spooling { task, lease }).await;
-        let (spooled, length) = spool(node, content.body, (task, lease), events).await?;
+        let (spooled, length) = spool(node, content.body, (task, lease, reached), events).await?;
         let pieces = spooled.values.len() as u32;
         let answer = Answer::Content {
             length,
@@ -170,8 +176,29 @@ pub(super) async fn describe(
         0
     };
     let answer = Answer::Content { length, piece_length, validator, ranges, taking, spooled: false };
-    let body = if taking == 0 { Body::None } else { Body::Stream(sources.resume(asked, content)) };
+    if taking == 0 {
+        return Ok(Description { answer, fresh_ms, body: Body::None, private });
+    }
+    // The request is out until its body has ended, whenever the lease on that comes.
+    let body = sources.resume(asked, content).inspect(move |_| {
+        let _ = &slot;
+    });
+    let body = Body::Stream(body.boxed());
     Ok(Description { answer, fresh_ms, body, private })
+}
+
+/// Waits for a place for what is to be described. It is as if that got on: whoever holds the places has times of its own, and
+/// who waits is not to be taken for silent. `reached`: what was said of how far it is.
+pub(super) async fn place<T>(
+    free: impl Future<Output = T>,
+    (task, lease, reached): (TaskId, LeaseId, &mut PieceIndex),
+    events: &mpsc::Sender<Event>,
+) -> T {
+    let renew = || {
+        *reached += 1;
+        events.send(Event::LeaseProgress { task, lease, end: *reached })
+    };
+    meanwhile(free, PROGRESS_INTERVAL, renew).await
 }
 
 /// Waits for leave to ask the origin, and keeps the lease meanwhile.
@@ -199,9 +226,11 @@ fn millis(duration: Duration) -> u64 {
 async fn spool(
     node: &Node,
     mut body: OriginBody,
-    (task, lease): (TaskId, LeaseId),
+    (task, lease, mut reached): (TaskId, LeaseId, PieceIndex),
     events: &mpsc::Sender<Event>,
 ) -> Result<(Spooled, u64), SourceError> {
+    // Many may be asked for at once: one more than there may be waits for its turn, as it does for an origin.
+    let place = place(node.spool_slot(), (task, lease, &mut reached), events).await;
     let store = Arc::clone(node.store());
     let mut spool = on_disk(node.io().run(move || store.spool()).await)?;
     let mut values = Vec::new();
@@ -211,7 +240,7 @@ async fn spool(
     let throttles = node.task_throttles();
     while let Some(bytes) = body.next().await {
         let bytes = bytes?;
-        let end = values.len() as u32;
+        let end = reached + values.len() as u32;
         let renew = || events.send(Event::LeaseProgress { task, lease, end });
         meanwhile(pass(node, &throttles, bytes.len()), PROGRESS_INTERVAL, renew).await;
         let mut rest = bytes.as_ref();
@@ -245,7 +274,7 @@ async fn spool(
         }
         if renewed.elapsed() >= PROGRESS_INTERVAL {
             renewed = Instant::now();
-            let end = values.len() as u32;
+            let end = reached + values.len() as u32;
             let _ = events.send(Event::LeaseProgress { task, lease, end }).await;
         }
     }
@@ -253,7 +282,7 @@ async fn spool(
         let index = values.len() as u32;
         values.push(finish(hasher, length, index)?);
     }
-    Ok((Spooled { spool, values }, length))
+    Ok((Spooled { spool, values, place }, length))
 }
 
 fn finish(hasher: PieceHasher, length: u64, index: u32) -> Result<PieceHash, SourceError> {
@@ -319,7 +348,11 @@ impl Fetch {
             return self.vouch(end, attested).await;
         }
         let lease = LeaseId { number: self.lease.lease, epoch: self.lease.epoch };
-        let _slot = self.unless_cancelled(slot(&self.node, (self.content.task, lease, *end), &self.events)).await?;
+        // A body that is there already has its own.
+        let _slot = match &body {
+            Some(_) => None,
+            None => self.unless_cancelled(slot(&self.node, (self.content.task, lease, *end), &self.events)).await?,
+        };
         match body {
             Some(body) => self.take_run(body, self.pieces.clone(), end, attested).await,
             None if self.splittable => {
@@ -447,8 +480,12 @@ impl Fetch {
     ) -> impl Future<Output = Written> + Send + use<> {
         let (entry, node) = (Arc::clone(&self.content.entry), self.node.clone());
         let length = bytes.len() as u64;
+        let content = Arc::clone(&self.content);
         async move {
-            let written = node.io().run(move || entry.write_piece(piece, &bytes, &value)).await;
+            let writing = node.io().run(move || entry.write_piece(piece, &bytes, &value));
+            let slow = || async { content.disk_takes(false) };
+            let written = meanwhile(writing, SLOW_DISK, slow).await;
+            content.disk_takes(true);
             Written { piece, value, length, outcome: written.and_then(|written| Ok(written?)) }
         }
     }

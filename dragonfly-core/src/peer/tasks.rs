@@ -27,7 +27,7 @@ use crate::wire::control::{
 use crate::{Error, ErrorKind, Result};
 
 /// How many tasks take part in the swarm at a time. Beyond it the ones that nobody wants stop being served; their
-/// content stays in the store.
+/// content stays in the store. Where all are wanted one more is refused.
 pub(crate) const TASKS_MAX: usize = 2048;
 
 /// Neighbours that are kept until a generation is open: those named last.
@@ -132,6 +132,13 @@ impl Task {
 impl Actor {
     pub(super) fn want(&mut self, want: NewWant) {
         let id = want.info.task;
+        if !self.tasks.contains_key(&id) && !self.has_room() {
+            let context = format!(
+                "{TASKS_MAX} tasks are being fetched or read on this host: another one once one of them is done"
+            );
+            let _ = want.status.send(WantStatus::Failed(Error::new(ErrorKind::Full, context).temporary(true)));
+            return;
+        }
         let (used, is_local) = (want.id.0, want.scope.is_local());
         let task = self.tasks.entry(id).or_insert_with(|| Task::new(want.info, want.label, want.scope, used));
         task.used = used;
@@ -187,7 +194,6 @@ impl Actor {
                 self.reassign(id);
             }
         }
-        self.let_go();
     }
 
     /// What takes part in the swarm may do so for others' sake alone, or without a way to the origin: no longer.
@@ -223,13 +229,14 @@ impl Actor {
         }
     }
 
-    /// Stops serving the tasks that were used longest ago and that nobody wants, beyond the bound.
-    fn let_go(&mut self) {
-        while self.tasks.len() > TASKS_MAX {
+    /// Whether one more task may take part: those that were used longest ago and that nobody wants stop being served for it.
+    fn has_room(&mut self) -> bool {
+        while self.tasks.len() >= TASKS_MAX {
             let idle = self.tasks.iter().filter(|(_, task)| task.wants.is_empty()).min_by_key(|(_, task)| task.used);
-            let Some((id, _)) = idle else { return };
+            let Some((id, _)) = idle else { return false };
             self.drop_task(*id);
         }
+        true
     }
 
     /// Takes part in the task no more.
@@ -340,6 +347,8 @@ impl Actor {
             // the task again: this is it.
             // And what was to take its place meanwhile does not.
             task.activating = None;
+            // Nor what was taken in to see that it is the same: it has a place among those of unknown length.
+            drop(task.bodies.take_spooled());
             let named = std::mem::take(&mut task.named);
             self.input(Input::LeaseNone { task: key, retry: Some(std::time::Duration::ZERO) });
             if !named.is_empty() {
@@ -469,10 +478,11 @@ impl Actor {
 
     pub(super) fn task_failed(&mut self, id: TaskId, failure: &Failure) {
         let Some(task) = self.tasks.get(&id) else { return };
-        let error = Error::from_failure(failure, &task.label);
+        let content = task.current.and_then(|key| self.contents.get(&key));
+        let slow_disk = content.and_then(|content| content.slow_disk());
+        let error = slow_disk.unwrap_or_else(|| Error::from_failure(failure, &task.label));
         // That nobody may ask the origin is no reason where others had it: what kept them from giving it is.
-        let content =
-            task.current.and_then(|key| self.contents.get(&key)).filter(|_| failure.kind == FailureKind::Local);
+        let content = content.filter(|_| failure.kind == FailureKind::Local);
         let trouble = content.and_then(|content| content.trouble());
         let error = trouble.map_or_else(|| error.clone(), |trouble| error.clone().and(&trouble));
         self.fail(id, &error);

@@ -126,6 +126,7 @@ async fn obey(engine: crate::peer::WeakEngine, triggers: SharedTriggers, mut bel
             continue;
         }
         let (node, quota) = (engine.node().clone(), Arc::clone(&quota));
+        node.metrics().seed_tasks.add(1);
         node.spawn(async move {
             match engine.hold(resolved).await {
                 Ok(from_origin) => lock(&quota).charge(started.elapsed(), member, from_origin),
@@ -133,6 +134,7 @@ async fn obey(engine: crate::peer::WeakEngine, triggers: SharedTriggers, mut bel
                     tracing::info!(task = ?info.task, error = ?error, "a triggered task was not completed");
                 }
             }
+            engine.node().metrics().seed_tasks.sub(1);
             drop(place);
         });
     }

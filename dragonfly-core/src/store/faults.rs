@@ -8,14 +8,25 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Disks tear writes between sectors.
 const SECTOR: usize = 512;
 
 /// What goes wrong, shared by the data files, the spools and the index of one store.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<State>);
+pub(crate) struct Faults(Mutex<State>, Hang);
+
+/// Whether whoever writes content, and whoever reads it, waits until it does so no more.
+#[derive(Debug, Default)]
+struct Hang(Mutex<(bool, bool)>, Condvar);
+
+impl Hang {
+    fn pass(&self, hangs: impl Fn(&(bool, bool)) -> bool) {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.1.wait_while(state, |state| hangs(state)));
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -51,6 +62,12 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on the disk does not answer who writes content or makes it durable, and who reads it; `false`: it goes on.
+    pub(crate) fn hang(&self, writes: bool, reads: bool) {
+        *self.1.0.lock().unwrap_or_else(PoisonError::into_inner) = (writes, reads);
+        self.1.1.notify_all();
+    }
+
     /// From now on content is refused with the error of this number once `bytes` of it were written; 0: no more.
     pub(crate) fn fail_content(&self, error: i32, bytes: usize) {
         self.state().content = (error != 0).then_some((error, bytes));
@@ -68,6 +85,7 @@ impl Faults {
 
     /// Reads content.
     pub(super) fn read(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.1.pass(|(_, reads)| *reads);
         match self.state().reads {
             None => file.read_exact_at(buf, offset),
             Some(error) => Err(io::Error::from_raw_os_error(error)),
@@ -76,6 +94,7 @@ impl Faults {
 
     /// Before content is made durable.
     pub(super) fn sync(&self) -> io::Result<()> {
+        self.1.pass(|(writes, _)| *writes);
         self.state().syncs.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)))
     }
 
@@ -86,6 +105,7 @@ impl Faults {
 
     /// Writes content, and notes what it replaced.
     pub(super) fn write(&self, path: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.1.pass(|(writes, _)| *writes);
         let mut state = self.state();
         if state.dead {
             return Err(lost());

@@ -37,6 +37,7 @@ pub use memory::{MemoryOptions, MemoryStore};
 pub(crate) use record::read_rows;
 #[cfg(test)]
 pub(crate) use record::seed_rows;
+pub(crate) use spool::SPOOLS_MAX;
 
 use crate::wire::Bound;
 
@@ -49,5 +50,5 @@ pub(crate) const BOUNDS: [Bound; 4] = [
         "Bytes of small content that may wait for the index.",
         content::SLAB_FRESH_BYTES_STUCK as u64,
     ),
-    ("dragonfly_spools_limit", "Contents of unknown length that may be under way.", spool::SPOOLS_MAX as u64),
+    ("dragonfly_spools_limit", "Contents of unknown length that may be under way.", SPOOLS_MAX as u64),
 ];

@@ -15,7 +15,7 @@ use super::{Described, Entry, EntryKey, Spool, StoreError};
 use crate::task::{Layout, PieceHash};
 
 /// Spools open at a time: each has a descriptor, and content of unknown length in it.
-pub(super) const SPOOLS_MAX: usize = 64;
+pub(crate) const SPOOLS_MAX: usize = 64;
 
 /// A place among the open spools.
 struct Place(Arc<Catalogue>);

@@ -50,6 +50,11 @@ impl Contradicted {
         self.0.push_back((task, peer));
     }
 
+    /// How many are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Those whose word on this task is void.
     pub(crate) fn of(&self, task: TaskId) -> BTreeSet<PeerId> {
         self.0.iter().filter(|(of, _)| *of == task).map(|(_, peer)| *peer).collect()

@@ -222,6 +222,44 @@ async fn strangers_hold_few_handshakes() {
     .await;
 }
 
+/// Whoever opens them: one too many is closed at once, and its place is free again.
+#[tokio::test]
+async fn open_lanes_are_bounded() {
+    let (a, mut b, c) = (Member::new(1), Member::new(2), Member::new(3));
+    let mut open = Vec::new();
+    for number in 0..super::LANES_MAX {
+        // Either has room for more itself.
+        let from = if number % 2 == 0 { &a } else { &c };
+        let ours = soon(from.dial(&b)).await.unwrap();
+        open.push((ours, soon(b.incoming.recv()).await.unwrap()));
+    }
+    assert_eq!((b.host.lanes_open(), b.host.overflowed()), (super::LANES_MAX, 0));
+    for round in 1..=3 {
+        if let Ok(mut more) = soon(a.dial(&b)).await {
+            let heard = soon(more.read(&mut [0])).await;
+            assert!(matches!(heard, Ok(0) | Err(_)), "{heard:?}");
+        }
+        soon(async {
+            while b.host.overflowed() < round {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert!(b.incoming.try_recv().is_err(), "nobody hears of it");
+        assert_eq!((b.host.lanes_open(), b.host.overflowed()), (super::LANES_MAX, round));
+    }
+    soon(b.dial(&a)).await.unwrap_err();
+    // One that was let in and is over gives its place to the next.
+    drop(open.pop());
+    open.push((soon(c.dial(&b)).await.unwrap(), soon(b.incoming.recv()).await.unwrap()));
+    assert_eq!((b.host.lanes_open(), b.host.overflowed()), (super::LANES_MAX, 3));
+    drop(open);
+    // What was dialled at `a` may wait there for somebody to take it.
+    for member in [b, c] {
+        member.has_none().await;
+    }
+}
+
 /// A key, and a certificate for it that claims to be `identity`'s.
 struct Forged {
     identity: Keypair,

@@ -460,6 +460,48 @@ async fn established_connections_are_bounded() {
     ping(&a, &mut b).await;
 }
 
+/// However many processes have one identity, so many connections are there with it; others are not kept out.
+#[tokio::test]
+async fn connections_with_one_peer_are_bounded() {
+    // None of them takes the place of an older one meanwhile.
+    let limits = Limits { dial_timeout: Duration::from_secs(3600), ..Limits::default() };
+    let mut b = Node::start(2, secret(b"members!"), &[TCP], limits.clone()).await;
+    let mut same = Vec::new();
+    for _ in 0..limits.connections_per_peer {
+        let a = Node::member(1, &[]).await;
+        soon(a.connect(&b)).await.unwrap();
+        ping(&a, &mut b).await;
+        same.push(a);
+    }
+    let mut more = Node::member(1, &[]).await;
+    if soon(more.connect(&b)).await.is_ok() {
+        assert_eq!(more.event().await, PeerEvent::Up(b.id()));
+        assert_eq!(more.event().await, PeerEvent::Down(b.id()));
+    }
+    for a in &same {
+        ping(a, &mut b).await;
+    }
+    let other = Node::member(3, &[]).await;
+    soon(other.connect(&b)).await.unwrap();
+    ping(&other, &mut b).await;
+    // A place that becomes free is given to the next.
+    same.pop().unwrap().host.shutdown().await;
+    let next = Node::member(1, &[]).await;
+    soon(async {
+        loop {
+            if next.connect(&b).await.is_ok()
+                && let Ok(mut stream) = next.host.open(b.id(), ECHO).await
+                && stream.write_all(b"ping").await.is_ok()
+                && stream.flush().await.is_ok()
+                && b.echo.recv().await.is_some()
+            {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn concurrent_connects_share_one_dial() {
     let admission = secret(b"members!");

@@ -192,3 +192,60 @@ impl Actor {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::node::Node;
+    use crate::peer::event::Scope;
+    use crate::peer::tasks::Task;
+    use crate::scheduler::Coordinator;
+    use crate::task::Class;
+    use crate::trust::{Identity, sign_record};
+    use crate::wire::control::TaskInfo;
+
+    /// A member that coordinates something, at an address where nobody answers.
+    fn member() -> Neighbour {
+        let identity = Identity::generate();
+        let record = sign_record(&identity, &["/ip4/127.0.0.1/tcp/1".parse().unwrap()]).unwrap();
+        Neighbour { peer: identity.peer_id(), record: Some(record), seen_ip: None, seed: false }
+    }
+
+    fn id(number: usize) -> TaskId {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        TaskId::from_hash(id)
+    }
+
+    /// Who it is that coordinates a task is heard of a member; whether a session with that one is opened.
+    fn named(actor: &mut Actor, id: TaskId) -> bool {
+        let scope = Scope { class: Class::Public, tenant: "default".into(), fixed: false };
+        let task = Task::new(TaskInfo { task: id, spec: None, fixed: false }, String::new(), scope, 0);
+        let task = actor.tasks.entry(id).or_insert(task);
+        task.meeting.asked = Some((LOCAL, 0));
+        actor.named(LOCAL, id, &member());
+        actor.tasks[&id].meeting.named.is_some_and(|named| named != LOCAL)
+    }
+
+    #[tokio::test]
+    async fn so_many_members_that_coordinate_something_are_met_and_no_more() {
+        let node = Node::builder().start().await.unwrap();
+        let (events, _queue) = mpsc::channel(crate::peer::engine::EVENTS_MAX);
+        let mut actor = Actor::new(node.clone(), Coordinator::of(&node), events, CancellationToken::new());
+        for number in 0..FOUND_MAX {
+            assert!(named(&mut actor, id(number)), "{number}");
+            assert_eq!(actor.authorities.sessions(), (number + 1, 0));
+        }
+        assert!(!named(&mut actor, id(FOUND_MAX)), "this host does without that one");
+        assert_eq!(actor.authorities.sessions(), (FOUND_MAX, 0));
+        // One that coordinates nothing for this host any more gives way.
+        actor.tasks.remove(&id(7));
+        assert!(named(&mut actor, id(FOUND_MAX)));
+        assert_eq!(actor.authorities.sessions(), (FOUND_MAX, 0));
+        node.shutdown().await.unwrap();
+    }
+}

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::{RECALL_PAUSE, RECALLS_MAX, Recalls};
 use crate::node::{Node, TokenOptions};
 use crate::peer::event::{Event, Scope};
 use crate::peer::tasks::content_of;
@@ -150,4 +151,23 @@ async fn who_contradicted_itself_is_remembered() {
     let node = start().await.unwrap();
     assert_eq!(node.contradicted().of(TASK), signers);
     assert!(World::on(node).is_tainted());
+}
+
+/// Whoever has many identities has lanes begin anew at once, and then more and more seldom, up to 80 seconds; the bound is as
+/// it was once there was rest for a while.
+#[test]
+fn recalls_in_a_row_come_more_seldom() {
+    let (mut recalls, mut now) = (Recalls::default(), Instant::now());
+    for row in 0..2 {
+        assert_eq!(recalls.wait(now), Duration::ZERO, "the first of row {row}");
+        for pause in [10, 20, 40, 80, 80, 80].map(Duration::from_secs) {
+            recalls.done(now);
+            assert_eq!(recalls.wait(now), pause);
+            assert_eq!(recalls.wait(now + pause / 4), pause * 3 / 4, "what has passed counts");
+            now += pause;
+            assert_eq!(recalls.wait(now), Duration::ZERO);
+        }
+        recalls.done(now);
+        now += 2 * RECALL_PAUSE * (1 << RECALLS_MAX);
+    }
 }

@@ -46,15 +46,19 @@ impl Checks {
         }
     }
 
-    /// Counts what came of an item.
-    pub(super) fn count(&self, outcome: &Result<Outcome, EvidenceError>) {
+    /// Counts what came of an item; whether it was in vain.
+    pub(super) fn count(&self, outcome: &Result<Outcome, EvidenceError>) -> bool {
         self.left(|left| match outcome {
-            Ok(Outcome::Known) => {}
+            Ok(Outcome::Known) => false,
             Ok(Outcome::Values { first: true, .. } | Outcome::Sealed { .. }) => {
-                left.checks = left.checks.saturating_add(2).min(VAIN_CHECKS_MAX)
+                left.checks = left.checks.saturating_add(2).min(VAIN_CHECKS_MAX);
+                false
             }
-            Ok(_) | Err(_) => left.checks = left.checks.saturating_sub(1),
-        });
+            Ok(_) | Err(_) => {
+                left.checks = left.checks.saturating_sub(1);
+                true
+            }
+        })
     }
 
     fn left<T>(&self, work: impl FnOnce(&mut Left) -> T) -> T {

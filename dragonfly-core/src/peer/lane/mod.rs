@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::content::Content;
 use super::event::{Event, LaneEvent};
+use super::tasks::TASKS_MAX;
 use crate::node::Node;
 use crate::swarm::{HostKey, TaskKey};
 use crate::task::{Generation, PieceHash, PieceHasher, PieceIndex, TaskId};
@@ -32,9 +33,9 @@ use crate::wire::lane::{RejectReason, Run, Slot};
 pub(super) use checks::Checks;
 pub(crate) use checks::{VAIN_CHECKS_MAX, VAIN_CHECKS_RATE};
 
-/// How many commands may wait for a lane. The core keeps far fewer in flight for each neighbour; a lane that lags
-/// behind so far is closed.
-pub(crate) const COMMANDS_MAX: usize = 1024;
+/// How many commands may wait for a lane; one that lags behind so far is closed. The core keeps far fewer in flight for each
+/// neighbour, but where two hosts meet that have everything in common each task is opened at once, and what is held of it said.
+pub(crate) const COMMANDS_MAX: usize = 1024 + 2 * TASKS_MAX;
 
 /// Numbers the lanes of this process, so that events of one that was replaced are told apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -192,7 +193,7 @@ impl Lane {
     }
 
     async fn tell(&self, event: LaneEvent) -> Result<(), LaneError> {
-        let event = Event::Lane { host: self.host, lane: self.number, event };
+        let event = Event::Lane { host: self.host, peer: self.peer, lane: self.number, event };
         self.events.send(event).await.map_err(|_| LaneError::Stopped)
     }
 }

@@ -104,15 +104,14 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
             match found {
                 None => lane.tell(LaneEvent::OpenedUnknown { task, generation }).await,
                 Some(content) => {
-                    let key = content.key;
                     {
                         let mut shared = lane.shared();
-                        if shared.theirs.len() >= SLOTS_MAX {
+                        if shared.theirs.len() >= SLOTS_MAX && !shared.theirs.contains_key(&slot) {
                             return Err(LaneError::Protocol("too many tasks open"));
                         }
-                        shared.theirs.insert(slot, content);
+                        shared.theirs.insert(slot, Arc::clone(&content));
                     }
-                    lane.tell(LaneEvent::Opened { task: key, wanted }).await
+                    lane.tell(LaneEvent::Opened { content, wanted }).await
                 }
             }
         }
@@ -208,7 +207,9 @@ async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> 
             lane.checks.ready().await;
         }
         let outcome = content.evidence().accept(&item, now_unix());
-        lane.checks.count(&outcome);
+        if lane.checks.count(&outcome) {
+            lane.node.metrics().checks_in_vain.add(1);
+        }
         match outcome {
             Ok(Accepted::Known | Accepted::Stale) => {}
             Ok(Accepted::Conflict(conflict)) => {

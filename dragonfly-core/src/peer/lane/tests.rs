@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+mod bounds;
+
 use super::{Checks, LaneCommand, LaneNumber, Registry, run};
 use crate::node::{LANE_PROTOCOL, Node, TokenOptions};
 use crate::peer::content::Content;

@@ -26,10 +26,10 @@ const READ_BYTES: usize = 256 << 10;
 const RUNS_PER_MESSAGE: usize = 512;
 
 /// How much may be said before it is sent.
-const SAID_BYTES_MAX: usize = 256 << 10;
+pub(super) const SAID_BYTES_MAX: usize = 256 << 10;
 
 /// What is sent at a time, and has its time to be taken.
-const PART_BYTES: usize = 64 << 10;
+pub(super) const PART_BYTES: usize = 64 << 10;
 
 /// How many bytes of evidence one message carries at most, well below a frame's limit.
 const EVIDENCE_BYTES: usize = 64 << 10;

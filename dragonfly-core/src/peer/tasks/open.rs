@@ -46,7 +46,7 @@ pub(super) fn open(
     };
     let fresh = spooled.is_some();
     let entry = match spooled {
-        Some(Spooled { spool, values }) => spool.finish(&entry_key, &described, &values)?,
+        Some(Spooled { spool, values, place: _place }) => spool.finish(&entry_key, &described, &values)?,
         None => node.store().open(&entry_key, &described)?,
     };
     let content = content_of(node, key, entry, current, &scope)?;

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Gateways, open, sha256};
-use crate::harness::{Network, SEED};
+use crate::harness::{Network, SEED, eventually};
 
 const LENGTH: u64 = (2 << 20) + 77;
 
@@ -193,5 +193,37 @@ async fn what_must_not_be_reached_is_refused_and_loops_end() {
         let Ok(request) = request.body(Full::default()) else { continue };
         assert_eq!(gateways.ask(0, request).await.whole().0, 400, "{url}");
     }
+    gateways.stop().await;
+}
+
+/// One connection too many waits in the kernel, and is served when one of the others is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_many_connections_are_served_and_the_next_one_waits() {
+    const PLACES: usize = 2;
+    let gateways = Gateways::start(|network| {
+        let mut config = rules(network);
+        config.connections_max = PLACES;
+        config
+    })
+    .await;
+    let (gateway, address) = &gateways.gateways[0];
+    let used = |name: &str| gateway.metrics_now().iter().find(|metric| metric.name == name).unwrap().value as usize;
+    let (used, limit) = (|| used("dragonfly_gateway_connections"), used("dragonfly_gateway_connections_limit"));
+    assert_eq!((used(), limit), (0, PLACES));
+    let mut idle = Vec::new();
+    for _ in 0..PLACES {
+        idle.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    eventually("they have their places", async || (used() == PLACES).then_some(())).await;
+    let url = gateways.network.serve("/index", Resource::seeded(SEED, 1000));
+    let mut late = Box::pin(gateways.get(0, &url, &[]));
+    let waits = tokio::time::timeout(std::time::Duration::from_millis(500), &mut late).await;
+    assert!(waits.is_err(), "{waits:?}");
+    assert_eq!((used(), gateways.network.requests("/index").len()), (PLACES, 0));
+    drop(idle.pop());
+    let (status, body) = late.await.whole();
+    assert_eq!((status, body == content::bytes(SEED, 0, 1000)), (200, true));
+    drop(idle);
+    eventually("all places are free", async || (used() == 0).then_some(())).await;
     gateways.stop().await;
 }

@@ -1,7 +1,7 @@
 //! A member that fetched some content, attests it rightly and serves it, and then signs another value of a piece.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dragonfly_core::task::{Layout, PieceHash};
 use dragonfly_core::trust::statement::{Attester, sign_grant};
@@ -183,16 +183,31 @@ async fn evidence_that_teaches_nothing() {
         }
         items
     });
+    let began = Instant::now();
     let flood = Liar::speak(hostile, said);
     let calls = async {
         loop {
             flood.call(&holder.node).await;
         }
     };
+    let checks = || metric(&holder.node, "dragonfly_vain_checks_total");
+    let (at_once, rate) = (metric(&holder.node, VAIN), metric(&holder.node, VAIN_RATE));
+    // While the one who says it waits for every further check.
+    let served = async {
+        eventually("it waits", async || (checks() > at_once).then_some(())).await;
+        let fetch = late.peer.fetch(scene.request.clone());
+        let fetched = tokio::time::timeout(BOUND, fetch).await.expect("it is served").unwrap();
+        eventually("a second's worth more", async || (checks() > at_once + rate).then_some(())).await;
+        fetched
+    };
     let fetched = tokio::select! {
-        fetched = tokio::time::timeout(BOUND, late.peer.fetch(scene.request.clone())) => fetched.expect("it is served").unwrap(),
+        fetched = served => fetched,
         () = calls => unreachable!("it goes on"),
     };
+    // The other member's lane has its own.
+    let (made, most) = (checks(), at_once as f64 + rate as f64 * began.elapsed().as_secs_f64());
+    println!("{made} checks in vain in {:?}", began.elapsed());
+    assert!(made as f64 <= most + 1.0, "{made} checks where {most} may be");
     assert_eq!((fetched.bytes_from_peers, fetched.blake3.bytes()), (LENGTH, &content::blake3(SEED, LENGTH)[..]));
     assert_eq!(scene.network.origin.body_bytes("/file"), LENGTH, "one copy");
     for member in &scene.network.peers {
@@ -201,6 +216,10 @@ async fn evidence_that_teaches_nothing() {
     flood.stop().await;
     scene.network.stop().await;
 }
+
+/// How much may be said in vain at once, and a second.
+const VAIN: &str = "dragonfly_lane_vain_checks_limit";
+const VAIN_RATE: &str = "dragonfly_lane_vain_checks_per_second_limit";
 
 /// How many grants a flood has, each with an attestation.
 const FLOOD_ITEMS: u64 = 3000;
