@@ -20,6 +20,9 @@ pub(super) const QUEUE_MAX: usize = 64;
 /// A disk that has not done one job in so long does nothing any more. As long as a download waits for anything.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(120);
 
+/// A job that is as long as its content, such as a proof after an unclean end, says nothing until it is done.
+const LONG_MAX: Duration = Duration::from_secs(600);
+
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -31,6 +34,8 @@ pub(crate) struct IoPool {
     jobs: mpsc::Sender<Job>,
     /// How many jobs are done.
     done: Arc<AtomicU64>,
+    /// Those at work that take their time, and when the last of them began: see [`IoPool::run_long`].
+    long: Arc<Mutex<(usize, Option<Instant>)>>,
 }
 
 impl IoPool {
@@ -59,7 +64,7 @@ impl IoPool {
                 })
                 .map_err(|e| Error::new(ErrorKind::Config, "cannot start a thread for disk work").caused_by(e))?;
         }
-        Ok(Self { jobs, done })
+        Ok(Self { jobs, done, long: Arc::default() })
     }
 
     /// How many jobs wait.
@@ -77,6 +82,23 @@ impl IoPool {
         let (reply, answer) = oneshot::channel();
         self.room().await?.run(move || drop(reply.send(job())));
         answer.await.map_err(|_| stopped())
+    }
+
+    /// The same for a job that is as long as its content. For so long as [`LONG_MAX`] nobody takes the disk for dead for it.
+    pub(crate) async fn run_long<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let long = Arc::clone(&self.long);
+        let counted = move || {
+            let lock = || long.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let began = Instant::now();
+            {
+                let mut long = lock();
+                *long = (long.0 + 1, Some(began));
+            }
+            let done = job();
+            lock().0 -= 1;
+            done
+        };
+        self.run(counted).await
     }
 
     /// The same for a job that is short, on which somebody waits: an error once the disk does nothing any more.
@@ -97,7 +119,9 @@ impl IoPool {
         while since.elapsed() < SILENCE_MAX {
             tokio::time::sleep(LOOK).await;
             let now = done();
-            if now != seen {
+            let (long, began) = *self.long.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let is_proving = long > 0 && began.is_some_and(|began| began.elapsed() < LONG_MAX);
+            if now != seen || is_proving {
                 (seen, since) = (now, Instant::now());
             }
         }

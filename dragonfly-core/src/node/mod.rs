@@ -453,6 +453,11 @@ impl Node {
         Arc::clone(&self.0.spool_slots).acquire_owned().await.ok()
     }
 
+    /// The same without waiting; `None`: as many as may be are under way.
+    pub(crate) fn try_spool_slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.spool_slots).try_acquire_owned().ok()
+    }
+
     /// Waits until so many bytes may wait to be written.
     pub(crate) async fn write_budget(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let units = bytes.div_ceil(BUDGET_UNIT).clamp(1, WRITE_BUDGET_BYTES / BUDGET_UNIT) as u32;

@@ -134,7 +134,7 @@ impl Follower {
     pub(super) async fn finish(mut self) -> Result<Option<(PathBuf, Exported)>> {
         self.catch_up().await?;
         let Some((path, output)) = self.output.take() else { return Ok(None) };
-        let exported = self.engine.node().io().run(move || output.finish()).await??;
+        let exported = self.engine.node().io().run_long(move || output.finish()).await??;
         Ok(Some((path, exported)))
     }
 }

@@ -234,7 +234,10 @@ impl Actor {
 
     pub(super) fn dialled(&mut self, host: HostKey, peer: PeerId, outcome: Result<Stream>) {
         if self.hosts.peer(host) != Some(peer) {
-            // Somebody else has its place by now, and must not be taken for it.
+            // Somebody else has its place by now, and must not be taken for it. What was to be dialled has its answer all the same.
+            if self.hosts.lane(host).is_none() {
+                self.input(Input::LaneDown { host });
+            }
             return;
         }
         match outcome {

@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::actor::Actor;
-use super::authorities::PRIVATE;
+use super::authorities::{LOCAL, PRIVATE};
 use super::event::{AuthorityId, Event};
 use super::origin::{self, Body, Description, Fetch, OriginBody, Spooled};
 use crate::source::SourceError;
@@ -55,6 +55,8 @@ struct Asking {
     prior: Option<Validator>,
     /// Who is to have the answer now, and under which lease.
     answer_to: (Option<AuthorityId>, LeaseId),
+    /// Ends it where nobody wants its answer any more.
+    _stop: DropGuard,
 }
 
 /// What a description said.
@@ -75,7 +77,8 @@ impl Bodies {
     fn keep(&mut self, lease: LeaseId, said: Said, body: Body) {
         self.said = Some(said);
         match body {
-            Body::None => {}
+            // An older one is not of what was said now.
+            Body::None => self.stream = None,
             Body::Stream(stream) => {
                 // One description is out at a time: an older body is of no use any more.
                 self.stream = Some((lease, stream));
@@ -99,6 +102,12 @@ impl Bodies {
         if let Some(asking) = self.asking.as_mut().filter(|asking| asking.answer_to.0 == Some(by)) {
             asking.answer_to.0 = None;
         }
+    }
+
+    /// The coordinator does without what it asked for under this lease.
+    fn revoke(&mut self, lease: LeaseId) {
+        self.asking.take_if(|asking| asking.answer_to.1 == lease);
+        self.stream.take_if(|(id, _)| *id == lease);
     }
 
     /// Lets go of what is too old to be passed on, and of an answer for which no lease came.
@@ -239,12 +248,22 @@ impl Actor {
             self.fail_lease(id, lease, 0, local("this host may not go to the origin of this task"));
             return;
         };
-        task.bodies.asking = Some(Asking { lease, prior: prior.clone(), answer_to: (task.authority, lease) });
+        let alone = matches!(task.authority, Some(LOCAL | PRIVATE));
+        let stop = CancellationToken::new();
+        let asking = Asking {
+            lease,
+            prior: prior.clone(),
+            answer_to: (task.authority, lease),
+            _stop: stop.clone().drop_guard(),
+        };
+        task.bodies.asking = Some(asking);
         let (node, events) = (self.node.clone(), self.events.clone());
-        self.spawn_event(async move {
+        self.node.spawn(async move {
             let sources = Arc::clone(node.sources());
-            let outcome = origin::describe(&node, &sources, &access, (prior, shared), (id, lease), &events).await;
-            Event::Described { task: id, lease, outcome }
+            let describing = origin::describe(&node, &sources, &access, (prior, shared), (id, lease, alone), &events);
+            if let Some(outcome) = stop.run_until_cancelled(describing).await {
+                let _ = events.send(Event::Described { task: id, lease, outcome }).await;
+            }
         });
     }
 
@@ -422,6 +441,9 @@ impl Actor {
     }
 
     pub(super) fn revoked(&mut self, task: TaskId, lease: LeaseId) {
+        if let Some(task) = self.tasks.get_mut(&task) {
+            task.bodies.revoke(lease);
+        }
         let lease = LeaseKey { lease: lease.number, epoch: lease.epoch };
         let Some(key) = self.tasks.get(&task).and_then(|task| task.current) else { return };
         if let Some(held) = self.leases.remove(&(key, lease)) {

@@ -114,14 +114,14 @@ pub(super) async fn describe(
     sources: &Registry,
     access: &OriginAccess,
     (prior, shared): (Option<Validator>, bool),
-    (task, lease): (TaskId, LeaseId),
+    (task, lease, alone): (TaskId, LeaseId, bool),
     events: &mpsc::Sender<Event>,
 ) -> Result<Description, SourceError> {
     let mut request = access.request(Some(0..DESCRIBE_BYTES), shared);
     request.prior = prior;
     let mut asked = request.clone();
-    let mut reached = 0;
-    let slot = place(node.origin_slot(), (task, lease, &mut reached), events).await;
+    let mut waiting = Waiting { task, lease, events, alone, reached: 0 };
+    let mut slot = waiting.place(node.origin_slot()).await;
     let unchanged = |fresh: Option<Duration>| Description {
         answer: Answer::Unchanged,
         fresh_ms: fresh.map(millis),
@@ -137,10 +137,25 @@ pub(super) async fn describe(
         // in place of it.
         drop(content);
         request.range = None;
-        content = match sources.open(request).await? {
+        content = match sources.open(request.clone()).await? {
             Opened::Unchanged { fresh } => return Ok(unchanged(fresh)),
             Opened::Content(content) => content,
         };
+    }
+    let mut taken_in = None;
+    if content.length.is_none() {
+        taken_in = node.try_spool_slot();
+        if taken_in.is_none() {
+            // Who waits keeps neither a place at the origin, which others are waiting for, nor an answer that nobody reads.
+            drop((content, slot));
+            taken_in = waiting.place(node.spool_slot()).await;
+            slot = waiting.place(node.origin_slot()).await;
+            request.range = None;
+            content = match sources.open(request).await? {
+                Opened::Unchanged { fresh } => return Ok(unchanged(fresh)),
+                Opened::Content(content) => content,
+            };
+        }
     }
     let (fresh_ms, private) = (content.fresh.map(millis), content.private);
     let (validator, ranges) = (content.validator.clone(), content.ranges);
@@ -150,7 +165,7 @@ pub(super) async fn describe(
     let carried = content.body_length;
     let Some(length) = content.length else {
         let _ = events.send(Event::Spooling { task, lease }).await;
-        let (spooled, length) = spool(node, content.body, (task, lease, reached), events).await?;
+        let (spooled, length) = spool(node, (content.body, taken_in), waiting).await?;
         let pieces = spooled.values.len() as u32;
         let answer = Answer::Content {
             length,
@@ -187,28 +202,26 @@ pub(super) async fn describe(
     Ok(Description { answer, fresh_ms, body, private })
 }
 
-/// Waits for a place for what is to be described. It is as if that got on: whoever holds the places has times of its own, and
-/// who waits is not to be taken for silent. `reached`: what was said of how far it is.
-pub(super) async fn place<T>(
-    free: impl Future<Output = T>,
-    (task, lease, reached): (TaskId, LeaseId, &mut PieceIndex),
-    events: &mpsc::Sender<Event>,
-) -> T {
-    let renew = || {
-        *reached += 1;
-        events.send(Event::LeaseProgress { task, lease, end: *reached })
-    };
-    meanwhile(free, PROGRESS_INTERVAL, renew).await
+/// Who waits for a place for what is to be described, and keeps its lease meanwhile.
+pub(super) struct Waiting<'a> {
+    pub(super) task: TaskId,
+    pub(super) lease: LeaseId,
+    pub(super) events: &'a mpsc::Sender<Event>,
+    /// Whether there is nobody else who could be asked. Then it is as if it got on: whoever holds the places has times of its own.
+    /// Else it has its minute, and another host is asked after that.
+    pub(super) alone: bool,
+    /// What was said of how far it is.
+    pub(super) reached: PieceIndex,
 }
 
-/// Waits for leave to ask the origin, and keeps the lease meanwhile.
-async fn slot(
-    node: &Node,
-    (task, lease, end): (TaskId, LeaseId, PieceIndex),
-    events: &mpsc::Sender<Event>,
-) -> Option<OwnedSemaphorePermit> {
-    let renew = || events.send(Event::LeaseProgress { task, lease, end });
-    meanwhile(node.origin_slot(), PROGRESS_INTERVAL, renew).await
+impl Waiting<'_> {
+    pub(super) async fn place<T>(&mut self, free: impl Future<Output = T>) -> T {
+        let renew = || {
+            self.reached += u32::from(self.alone);
+            self.events.send(Event::LeaseProgress { task: self.task, lease: self.lease, end: self.reached })
+        };
+        meanwhile(free, PROGRESS_INTERVAL, renew).await
+    }
 }
 
 /// Waits until bytes from an origin may pass.
@@ -225,12 +238,9 @@ fn millis(duration: Duration) -> u64 {
 /// Takes in a body of unknown length.
 async fn spool(
     node: &Node,
-    mut body: OriginBody,
-    (task, lease, mut reached): (TaskId, LeaseId, PieceIndex),
-    events: &mpsc::Sender<Event>,
+    (mut body, mut place): (OriginBody, Option<OwnedSemaphorePermit>),
+    Waiting { task, lease, events, reached, .. }: Waiting<'_>,
 ) -> Result<(Spooled, u64), SourceError> {
-    // Many may be asked for at once: one more than there may be waits for its turn, as it does for an origin.
-    let place = place(node.spool_slot(), (task, lease, &mut reached), events).await;
     let store = Arc::clone(node.store());
     let mut spool = on_disk(node.io().run(move || store.spool()).await)?;
     let mut values = Vec::new();
@@ -261,10 +271,11 @@ async fn spool(
         }
         let appended = move || {
             let outcome = spool.append(&bytes);
-            (spool, outcome)
+            // Its place goes with it: it is one of those under way until the last job for it is done.
+            (spool, place, outcome)
         };
         let outcome;
-        (spool, outcome) = node.io().run(appended).await.map_err(|e| local_error(e.to_string()))?;
+        (spool, place, outcome) = node.io().run(appended).await.map_err(|e| local_error(e.to_string()))?;
         if let Err(error) = outcome {
             let failure = local_error(error.to_string());
             let taken = format!("after {length} bytes of unknown length, none of which can be kept");
@@ -338,6 +349,16 @@ impl Fetch {
         let _ = events.send(Event::LeaseEnded { task, lease, end, outcome }).await;
     }
 
+    /// Waits for leave to ask the origin, and keeps the lease meanwhile, for as long as its coordinator lets it. Nobody is silent
+    /// while others have all places.
+    async fn slot(&self, lease: LeaseId, end: PieceIndex) -> Option<OwnedSemaphorePermit> {
+        let renew = || {
+            self.content.arrivals.held_up();
+            self.events.send(Event::LeaseProgress { task: self.content.task, lease, end })
+        };
+        meanwhile(self.node.origin_slot(), PROGRESS_INTERVAL, renew).await
+    }
+
     async fn take(
         &self,
         body: Option<OriginBody>,
@@ -351,7 +372,7 @@ impl Fetch {
         // A body that is there already has its own.
         let _slot = match &body {
             Some(_) => None,
-            None => self.unless_cancelled(slot(&self.node, (self.content.task, lease, *end), &self.events)).await?,
+            None => self.unless_cancelled(self.slot(lease, *end)).await?,
         };
         match body {
             Some(body) => self.take_run(body, self.pieces.clone(), end, attested).await,

@@ -380,7 +380,7 @@ impl Actor {
         self.spawn_event(async move {
             let opener = node.clone();
             let open = move || open(&opener, key, &current, (info, label, scope), spooled);
-            let outcome = match node.io().run(open).await {
+            let outcome = match node.io().run_long(open).await {
                 Ok(outcome) => outcome,
                 Err(error) => Err(error),
             };
@@ -479,7 +479,9 @@ impl Actor {
     pub(super) fn task_failed(&mut self, id: TaskId, failure: &Failure) {
         let Some(task) = self.tasks.get(&id) else { return };
         let content = task.current.and_then(|key| self.contents.get(&key));
-        let slow_disk = content.and_then(|content| content.slow_disk());
+        // Not where the origin says no: that is so whatever the disk does.
+        let may_be = failure.kind == FailureKind::Local || failure.temporary;
+        let slow_disk = content.filter(|_| may_be).and_then(|content| content.slow_disk());
         let error = slow_disk.unwrap_or_else(|| Error::from_failure(failure, &task.label));
         // That nobody may ask the origin is no reason where others had it: what kept them from giving it is.
         let content = content.filter(|_| failure.kind == FailureKind::Local);

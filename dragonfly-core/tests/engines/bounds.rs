@@ -149,7 +149,8 @@ async fn so_many_requests_are_out_at_origins_and_the_rest_waits() {
     // One that is not wanted any more gives its place to the next, which had none.
     downloads[0].cancel();
     until(&node, "tasks", bound + MORE - 1).await;
-    eventually("the next is asked for", async || (source.under_way() == bound).then_some(())).await;
+    eventually("the next is asked for", async || (source.asked.load(Ordering::SeqCst) > bound).then_some(())).await;
+    assert_eq!(source.under_way(), bound);
     source.open.send_replace(true);
     let mut downloads = downloads.into_iter();
     assert_eq!(downloads.next().unwrap().await.unwrap_err().kind(), ErrorKind::Cancelled);
