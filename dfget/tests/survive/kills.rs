@@ -2,7 +2,7 @@
 
 use dragonfly_testkit::{Origin, Resource};
 
-use super::{Moment, SEED, all_finish, ended, everyone_knows_everyone, fetch};
+use super::{Moment, SEED, all_finish, ended, everyone_knows_everyone, fetch, is_told};
 use crate::harness::Daemon;
 
 const LENGTH: u64 = 24 << 20;
@@ -101,13 +101,7 @@ async fn kill(victims: Victims, moment: Moment) -> Sent {
         origin.release("/file");
         all_finish(survivors.iter().zip(clients).collect(), LENGTH);
         for client in doomed {
-            // It may have finished before; else it says that its daemon is gone.
-            let done = ended(client);
-            let said = String::from_utf8_lossy(&done.stderr);
-            // Whether it had reached it (1) or not (2).
-            let failed = matches!(done.status.code(), Some(1 | 2));
-            let gone = failed && said.contains(" daemon ") && said.contains("hint: ");
-            assert!(done.status.success() || gone, "{who:?} {moment:?}: {}: {said}", done.status);
+            is_told(ended(client), &format!("{who:?} {moment:?}"));
         }
         Sent { total: origin.body_bytes("/file"), living: taken(&survivors) + taken(&servers), at_death }
     });

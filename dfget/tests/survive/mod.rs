@@ -76,6 +76,15 @@ fn ended(mut client: Child) -> Output {
     client.wait_with_output().unwrap()
 }
 
+/// The client of a daemon that was killed may have finished before; else it says that its daemon is gone.
+fn is_told(done: Output, when: &str) {
+    let said = String::from_utf8_lossy(&done.stderr);
+    // Whether it had reached it (1) or not (2).
+    let failed = matches!(done.status.code(), Some(1 | 2));
+    let gone = failed && said.contains(" daemon ") && said.contains("hint: ");
+    assert!(done.status.success() || gone, "{when}: {}: {said}", done.status);
+}
+
 /// Waits for the clients of these daemons: every one must have the right bytes.
 fn all_finish(clients: Vec<(&Daemon, Child)>, length: u64) {
     for (daemon, client) in clients {

@@ -2,7 +2,7 @@
 
 use dragonfly_testkit::Resource;
 
-use super::{Moment, SEED, all_finish, all_know, ended, fetch};
+use super::{Moment, SEED, all_finish, all_know, ended, fetch, is_told};
 use crate::harness::{Daemon, TestOrigin};
 
 const LENGTH: u64 = 24 << 20;
@@ -124,8 +124,7 @@ fn kill_at(order: Order, moments: [Moment; 2]) {
     for (peer, client) in clients {
         match all.iter().find(|daemon| daemon.ready().peer_id == peer) {
             Some(daemon) => survivors.push((*daemon, client)),
-            // It says that its daemon is gone.
-            None => drop(ended(client)),
+            None => is_told(ended(client), &format!("{order:?} {moments:?}")),
         }
     }
     let least = if order == Order::HalfThePeersThenTheSeed { PEERS / 2 } else { PEERS - 2 };

@@ -6,7 +6,7 @@ use crate::wire::Bound;
 use crate::{net, peer, scheduler, seed, source, store, swarm, trust, wire};
 
 /// The bounds of what all engines of a node share.
-fn own() -> [Bound; 12] {
+fn own() -> [Bound; 15] {
     [
         ("dragonfly_members_limit", "Other members of the network that are remembered.", directory::MEMBERS_MAX as u64),
         (
@@ -20,6 +20,11 @@ fn own() -> [Bound; 12] {
             "dragonfly_disk_silence_seconds_limit",
             "Seconds without one job done by the disk until who waits for it is told.",
             io::SILENCE_MAX.as_secs(),
+        ),
+        (
+            "dragonfly_disk_proof_seconds_limit",
+            "Seconds that a proof of a whole content may take before the disk may be taken for dead.",
+            io::LONG_MAX.as_secs(),
         ),
         ("dragonfly_open_files_limit", "Files of content open at a time.", descriptors::for_content() as u64),
         (
@@ -39,6 +44,16 @@ fn own() -> [Bound; 12] {
         ),
         ("dragonfly_permit_seconds_limit", "Seconds for which such an answer counts.", permits::PERMIT_MAX.as_secs()),
         ("dragonfly_seed_tasks_limit", "Such tasks that may be under way.", seed::TASKS_MAX as u64),
+        (
+            "dragonfly_seed_member_tasks_limit",
+            "Tasks that one member may have a seed fetch in an hour, unless the embedder says otherwise.",
+            seed::QUOTA_TASKS,
+        ),
+        (
+            "dragonfly_seed_member_bytes_limit",
+            "Bytes that one member may have a seed fetch in an hour, unless the embedder says otherwise.",
+            seed::QUOTA_BYTES,
+        ),
         ("dragonfly_pieces_limit", "Pieces of one task at the most.", u64::from(crate::task::PIECES_MAX)),
     ]
 }
@@ -85,7 +100,7 @@ pub(crate) mod tests {
 
     /// Bounds on each single thing of which there are many: a message, an attempt, a connection, a task; and times. What is used of
     /// them is another number for each.
-    const OF_ONE: [&str; 47] = [
+    const OF_ONE: [&str; 53] = [
         "admission_seconds",
         "announced_proof_bytes",
         "block_bytes",
@@ -96,7 +111,9 @@ pub(crate) mod tests {
         "coordinator_silence_seconds",
         "coordinator_tasks_per_host",
         "credentials_checked",
+        "describe_rounds",
         "describe_seconds",
+        "disk_proof_seconds",
         "disk_silence_seconds",
         "download_silence_seconds",
         "evidence_attestations",
@@ -112,7 +129,9 @@ pub(crate) mod tests {
         "lane_unsent_bytes",
         "lane_vain_checks_per_second",
         "lease_failures",
+        "lease_holders",
         "lease_piece_seconds",
+        "leases_per_holder",
         "link_addresses",
         "message_items",
         "neighbour_requests",
@@ -130,6 +149,8 @@ pub(crate) mod tests {
         "recall_pause_seconds",
         "refusals",
         "request_pieces",
+        "seed_member_bytes",
+        "seed_member_tasks",
         "starved_seconds",
         "streams_per_connection",
         "versions",

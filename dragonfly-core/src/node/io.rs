@@ -21,7 +21,7 @@ pub(super) const QUEUE_MAX: usize = 64;
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// A job that is as long as its content, such as a proof after an unclean end, says nothing until it is done.
-const LONG_MAX: Duration = Duration::from_secs(600);
+pub(super) const LONG_MAX: Duration = Duration::from_secs(600);
 
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -34,8 +34,8 @@ pub(crate) struct IoPool {
     jobs: mpsc::Sender<Job>,
     /// How many jobs are done.
     done: Arc<AtomicU64>,
-    /// Those at work that take their time, and when the last of them began: see [`IoPool::run_long`].
-    long: Arc<Mutex<(usize, Option<Instant>)>>,
+    /// When each that is at work and takes its time began: see [`IoPool::run_long`].
+    long: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl IoPool {
@@ -90,12 +90,10 @@ impl IoPool {
         let counted = move || {
             let lock = || long.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let began = Instant::now();
-            {
-                let mut long = lock();
-                *long = (long.0 + 1, Some(began));
-            }
+            lock().push(began);
             let done = job();
-            lock().0 -= 1;
+            let mut long = lock();
+            long.iter().position(|other| *other == began).map(|at| long.swap_remove(at));
             done
         };
         self.run(counted).await
@@ -119,8 +117,10 @@ impl IoPool {
         while since.elapsed() < SILENCE_MAX {
             tokio::time::sleep(LOOK).await;
             let now = done();
-            let (long, began) = *self.long.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let is_proving = long > 0 && began.is_some_and(|began| began.elapsed() < LONG_MAX);
+            let is_proving = {
+                let long = self.long.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                long.iter().any(|began| began.elapsed() < LONG_MAX)
+            };
             if now != seen || is_proving {
                 (seen, since) = (now, Instant::now());
             }

@@ -42,7 +42,7 @@ pub use snapshot::{HostSnapshot, LeaseSnapshot, Snapshot, TaskSnapshot};
 use crate::wire::Bound;
 
 /// The bounds of what a coordinator remembers and lets others do.
-pub(crate) fn bounds() -> [Bound; 7] {
+pub(crate) fn bounds() -> [Bound; 10] {
     let limits = Config::default();
     [
         ("dragonfly_coordinator_hosts_limit", "Hosts that a coordinator knows at the most.", limits.hosts_max as u64),
@@ -62,6 +62,21 @@ pub(crate) fn bounds() -> [Bound; 7] {
             "dragonfly_describe_seconds_limit",
             "Seconds that a holder may take to say what the content is.",
             config::DESCRIBE_TIME_MAX.as_secs(),
+        ),
+        (
+            "dragonfly_lease_holders_limit",
+            "Hosts that fetch one task from its origin at a time.",
+            limits.holders_max as u64,
+        ),
+        (
+            "dragonfly_leases_per_holder_limit",
+            "Leases of one task that one host has at a time.",
+            u64::from(config::LEASES_PER_HOLDER_MAX),
+        ),
+        (
+            "dragonfly_describe_rounds_limit",
+            "Rounds in which hosts are asked what the content is.",
+            u64::from(config::DESCRIBE_ROUNDS_MAX),
         ),
         ("dragonfly_lease_failures_limit", "Leases that may fail in a row.", u64::from(config::LEASE_FAILURES_MAX)),
     ]

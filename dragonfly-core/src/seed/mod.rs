@@ -25,8 +25,8 @@ pub(crate) const TASKS_MAX: usize = 1024;
 
 /// Tasks and bytes that one member may have it fetch in an hour, unless the builder says otherwise: more than a
 /// fleet asks for, less than fills a link for a day.
-const QUOTA_TASKS: u64 = 10_000;
-const QUOTA_BYTES: u64 = 1 << 40;
+pub(crate) const QUOTA_TASKS: u64 = 10_000;
+pub(crate) const QUOTA_BYTES: u64 = 1 << 40;
 
 /// The Seed engine of a node. A cheap handle, as [`Peer`] is.
 #[derive(Clone, Debug)]

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use dragonfly_core::trust::OriginTrust;
-use dragonfly_core::{Address, Node, NodeBuilder, Peer, Receipt, Request, Roles, Scheduler, Seed, Token, TokenOptions};
+use dragonfly_core::{
+    Address, Download, Node, NodeBuilder, Peer, Receipt, Request, Roles, Scheduler, Seed, Token, TokenOptions,
+};
 use dragonfly_testkit::{Logged, Origin, Resource, content};
 use tempfile::TempDir;
 use tracing_subscriber::Layer as _;
@@ -149,6 +151,22 @@ impl Network {
             receipts.push(receipt);
         }
         receipts
+    }
+
+    /// Has every peer begin to fetch it into a file of its own.
+    pub(crate) fn begin_all(&self, request: &Request) -> Vec<Download> {
+        let begin = |(number, member): (usize, &Member)| {
+            member.peer.fetch(request.clone().output(self.output(&format!("file-{number}"))))
+        };
+        self.peers.iter().enumerate().map(begin).collect()
+    }
+
+    /// Those files, once they are there, have the bytes of the seeded content.
+    pub(crate) fn all_have(&self, length: u64) {
+        for number in 0..self.peers.len() {
+            let bytes = std::fs::read(self.output(&format!("file-{number}"))).unwrap();
+            assert_eq!(blake3::hash(&bytes).as_bytes(), &content::blake3(SEED, length), "file-{number}");
+        }
     }
 
     /// Requests at the origin for one path.

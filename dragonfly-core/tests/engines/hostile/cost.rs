@@ -13,7 +13,7 @@ const RESIDENT_MAX_KIB: u64 = 96 << 10;
 /// And the CPU time of such a process, all of its nodes together. A flood goes on for as long as the download does.
 const CPU_MAX: Duration = Duration::from_secs(15);
 
-const SCENES: [&str; 14] = [
+const SCENES: [&str; 17] = [
     "garbage_and_absurd_sizes",
     "floods",
     "forged_evidence",
@@ -23,6 +23,9 @@ const SCENES: [&str; 14] = [
     "slow_lorises",
     "vanishing_and_false_claims",
     "wrong_pieces",
+    "pieces_of_a_wrong_length",
+    "bytes_that_nobody_asked_for",
+    "a_liar_who_fetches_for_others",
     "strangers",
     "contradicting::what_many_liars_took_the_place_of_counts_again",
     "contradicting::evidence_that_teaches_nothing",

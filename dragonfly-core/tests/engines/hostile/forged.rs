@@ -242,7 +242,7 @@ async fn under(forgery: Forgery) -> u64 {
         Forgery::OtherTask => Some(granted_another(&hostile, &scheduler).await),
         _ => None,
     };
-    let downloads: Vec<_> = network.peers.iter().map(|member| member.peer.fetch(request.clone())).collect();
+    let downloads = network.begin_all(&request);
     let task = network.peers[0].peer.task_id(&request).unwrap();
     let mut session = hostile.session(&scheduler).await;
     let current = current(&mut session, task).await;
@@ -265,6 +265,7 @@ async fn under(forgery: Forgery) -> u64 {
         let receipt = outcome.unwrap_or_else(|error| panic!("{forgery:?}: {error:?}"));
         assert_eq!(receipt.blake3.bytes(), content::blake3(SEED, LENGTH), "{forgery:?}");
     }
+    network.all_have(LENGTH);
     let origin = network.origin.body_bytes("/file");
     // Where nobody's word counts any more, each takes it from the origin.
     let most = if forgery == Forgery::FalseSeal { 4 * LENGTH } else { LENGTH * 3 / 2 };

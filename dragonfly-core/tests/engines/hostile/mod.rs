@@ -267,7 +267,7 @@ async fn watched(harm: Harm, most: Option<Most>) -> Scene {
     let url = network.serve("/file", Resource::seeded(SEED, LENGTH).rate(ORIGIN_RATE));
     let request = Request::new(&url);
     let hostile = Arc::new(Hostile::join(&network.token()).await);
-    let downloads: Vec<_> = network.peers.iter().map(|member| member.peer.fetch(request.clone())).collect();
+    let downloads = network.begin_all(&request);
     let telling: Vec<_> = downloads.iter().map(|download| tokio::spawn(last_refuted(download.events()))).collect();
     let task = network.peers[0].peer.task_id(&request).unwrap();
     let scheduler = network.scheduler.as_ref().unwrap().0.clone();
@@ -304,6 +304,7 @@ async fn watched(harm: Harm, most: Option<Most>) -> Scene {
         assert_eq!((receipt.length, receipt.blake3.bytes()), (LENGTH, &content::blake3(SEED, LENGTH)[..]), "{harm:?}");
         receipts.push(receipt);
     }
+    network.all_have(LENGTH);
     if let Some(watching) = watching {
         watching.abort();
     }
@@ -674,8 +675,10 @@ async fn a_liar_who_fetches_for_others() {
     })
     .await;
     let honest = &network.peers[0];
-    let receipt = honest.peer.fetch(request()).await.unwrap();
-    assert_eq!(receipt.blake3.bytes(), content::blake3(SEED, LENGTH));
+    for download in network.begin_all(&request()) {
+        assert_eq!(download.await.unwrap().blake3.bytes(), content::blake3(SEED, LENGTH));
+    }
+    network.all_have(LENGTH);
     assert_eq!(metric(&honest.node, "dragonfly_neighbours_blamed_total"), 1, "the liar");
     let lines = logged(&liar.peer_id().to_string());
     let blamed: Vec<_> = lines.iter().filter(|line| line.contains("is to blame")).collect();
