@@ -168,15 +168,19 @@ async fn so_many_of_unknown_length_are_taken_in_and_the_rest_waits() {
     let (node, peer) = alone(source.clone()).await;
     let bound = metric(&node, "dragonfly_spools_limit");
     let downloads: Vec<_> = (0..bound + MORE).map(|number| peer.fetch(request(number))).collect();
-    eventually("all are answered", async || (source.under_way() == bound + MORE).then_some(())).await;
+    let asked = || source.asked.load(Ordering::SeqCst);
+    eventually("all are answered", async || (asked() == bound + MORE).then_some(())).await;
     until(&node, "spools", bound).await;
+    // Who waits keeps neither its answer nor a place among the requests.
+    eventually("those are let go", async || (source.under_way() == bound).then_some(())).await;
+    until(&node, "origin_requests", bound).await;
     source.open.send_replace(true);
     all_right(downloads).await;
-    assert_eq!(source.asked.load(Ordering::SeqCst), bound + MORE, "each was asked for once");
+    assert_eq!(asked(), bound + 2 * MORE, "those that waited were asked for anew, once");
     until(&node, "spools", 0).await;
     // What was taken in only to see that it is the same has no place for longer.
     all_right(vec![peer.fetch(request(0).age_max(Duration::ZERO))]).await;
-    assert_eq!(source.asked.load(Ordering::SeqCst), bound + MORE + 1, "it was asked for anew");
+    assert_eq!(asked(), bound + 2 * MORE + 1, "it was asked for anew");
     until(&node, "spools", 0).await;
     stop((node, peer)).await;
 }
