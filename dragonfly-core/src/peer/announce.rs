@@ -161,3 +161,47 @@ impl std::fmt::Debug for HeldTask {
         f.debug_struct("HeldTask").field("content", &self.content).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::store::Described;
+    use crate::task::{Class, Generation, Layout, PieceHasher, TaskId};
+
+    #[tokio::test]
+    async fn so_many_are_announced_and_no_more_those_used_last_first() {
+        const MORE: usize = 10;
+        let node = Node::builder().start().await.unwrap();
+        let layout = Layout::of_length(1).unwrap();
+        let mut hasher = PieceHasher::new(0, layout.piece_length());
+        hasher.update(b"x").unwrap();
+        let value = hasher.finish(&layout, 0).unwrap();
+        let id = |number: usize| TaskId::from_hash(*blake3::hash(&number.to_le_bytes()).as_bytes());
+        for number in 0..ANNOUNCED_MAX + MORE {
+            let key = EntryKey {
+                network: node.network(),
+                tenant: node.claims().tenant.clone(),
+                task: id(number),
+                class: Class::Public,
+                generation: Generation::from_hash([7; 32]),
+            };
+            let described = Described {
+                layout,
+                validator: None,
+                splittable: false,
+                label: String::new(),
+                spec: None,
+                fixed: false,
+            };
+            let entry = node.store().open(&key, &described).unwrap();
+            assert!(entry.write_piece(0, b"x", &value).unwrap());
+            entry.touch(1000 + number as u64);
+        }
+        let held: Vec<TaskId> = held(&node).await.unwrap().into_iter().map(|key| key.task).collect();
+        let newest: Vec<TaskId> = (MORE..ANNOUNCED_MAX + MORE).rev().map(id).collect();
+        assert_eq!(held.len(), ANNOUNCED_MAX);
+        assert!(held == newest);
+        node.shutdown().await.unwrap();
+    }
+}
