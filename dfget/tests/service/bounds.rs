@@ -1,7 +1,10 @@
-//! Every bound that `docs/design/limits.md` names of the daemon and of its gateway is in `/metrics`, and no other.
+//! Every bound that `docs/design/limits.md` names of the daemon and of its gateway is in `/metrics`, and no other; that of
+//! the local API is kept.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 
 use rustix::process::Signal;
 
@@ -52,4 +55,27 @@ fn bounds_are_shown_as_they_are_documented() {
     fs::write(&path, "client-timeout = '77s'\ndrain-timeout = '7s'\n").unwrap();
     signal(daemon.child(), Signal::HUP);
     wait_for("the other bound", || (daemon.metric("dragonfly_drain_seconds_limit") == 7).then_some(()));
+}
+
+/// As many as there are places begin a request and say no more. Who comes next has an answer once their time is up.
+#[test]
+fn who_says_nothing_keeps_no_place() {
+    const PLACES: usize = 256;
+    let daemon = Daemon::with_role("peer").start();
+    let connect = || UnixStream::connect(daemon.socket()).unwrap();
+    let mut silent: Vec<UnixStream> = (0..PLACES).map(|_| connect()).collect();
+    for stream in &mut silent {
+        stream.write_all(b"GET /v1/sta").unwrap();
+        stream.set_nonblocking(true).unwrap();
+    }
+    let mut next = connect();
+    next.write_all(b"GET /v1/status HTTP/1.1\r\nhost: daemon\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    next.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let is_over = |stream: &mut UnixStream| stream.read(&mut [0; 512]).is_ok();
+    assert!(silent.iter_mut().any(is_over), "there was a place although all were taken");
+    for mut stream in silent {
+        wait_for("a silent one to be let go", || is_over(&mut stream).then_some(()));
+    }
 }
