@@ -10,7 +10,7 @@ use url::Url;
 
 use super::pass::{end_to_end, outgoing};
 use super::{Client, Inner};
-use crate::node::{Asker, PERMIT_MAX};
+use crate::node::{Asker, PERMIT_MAX, Permit};
 use crate::source::{Ask, MARK, SourceError, validator};
 use crate::task::Validator;
 
@@ -214,7 +214,7 @@ impl Inner {
     /// The server lets this client have this object, which is so.
     pub(super) fn note(&self, object: &Object, head: Head) {
         if let Some(length) = head.length {
-            self.peer.node().permits().grant(object.asker(), length, Instant::now());
+            self.peer.node().permits().grant(object.asker(), Permit::Length(length), Instant::now());
         }
         self.heads.put(object.key(), head, Instant::now());
     }

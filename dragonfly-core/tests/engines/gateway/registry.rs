@@ -198,6 +198,45 @@ async fn a_page_that_asks_for_a_password_is_no_yes() {
     gateways.stop().await;
 }
 
+/// A registry that does not say how long a private blob is: who may read it has it from the swarm all the same, and nobody
+/// else does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_blob_of_unknown_length_is_for_who_may_read_it() {
+    let gateways = Gateways::start(mirrors).await;
+    let (bytes, digest) = blob();
+    let path = format!("/v2/private/a/blobs/{digest}");
+    let resource = Resource::seeded(SEED, LENGTH).etag(format!("\"{digest}\"")).no_last_modified().chunked();
+    gateways.network.origin.set(&path, resource.basic_auth("alice", "secret123"));
+    let alice = [("authorization", "Basic YWxpY2U6c2VjcmV0MTIz")];
+    for host in [0, 1, 0] {
+        let answer = gateways.get(host, &path, &alice).await;
+        assert!(answer.header("x-dragonfly-task-id").is_some(), "{host}: {answer:?}");
+        let (status, body) = answer.whole();
+        assert_eq!((status, body == bytes), (200, true), "{host}");
+    }
+    let asked = gateways.network.requests(&path);
+    let whole = asked.iter().filter(|asked| asked.method == "GET" && asked.range.is_none()).count();
+    assert_eq!(whole, 1, "one copy: {asked:?}");
+    let begins = |asked: &&dragonfly_testkit::Logged| asked.range.as_deref() == Some("bytes=0-65535");
+    assert_eq!(asked.iter().filter(begins).count(), 2, "each host asks once a minute how it begins: {asked:?}");
+    for host in 0..2 {
+        for headers in [&[("authorization", "Basic bWFsbG9yeTp4")][..], &[]] {
+            assert_eq!(gateways.get(host, &path, headers).await.whole().0, 401, "{host}");
+        }
+    }
+    // A page that asks for a password is a plain answer, be it shorter or longer than what is compared, or as long as all.
+    for length in [100, 100_000, LENGTH] {
+        gateways.network.origin.set(&path, Resource::redirect(302, "/login"));
+        gateways.network.origin.set("/login", Resource::seeded(SEED + 1, length).chunked());
+        for host in 0..2 {
+            let mallory = format!("Bearer mallory-{length}");
+            let answer = gateways.get(host, &path, &[("authorization", &mallory)]).await;
+            assert!(answer.body.is_err(), "neither the blob, nor a page in place of it: {answer:?}");
+        }
+    }
+    gateways.stop().await;
+}
+
 /// What a client says of a body that it does not send, or that is not passed on, says nothing to the registry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_length_without_a_body_goes_no_further() {
