@@ -91,7 +91,7 @@ impl Gateway {
 }
 
 impl Inner {
-    fn bounds(&self) -> [(&'static str, &'static str, u64); 13] {
+    fn bounds(&self) -> [(&'static str, &'static str, u64); 15] {
         let config = &self.config;
         let places = config.connections_max;
         [
@@ -140,6 +140,16 @@ impl Inner {
                 "dragonfly_gateway_streams_limit",
                 "Requests at a time on a connection of HTTP/2.",
                 server::STREAMS_MAX.into(),
+            ),
+            (
+                "dragonfly_gateway_window_bytes_limit",
+                "Bytes of a request over HTTP/2 that wait for its server.",
+                server::STREAM_WINDOW_BYTES.into(),
+            ),
+            (
+                "dragonfly_gateway_connection_window_bytes_limit",
+                "Bytes of all requests on a connection of HTTP/2 that wait for their servers.",
+                server::CONNECTION_WINDOW_BYTES.into(),
             ),
             (
                 "dragonfly_gateway_handshake_seconds_limit",
