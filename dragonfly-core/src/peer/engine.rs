@@ -43,6 +43,8 @@ struct Inner {
     node: Node,
     events: mpsc::Sender<Event>,
     wants: AtomicU64,
+    /// Held by who has the store keep content: the next one finds it kept, most of the time.
+    keeping: tokio::sync::Mutex<()>,
     stopped: CancellationToken,
     _stop: DropGuard,
 }
@@ -62,7 +64,8 @@ impl Engine {
                 ended.cancel();
             });
             let wants = AtomicU64::new(0);
-            Arc::new(Inner { node: node.clone(), events, wants, stopped, _stop: stop.drop_guard() })
+            let keeping = tokio::sync::Mutex::default();
+            Arc::new(Inner { node: node.clone(), events, wants, keeping, stopped, _stop: stop.drop_guard() })
         }))
     }
 
@@ -112,6 +115,24 @@ impl Engine {
     pub(super) async fn handled(&self, event: super::event::Event) {
         let _ = self.0.events.send(event).await;
         let _ = self.active_tasks().await;
+    }
+
+    /// Has the store keep what is held of content over a kill of this process. Where it cannot be, the store says so by
+    /// itself, and what is held is of use in this process all the same.
+    pub(super) async fn keep(&self, content: &Content) -> Result<()> {
+        if content.entry.is_kept() {
+            return Ok(());
+        }
+        // Who waits here keeps none of the threads for the disk from others.
+        let _one = self.0.keeping.lock().await;
+        if content.entry.is_kept() {
+            return Ok(());
+        }
+        let entry = Arc::clone(&content.entry);
+        if let Err(error) = self.node().io().run(move || entry.keep()).await? {
+            tracing::debug!(task = ?content.task, %error, "a kill now would cost pieces");
+        }
+        Ok(())
     }
 
     /// Whether there is nobody whose word this host would have to take.

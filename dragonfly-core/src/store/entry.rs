@@ -66,6 +66,8 @@ struct State {
     /// Whether what the index knows is in here.
     loaded: bool,
     dirty_rows: BTreeSet<u32>,
+    /// Whether some are being written to the index now.
+    rows_under_way: bool,
     dirty_evidence: BTreeSet<u32>,
     /// Whether the data file was written since it was last made durable.
     unsynced: bool,
@@ -95,6 +97,7 @@ impl HeldEntry {
             writing: BTreeSet::new(),
             loaded,
             dirty_rows: BTreeSet::new(),
+            rows_under_way: false,
             dirty_evidence: BTreeSet::new(),
             unsynced: false,
         };
@@ -388,6 +391,14 @@ impl Entry for HeldEntry {
 
     fn seal(&self) -> Option<Bytes> {
         self.lock().seal.clone()
+    }
+
+    fn is_kept(&self) -> bool {
+        !self.lacks_in_index()
+    }
+
+    fn keep(&self) -> Result<(), StoreError> {
+        self.catalogue.keep(self)
     }
 
     fn needs_proof(&self) -> bool {

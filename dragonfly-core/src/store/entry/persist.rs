@@ -30,6 +30,7 @@ impl HeldEntry {
     pub(in super::super) fn take_changes(&self) -> Changes {
         let mut state = self.lock();
         let rows = std::mem::take(&mut state.dirty_rows);
+        state.rows_under_way = !rows.is_empty();
         let rows = rows.into_iter().map(|row| (row, state.values.encode_row(row, &state.have))).collect();
         let evidence = std::mem::take(&mut state.dirty_evidence);
         let evidence = evidence.iter().filter_map(|n| Some((*n, state.evidence.get(n)?.clone()))).collect();
@@ -50,6 +51,7 @@ impl HeldEntry {
 
     /// `changes` are in the index.
     pub(in super::super) fn changes_written(&self, changes: &Changes) {
+        self.lock().rows_under_way = false;
         if let (Some(content), Medium::Disk(disk)) = (&changes.slab, &self.catalogue.medium) {
             self.content.written(disk, &self.id, content);
         }
@@ -58,8 +60,15 @@ impl HeldEntry {
     /// `changes` could not be written: they are due again.
     pub(in super::super) fn changes_failed(&self, changes: &Changes) {
         let mut state = self.lock();
+        state.rows_under_way = false;
         state.dirty_rows.extend(changes.rows.iter().map(|(row, _)| *row));
         state.dirty_evidence.extend(changes.evidence.iter().map(|(sequence, _)| *sequence));
+    }
+
+    /// Whether pieces are held that the index does not have yet.
+    pub(in super::super) fn lacks_in_index(&self) -> bool {
+        let state = self.lock();
+        matches!(self.catalogue.medium, Medium::Disk(_)) && (state.rows_under_way || !state.dirty_rows.is_empty())
     }
 
     /// Makes the data file durable if it was written.
