@@ -206,13 +206,17 @@ impl Inner {
         }
         let head = Head { status: response.status(), headers, length, version };
         if head.status.is_success() {
-            self.note(object, head.clone());
+            self.note(object, head.clone()).await;
+        } else if is_no(head.status) {
+            // What it said before counts no more, also where it cannot be asked.
+            self.remember(object, None).await;
         }
         Ok(head)
     }
 
     /// The server lets this client have this object, which is so.
-    pub(super) fn note(&self, object: &Object, head: Head) {
+    pub(super) async fn note(&self, object: &Object, head: Head) {
+        self.remember(object, Some(&head)).await;
         if let Some(length) = head.length {
             self.peer.node().permits().grant(object.asker(), Permit::Length(length), Instant::now());
         }
@@ -221,9 +225,29 @@ impl Inner {
 
     /// What was said of an object when its server could be asked, for a client that shows no credentials.
     pub(super) fn remembered(&self, object: &Object) -> Option<Head> {
-        let open = self.config.offline && !object.has_credentials();
-        open.then(|| self.heads.get(&object.key(), Duration::MAX, Instant::now())).flatten()
+        self.is_open(object).then(|| self.remembered.get(&object.key())).flatten()
     }
+
+    /// Remembers what was said of an object, or (`None`) no more, for when its server cannot be asked.
+    async fn remember(&self, object: &Object, head: Option<&Head>) {
+        let key = object.key();
+        if !self.is_open(object) || self.remembered.knows(&key, head) {
+            return;
+        }
+        let (remembered, head) = (Arc::clone(&self.remembered), head.cloned());
+        // It fails only where nobody is answered any more.
+        let _ = self.peer.node().io().run(move || remembered.put(key, head.as_ref())).await;
+    }
+
+    /// Whether something may be given out of what its server said before.
+    fn is_open(&self, object: &Object) -> bool {
+        self.config.offline && !object.has_credentials()
+    }
+}
+
+/// Whether a server says that this client cannot have it, and not that it has trouble, or none of the time.
+fn is_no(status: StatusCode) -> bool {
+    status.is_client_error() && !matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a gateway counts, and its bounds, for its operator.
 
-use super::{Gateway, Inner, head, intercept, pass, server, tunnel};
+use super::{Gateway, Inner, head, intercept, pass, remembered, server, tunnel};
 use crate::node::{Metric, MetricKind, Number, metrics_text};
 
 #[derive(Default)]
@@ -91,7 +91,7 @@ impl Gateway {
 }
 
 impl Inner {
-    fn bounds(&self) -> [(&'static str, &'static str, u64); 15] {
+    fn bounds(&self) -> [(&'static str, &'static str, u64); 16] {
         let config = &self.config;
         let places = config.connections_max;
         [
@@ -165,6 +165,11 @@ impl Inner {
                 "dragonfly_gateway_answers_limit",
                 "Answers of servers that the gateway remembers at the most.",
                 head::HEADS_MAX as u64,
+            ),
+            (
+                "dragonfly_gateway_answers_bytes_limit",
+                "Bytes of those that the gateway remembers over a restart.",
+                remembered::BYTES_MAX as u64,
             ),
         ]
     }

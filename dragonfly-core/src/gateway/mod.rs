@@ -29,6 +29,7 @@ mod range;
 #[cfg(any(test, feature = "fuzzing"))]
 mod read;
 mod registry;
+mod remembered;
 mod rest;
 mod route;
 mod server;
@@ -57,6 +58,7 @@ use crate::peer::Peer;
 use crate::source::{OriginTrust, Upstream};
 use head::Heads;
 use metrics::Counts;
+use remembered::Remembered;
 
 /// The Gateway engine. A cheap handle; it serves until [`Gateway::shutdown`].
 #[derive(Clone)]
@@ -69,6 +71,8 @@ struct Inner {
     /// Of servers.
     trust: OriginTrust,
     heads: Heads,
+    /// Empty unless content is to be given out while its server is away.
+    remembered: Arc<Remembered>,
     counts: Counts,
     /// For connections of clients, of all listeners.
     places: Arc<Semaphore>,
@@ -94,6 +98,9 @@ impl Gateway {
         // Of this gateway alone, and nothing that servers learn anything from.
         let mut mark = [0; 16];
         let _ = getrandom::fill(&mut mark);
+        let remembered =
+            if config.offline { Remembered::open(config.answers.as_deref()) } else { Remembered::default() };
+        let remembered = Arc::new(remembered);
         let mark = http::HeaderValue::try_from(data_encoding::HEXLOWER.encode(&mark));
         Self(Arc::new(Inner {
             upstream: node.sources().upstream().clone(),
@@ -106,6 +113,7 @@ impl Gateway {
             tunnels: Arc::new(Semaphore::new(config.connections_max)),
             config,
             heads: Heads::default(),
+            remembered,
             counts: Counts::default(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),

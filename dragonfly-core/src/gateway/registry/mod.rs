@@ -85,7 +85,7 @@ pub(super) async fn through(
             };
             if let Some(by_digest) = Object::new(named(&url, &digest), headers, client).filter(|_| told) {
                 // What was said of the tag was said of the digest that it stands for.
-                gateway.note(&by_digest, head.clone());
+                gateway.note(&by_digest, head.clone()).await;
             }
             if let Some(length) = head.length.filter(|_| method == Method::HEAD) {
                 let mut headers = head.headers;

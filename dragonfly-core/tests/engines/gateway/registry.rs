@@ -1,13 +1,17 @@
 //! The registry mirror.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use dragonfly_core::gateway::GatewayConfig;
-use dragonfly_testkit::{Resource, content};
+use dragonfly_core::Peer;
+use dragonfly_core::gateway::{Gateway, GatewayConfig};
+use dragonfly_testkit::{Origin, Resource, content};
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
+use tokio::net::TcpListener;
 
 use super::{Gateways, open, sha256};
-use crate::harness::{Network, SEED};
+use crate::harness::{Network, SEED, eventually, loopback};
 
 /// Not a whole number of pieces.
 const LENGTH: u64 = (3 << 20) + 1000;
@@ -349,5 +353,70 @@ async fn what_needs_no_credential_outlives_its_registry_if_that_is_allowed() {
         502,
         "who shows who he is must be known to the registry"
     );
+    gateways.stop().await;
+}
+
+/// The gateway of a host, on its first peer.
+async fn gateway_of(network: &Network, config: &GatewayConfig) -> (Gateway, std::net::SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let gateway = Gateway::new(&network.peers[0].peer, config.clone());
+    gateway.serve(listener);
+    (gateway, address)
+}
+
+/// An image that is held is pulled while its registry is away, although the host was restarted meanwhile; what the registry
+/// took back before is not, and what it was never asked for without credentials is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_outlives_its_registry_and_a_restart() {
+    let network = Network::start(1, false).await;
+    let mut config = mirrors(&network);
+    (config.offline, config.answers) = (true, Some(network.dir.path().join("answers")));
+    let gateways = vec![gateway_of(&network, &config).await];
+    let mut gateways = Gateways { network, gateways };
+    let (bytes, digest) = blob();
+    let path = serve_blob(&gateways, "lib/a", &digest);
+    let manifest = serve_manifest(&gateways, "v1", "{\"schemaVersion\": 2}");
+    serve_manifest(&gateways, "gone", "{\"schemaVersion\": 2, \"gone\": true}");
+    let accept = [("accept", MANIFEST)];
+    let by_digest = format!("/v2/lib/a/manifests/{manifest}");
+    let (by_tag, gone) = ("/v2/lib/a/manifests/v1", "/v2/lib/a/manifests/gone");
+    for path in [by_tag, gone, &by_digest] {
+        assert_eq!(gateways.get(0, path, &accept).await.whole().0, 200, "{path}");
+    }
+    assert_eq!(gateways.get(0, &path, &[]).await.whole().0, 200);
+    gateways.network.origin.remove(gone);
+    assert_eq!(gateways.get(0, gone, &accept).await.whole().0, 404);
+
+    // The host stops, the registry goes, the host comes back.
+    let token = gateways.network.token();
+    let (gateway, _) = gateways.gateways.remove(0);
+    assert!(gateway.shutdown(Duration::from_secs(20)).await);
+    drop(gateway);
+    let member = gateways.network.peers.remove(0);
+    member.peer.shutdown().await.unwrap();
+    member.node.shutdown().await.unwrap();
+    drop(member);
+    gateways.network.origin = Origin::start().await.unwrap();
+    let network = &gateways.network;
+    let node = eventually("the directory is free", async || network.builder(0, &token, loopback()).start().await.ok());
+    let node = node.await;
+    let peer = Peer::builder(&node).start().await.unwrap();
+    gateways.network.peers.push(crate::harness::Member { node, peer });
+    gateways.gateways.push(gateway_of(&gateways.network, &config).await);
+
+    let head = Request::head(by_tag).header("host", "registry.test").header("accept", MANIFEST);
+    let head = gateways.ask(0, head.body(Full::default()).unwrap()).await;
+    assert_eq!((head.status.as_u16(), head.header("docker-content-digest")), (200, Some(&*manifest)));
+    for path in [by_tag, &by_digest] {
+        let answer = gateways.get(0, path, &accept).await;
+        assert_eq!(answer.header("content-type"), Some(MANIFEST), "{path} {answer:?}");
+        assert_eq!(sha256(&answer.whole().1), manifest);
+    }
+    let (status, body) = gateways.get(0, &path, &[]).await.whole();
+    assert_eq!((status, body == bytes), (200, true));
+    assert_eq!(gateways.get(0, gone, &accept).await.whole().0, 502, "the registry's last word was no");
+    let alice = [("accept", MANIFEST), ("authorization", "Basic YWxpY2U6c2VjcmV0MTIz")];
+    assert_eq!(gateways.get(0, by_tag, &alice).await.whole().0, 502, "whether she may only the registry knows");
     gateways.stop().await;
 }
