@@ -66,8 +66,10 @@ struct State {
     /// Whether what the index knows is in here.
     loaded: bool,
     dirty_rows: BTreeSet<u32>,
-    /// Whether some are being written to the index now.
-    rows_under_way: bool,
+    /// Whether the index has yet to learn that the data file has a name outside the store.
+    linked_is_new: bool,
+    /// Whether some rows, or that, are being written to the index now.
+    under_way: bool,
     dirty_evidence: BTreeSet<u32>,
     /// Whether the data file was written since it was last made durable.
     unsynced: bool,
@@ -97,7 +99,8 @@ impl HeldEntry {
             writing: BTreeSet::new(),
             loaded,
             dirty_rows: BTreeSet::new(),
-            rows_under_way: false,
+            linked_is_new: false,
+            under_way: false,
             dirty_evidence: BTreeSet::new(),
             unsynced: false,
         };
@@ -186,7 +189,7 @@ impl HeldEntry {
     }
 
     /// Has the change written to the index, in time.
-    fn changed(&self) {
+    pub(super) fn changed(&self) {
         if let Some(me) = self.me.upgrade() {
             self.catalogue.changed(&me);
         }

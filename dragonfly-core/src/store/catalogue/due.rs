@@ -73,7 +73,12 @@ impl Catalogue {
     pub(in super::super) fn keep(&self, entry: &HeldEntry) -> Result<(), StoreError> {
         let Medium::Disk(disk) = &self.medium else { return Ok(()) };
         let _one = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        if entry.lacks_in_index() { self.write_batch(disk) } else { Ok(()) }
+        if !entry.lacks_in_index() {
+            return Ok(());
+        }
+        // Whoever changed it may not have come to say so yet.
+        entry.changed();
+        self.write_batch(disk)
     }
 
     /// The batch's lock is held.
