@@ -376,7 +376,7 @@ impl Want {
         let Some(permit) = self.permitted else { return Ok(true) };
         let engine = self.engine.clone();
         let gives = tokio::select! {
-            gives = reauth::gives(engine.node(), content, permit) => gives?,
+            gives = reauth::gives(&engine, content, permit) => gives?,
             error = self.failed() => return Err(error),
         };
         if gives == Some(false) {

@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 
 use super::content::{Content, State};
 use super::download::{STALLED_MAX, stalled};
-use super::engine::stopped;
+use super::engine::{Engine, stopped};
 use super::origin::{OriginAccess, OriginBody};
 use crate::node::{Asker, BEGIN_BYTES, Begins, Node, Permit, is_public};
 use crate::source::{OpenRequest, Opened, SourceError};
@@ -87,8 +87,9 @@ async fn begins(mut body: OriginBody) -> Result<Begins, SourceError> {
 ///
 /// # Errors
 /// It does not come.
-pub(super) async fn gives(node: &Node, content: &Content, permit: Permit) -> Result<Option<bool>> {
-    let mut state = content.watch();
+pub(super) async fn gives(engine: &Engine, content: &Content, permit: Permit) -> Result<Option<bool>> {
+    let (node, mut state) = (engine.node(), content.watch());
+    let mut first = true;
     loop {
         // Before the look at what is held, so that nothing that comes meanwhile is missed.
         let now = state.borrow_and_update().clone();
@@ -99,6 +100,12 @@ pub(super) async fn gives(node: &Node, content: &Content, permit: Permit) -> Res
             State::Failed(error) => return Err(error),
             State::Superseded => return Ok(None),
             State::Complete | State::Running(_) => {}
+        }
+        if let Permit::Begins(begins) = permit
+            && std::mem::take(&mut first)
+        {
+            // They may come last otherwise.
+            engine.window(content.key, content.layout.pieces_of(0..begins.length)).await;
         }
         tokio::select! {
             changed = state.changed() => changed.map_err(|_| stopped())?,
