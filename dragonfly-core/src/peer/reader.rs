@@ -165,9 +165,14 @@ impl Reader {
     /// Waits until every piece is held and the whole was checked.
     ///
     /// # Errors
-    /// Whatever kept the content from being completed or verified. Cancel-safe.
+    /// Whatever kept the content from being completed or verified, or from being what this reads: what others attested may
+    /// have been taken from the origin anew. Cancel-safe.
     pub async fn receipt(&mut self) -> Result<Receipt> {
-        (&mut self.download).await
+        let receipt = (&mut self.download).await?;
+        if self.content.root().is_none_or(|root| root[..] != *receipt.blake3.bytes()) {
+            return Err(Error::new(ErrorKind::Origin, "other content took the place of what was read").temporary(true));
+        }
+        Ok(receipt)
     }
 
     fn read_chunk(&self, room: usize) -> BoxFuture<'static, Result<Bytes>> {
