@@ -36,13 +36,12 @@ pub(super) const HEADERS_MAX: u32 = 16 << 10;
 /// as many on all of them, and counted apart.
 pub(super) const STREAMS_MAX: u32 = 64;
 
-/// What a client may send of a request before it is taken, on HTTP/2: as much as Linux has on its way over a connection of
-/// HTTP/1.1 (`tcp_rmem` ends at 6 MiB, about half of which is content), so that a push over a long way is not slower.
-pub(super) const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+/// What a client may send of a request before it is taken, on HTTP/2.
+pub(super) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
-/// The same of all requests on a connection: one whose server takes nothing leaves as much for the others. It is memory only
+/// The same of all requests on a connection: seven whose servers take nothing leave as much for an eighth. It is memory only
 /// while a server is slower than its client.
-pub(super) const CONNECTION_WINDOW_BYTES: u32 = 2 * STREAM_WINDOW_BYTES;
+pub(super) const CONNECTION_WINDOW_BYTES: u32 = 8 * STREAM_WINDOW_BYTES;
 
 /// What is written of an answer before its client takes it, on HTTP/2.
 const SEND_BUFFER_BYTES: usize = 128 << 10;

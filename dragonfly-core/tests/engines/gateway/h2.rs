@@ -194,7 +194,7 @@ async fn what_is_pushed_has_room_on_its_way() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(60), read).await.unwrap();
-    assert_eq!((of_stream, of_connection), (Some(4 << 20), Some(8 << 20)));
+    assert_eq!((of_stream, of_connection), (Some(1 << 20), Some(8 << 20)));
     drop(stream);
     gateways.stop().await;
 }
