@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use super::pass::{end_to_end, outgoing};
+use super::remembered::Remembered;
 use super::{Client, Inner};
 use crate::node::{Asker, PERMIT_MAX, Permit};
 use crate::source::{Ask, MARK, SourceError, validator};
@@ -209,14 +210,14 @@ impl Inner {
             self.note(object, head.clone()).await;
         } else if is_no(head.status) {
             // What it said before counts no more, also where it cannot be asked.
-            self.remember(object, None).await;
+            self.remember(object, |remembered| remembered.refuse(&object.url, fixed)).await;
         }
         Ok(head)
     }
 
     /// The server lets this client have this object, which is so.
     pub(super) async fn note(&self, object: &Object, head: Head) {
-        self.remember(object, Some(&head)).await;
+        self.remember(object, |remembered| remembered.allow(&object.url, object.key(), &head)).await;
         if let Some(length) = head.length {
             self.peer.node().permits().grant(object.asker(), Permit::Length(length), Instant::now());
         }
@@ -228,26 +229,36 @@ impl Inner {
         self.is_open(object).then(|| self.remembered.get(&object.key())).flatten()
     }
 
-    /// Remembers what was said of an object, or (`None`) no more, for when its server cannot be asked.
-    async fn remember(&self, object: &Object, head: Option<&Head>) {
-        let key = object.key();
-        if !self.is_open(object) || self.remembered.knows(&key, head) {
+    /// Remembers what was said of an object, for when its server cannot be asked; the client hears it when that is written.
+    async fn remember(&self, object: &Object, change: impl FnOnce(&Remembered)) {
+        if !self.is_open(object) {
             return;
         }
-        let (remembered, head) = (Arc::clone(&self.remembered), head.cloned());
+        change(&self.remembered);
+        if self.remembered.is_written() {
+            return;
+        }
+        // Who waits here keeps none of the threads for the disk from others.
+        let _one = self.remembered.writer.lock().await;
+        if self.remembered.is_written() {
+            return;
+        }
+        let remembered = Arc::clone(&self.remembered);
         // It fails only where nobody is answered any more.
-        let _ = self.peer.node().io().run(move || remembered.put(key, head.as_ref())).await;
+        let _ = self.peer.node().io().run(move || remembered.write()).await;
     }
 
     /// Whether something may be given out of what its server said before.
-    fn is_open(&self, object: &Object) -> bool {
+    pub(super) fn is_open(&self, object: &Object) -> bool {
         self.config.offline && !object.has_credentials()
     }
 }
 
-/// Whether a server says that this client cannot have it, and not that it has trouble, or none of the time.
+/// Whether a server says that this client cannot have it, and not that it has trouble, or none of the time. So does one that
+/// sends it elsewhere, where nobody went: to a page that asks for a password, say.
 fn is_no(status: StatusCode) -> bool {
-    status.is_client_error() && !matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+    status.is_redirection()
+        || status.is_client_error() && !matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl Gateway {
 }
 
 impl Inner {
-    fn bounds(&self) -> [(&'static str, &'static str, u64); 16] {
+    fn bounds(&self) -> [(&'static str, &'static str, u64); 17] {
         let config = &self.config;
         let places = config.connections_max;
         [
@@ -170,6 +170,11 @@ impl Inner {
                 "dragonfly_gateway_answers_bytes_limit",
                 "Bytes of those that the gateway remembers over a restart.",
                 remembered::BYTES_MAX as u64,
+            ),
+            (
+                "dragonfly_gateway_refusals_limit",
+                "URLs that were refused which the gateway remembers at the most.",
+                remembered::REFUSED_MAX as u64,
             ),
         ]
     }

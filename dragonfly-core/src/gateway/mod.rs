@@ -98,8 +98,17 @@ impl Gateway {
         // Of this gateway alone, and nothing that servers learn anything from.
         let mut mark = [0; 16];
         let _ = getrandom::fill(&mut mark);
-        let remembered =
-            if config.offline { Remembered::open(config.answers.as_deref()) } else { Remembered::default() };
+        let remembered = match &config.answers {
+            answers if config.offline => Remembered::open(answers.as_deref()),
+            Some(answers) => {
+                // Nobody keeps it up from now on: what is taken back meanwhile would be believed later.
+                if let Err(error) = remembered::forget(answers) {
+                    tracing::warn!(file = %answers.display(), %error, "what servers said cannot be forgotten");
+                }
+                Remembered::default()
+            }
+            None => Remembered::default(),
+        };
         let remembered = Arc::new(remembered);
         let mark = http::HeaderValue::try_from(data_encoding::HEXLOWER.encode(&mark));
         Self(Arc::new(Inner {

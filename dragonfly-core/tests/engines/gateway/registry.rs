@@ -387,6 +387,12 @@ async fn an_image_outlives_its_registry_and_a_restart() {
     assert_eq!(gateways.get(0, &path, &[]).await.whole().0, 200);
     gateways.network.origin.remove(gone);
     assert_eq!(gateways.get(0, gone, &accept).await.whole().0, 404);
+    // A blob that another program pulled before its repository became private.
+    let private = format!("/v2/lib/b/blobs/{}", sha256(b"private"));
+    gateways.network.origin.set(&private, Resource::bytes("private"));
+    assert_eq!(gateways.get(0, &private, &[("user-agent", "one")]).await.whole().0, 200);
+    gateways.network.origin.set(&private, Resource::bytes("private").basic_auth("alice", "secret123"));
+    assert_eq!(gateways.get(0, &private, &[("user-agent", "two")]).await.whole().0, 401);
 
     // The host stops, the registry goes, the host comes back.
     let token = gateways.network.token();
@@ -410,7 +416,7 @@ async fn an_image_outlives_its_registry_and_a_restart() {
     assert_eq!((head.status.as_u16(), head.header("docker-content-digest")), (200, Some(&*manifest)));
     for path in [by_tag, &by_digest] {
         let answer = gateways.get(0, path, &accept).await;
-        assert_eq!(answer.header("content-type"), Some(MANIFEST), "{path} {answer:?}");
+        assert_eq!(answer.header("content-type"), Some(MANIFEST), "{path} {answer:?} {:?}", answer.body);
         assert_eq!(sha256(&answer.whole().1), manifest);
     }
     let (status, body) = gateways.get(0, &path, &[]).await.whole();
@@ -418,5 +424,15 @@ async fn an_image_outlives_its_registry_and_a_restart() {
     assert_eq!(gateways.get(0, gone, &accept).await.whole().0, 502, "the registry's last word was no");
     let alice = [("accept", MANIFEST), ("authorization", "Basic YWxpY2U6c2VjcmV0MTIz")];
     assert_eq!(gateways.get(0, by_tag, &alice).await.whole().0, 502, "whether she may only the registry knows");
+    for program in ["one", "two"] {
+        let answer = gateways.get(0, &private, &[("user-agent", program)]).await;
+        assert_eq!(answer.whole().0, 502, "{program}: who was refused is not who never asked");
+    }
+    // A run without the option does not keep it up: nobody is to believe it later.
+    let answers = config.answers.clone().unwrap();
+    assert!(answers.exists());
+    config.offline = false;
+    drop(Gateway::new(&gateways.network.peers[0].peer, config));
+    assert!(!answers.exists());
     gateways.stop().await;
 }
