@@ -17,8 +17,8 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::BytesMut;
-use dragonfly_core::ErrorKind;
 use dragonfly_core::peer::Reader;
+use dragonfly_core::{ErrorKind, Receipt};
 use futures::Stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::StreamBody;
@@ -57,8 +57,7 @@ impl Content for Watched {
     }
 
     async fn receipt(&mut self) -> Result<ReceiptBody, Failure> {
-        let whole = self.reader.length();
-        let receipt = if self.is_part { Ok(self.part_receipt(whole)) } else { self.whole_receipt().await };
+        let receipt = if self.is_part { Ok(self.part_receipt()) } else { self.whole_receipt().await };
         match &receipt {
             Ok(receipt) => self.watch.receipt(receipt),
             Err(failure) => self.watch.failed(failure),
@@ -73,23 +72,32 @@ struct Watched {
     watch: Watch,
     part: Range<u64>,
     is_part: bool,
+    /// Of the whole, where a part of it waited for that.
+    proven: Option<Receipt>,
     started: Instant,
 }
 
 impl Watched {
-    async fn new(mut reader: Reader, watch: Watch, range: Option<ByteRange>) -> Result<Self, Failure> {
+    async fn new(mut reader: Reader, mut watch: Watch, range: Option<ByteRange>) -> Result<Self, Failure> {
+        let started = Instant::now();
         let part = range.map_or(Ok(0..reader.length()), |range| range.within(reader.length()))?;
+        let mut proven = None;
+        if range.is_some() && reader.digest().is_some() {
+            // A digest is of the whole: of no byte is it known to be right before.
+            let whole = reader.receipt().await.map_err(Failure::from).inspect_err(|failure| watch.failed(failure))?;
+            proven = Some(whole);
+        }
         reader.seek(SeekFrom::Start(part.start)).await.map_err(|e| read_failed(&e))?;
-        Ok(Self { reader, watch, part, is_part: range.is_some(), started: Instant::now() })
+        Ok(Self { reader, watch, part, is_part: range.is_some(), proven, started })
     }
 
     async fn whole_receipt(&mut self) -> Result<ReceiptBody, Failure> {
         Ok(ReceiptBody::from(&self.reader.receipt().await?))
     }
 
-    /// Every piece of a part was proven by itself; the rest of the content need not be there.
-    fn part_receipt(&self, whole: u64) -> ReceiptBody {
-        crate::model::part_receipt(&self.reader, &self.part, whole, self.started.elapsed())
+    /// Every piece of a part was proven by itself, or the whole was; else the rest of the content need not be there.
+    fn part_receipt(&self) -> ReceiptBody {
+        crate::model::part_receipt(&self.reader, &self.part, self.proven.as_ref(), self.started.elapsed())
     }
 }
 

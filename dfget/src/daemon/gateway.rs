@@ -141,6 +141,7 @@ impl Serve {
         config.rules.clone_from(&args.gateway_rule);
         config.prefetch = args.gateway_prefetch;
         config.offline = args.gateway_offline;
+        config.answers = Some(self.data_dir()?.join("gateway-answers"));
         config.tunnels = !args.gateway_no_tunnels;
         config.client_timeout = self.client_timeout;
         config.own = own;

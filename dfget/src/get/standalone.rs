@@ -134,7 +134,7 @@ impl Alone {
         Ok(receipt)
     }
 
-    /// A part of the content; the rest is not waited for.
+    /// A part of the content; the rest is waited for where the whole is held to a digest.
     async fn part(
         &self,
         job: &Job,
@@ -149,12 +149,16 @@ impl Alone {
             Target::Stdout => PartSink::Stream(Box::new(remote::stdout()?)),
         };
         let mut reader = self.peer.open(request).await?;
-        let whole = reader.length();
-        let part: Range<u64> = range.within(whole)?;
+        let part: Range<u64> = range.within(reader.length())?;
         let length = part.end - part.start;
         shown.event(&EventBody::Described { length }).map_err(|e| output_failed(&e))?;
         reader.seek(SeekFrom::Start(part.start)).await.map_err(|e| crate::api::read_failed(&e))?;
         let (mut events, mut buffer, mut bytes) = (reader.events(), vec![0; CHUNK], 0);
+        // A digest is of the whole: of no byte is it known to be right before.
+        let proven = match reader.digest() {
+            Some(_) => Some(whole(&mut reader, &mut events, shown).await?),
+            None => None,
+        };
         while bytes < length {
             let most = usize::try_from(length - bytes).unwrap_or(CHUNK).min(CHUNK);
             let n = read(&mut reader, &mut events, &mut buffer[..most], shown).await?;
@@ -168,7 +172,7 @@ impl Alone {
             bytes += n as u64;
             shown.bytes(bytes, length).map_err(|e| output_failed(&e))?;
         }
-        let mut receipt = part_receipt(&reader, &part, whole, started.elapsed());
+        let mut receipt = part_receipt(&reader, &part, proven.as_ref(), started.elapsed());
         match sink {
             PartSink::File(pending) => pending.finish(length, job.overwrite)?,
             PartSink::Stream(mut stream) => stream.flush().await.map_err(|e| output_failed(&e))?,
@@ -194,6 +198,21 @@ impl Alone {
         }
         let Some(work) = &mut self.work else { return 0 };
         if keep && held > 0 && work.keep() { held } else { 0 }
+    }
+}
+
+/// Waits for the whole, and shows meanwhile how it goes.
+async fn whole(reader: &mut Reader, events: &mut Events, shown: &FileProgress) -> Result<Receipt, End> {
+    loop {
+        tokio::select! {
+            biased;
+            Some(event) = events.next() => {
+                if let Some(event) = EventBody::of(&event) {
+                    shown.told(&event).map_err(|e| output_failed(&e))?;
+                }
+            }
+            receipt = reader.receipt() => return Ok(receipt?),
+        }
     }
 }
 

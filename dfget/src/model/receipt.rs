@@ -19,13 +19,13 @@ pub struct ReceiptBody {
     /// `FIRST-LAST/LENGTH` where a range was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<String>,
-    /// `blake3:hex` of the whole; empty for a range, whose pieces are proven one by one.
+    /// `blake3:hex` of the whole; empty for a range.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub blake3: String,
-    /// The caller's digest, which the whole has been checked against.
+    /// The caller's digest, or its URL's, which the whole has been checked against; absent for a range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// `attested` or `verified`.
+    /// `attested` or `verified`; a range is verified where the whole has the digest that it is held to.
     pub proof: String,
     /// Body bytes that this host took from the origin.
     pub bytes_from_origin: u64,
@@ -53,11 +53,7 @@ impl From<&Receipt> for ReceiptBody {
             range: None,
             blake3: receipt.blake3.to_string(),
             digest: receipt.digest.as_ref().map(ToString::to_string),
-            proof: match receipt.proof {
-                Proof::Attested => "attested",
-                Proof::Verified => "verified",
-            }
-            .to_owned(),
+            proof: proof_name(receipt.proof).to_owned(),
             bytes_from_origin: receipt.bytes_from_origin,
             bytes_from_peers: receipt.bytes_from_peers,
             bytes_held: receipt.bytes_held,
@@ -68,8 +64,15 @@ impl From<&Receipt> for ReceiptBody {
     }
 }
 
-/// The receipt of a part of content: every piece of it is proven, the rest need not be there.
-pub(crate) fn part_receipt(reader: &Reader, part: &Range<u64>, whole: u64, elapsed: Duration) -> ReceiptBody {
+/// The receipt of a part of content: every piece of it is proven, the rest need not be there, unless the whole is held to a
+/// digest: then all of it was proven before, and `receipt` says so.
+pub(crate) fn part_receipt(
+    reader: &Reader,
+    part: &Range<u64>,
+    receipt: Option<&Receipt>,
+    elapsed: Duration,
+) -> ReceiptBody {
+    let whole = reader.length();
     let length = part.end - part.start;
     let (from_origin, from_peers) = match reader.progress() {
         Event::Progress { from_origin, from_peers, .. } => (from_origin, from_peers),
@@ -80,15 +83,23 @@ pub(crate) fn part_receipt(reader: &Reader, part: &Range<u64>, whole: u64, elaps
         generation: reader.generation().to_string(),
         length,
         range: Some(format!("{}-{}/{whole}", part.start, part.end.saturating_sub(1))),
+        // Of the whole, which is not what was asked for.
         blake3: String::new(),
         digest: None,
-        proof: "attested".to_owned(),
+        proof: receipt.map_or("attested", |receipt| proof_name(receipt.proof)).to_owned(),
         bytes_from_origin: from_origin,
         bytes_from_peers: from_peers,
         bytes_held: length.saturating_sub(from_origin.saturating_add(from_peers)),
         elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         output: None,
         exported: None,
+    }
+}
+
+const fn proof_name(proof: Proof) -> &'static str {
+    match proof {
+        Proof::Attested => "attested",
+        Proof::Verified => "verified",
     }
 }
 

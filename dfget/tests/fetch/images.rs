@@ -269,3 +269,62 @@ fn what_is_held_whole_is_given_out_to_who_may_read_it_still() {
     let done = refused.dfget([&*layer, "-O", "layer", "--overwrite"]);
     assert!(done.is_code(1) && done.stderr.contains("does not accept the credential"), "{done:?}");
 }
+
+/// The same where the registry does not say how long it is: its first bytes show it, once a minute.
+#[test]
+fn what_is_held_whole_and_of_unknown_length_is_given_out_to_who_may_read_it_still() {
+    let origin = TestOrigin::start();
+    image(&origin, |resource| resource.basic_auth("alice", "secret123").chunked());
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("secret"), "secret123\n").unwrap();
+    let host = url(&origin).replace("/lib/a", "");
+    let settings = format!("{host}.user=alice,{host}.secret-file={}", dir.path().join("secret").display());
+    let layer = format!("{}@{}", url(&origin), digest(&whole(1)));
+    let path = format!("/v2/lib/a/blobs/{}", digest(&whole(1)));
+    let daemon = || Daemon::with_role("scheduler,peer").args(["--storage", &settings]).start();
+    let ranges = || {
+        let log = origin.origin.log().into_iter();
+        log.filter(|asked| asked.path == path).map(|asked| asked.range.unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let asked = daemon();
+    let mut before = Vec::new();
+    for shown in [None, Some(&["bytes=0-0", "bytes=0-65535"][..]), Some(&[])] {
+        let done = asked.dfget([&*layer, "-O", "layer", "--overwrite"]);
+        assert!(done.is_code(0), "{done:?}");
+        assert_eq!(fs::read(asked.dir().join("layer")).unwrap(), whole(1));
+        if let Some(shown) = shown {
+            assert_eq!(ranges()[before.len()..], *shown);
+        }
+        before = ranges();
+    }
+    let refused = daemon();
+    let done = refused.dfget([&*layer, "-O", "layer"]);
+    assert!(done.is_code(0), "{done:?}");
+    image(&origin, |resource| resource.basic_auth("alice", "another").chunked());
+    let done = refused.dfget([&*layer, "-O", "layer", "--overwrite"]);
+    assert!(done.is_code(1) && done.stderr.contains("does not accept the credential"), "{done:?}");
+}
+
+/// A part of a blob is given out once the whole is known to have its digest.
+#[test]
+fn a_part_of_a_blob_is_held_to_the_digest_of_the_whole() {
+    let origin = TestOrigin::start();
+    image(&origin, |resource| resource);
+    let layer = digest(&whole(1));
+    let (path, url) = (format!("/v2/lib/a/blobs/{layer}"), format!("{}@{layer}", url(&origin)));
+    both(|dir, dfget| {
+        let part = |output: &str| run(dfget().args([&url, "--range", "1000-1999", "-O", output, "--json"]));
+        // Wrong far from the part.
+        let mut wrong = whole(1);
+        wrong[LENGTH as usize - 1] ^= 1;
+        origin.set(&path, Resource::bytes(wrong));
+        let done = part("wrong");
+        assert!(done.is_code(1) && !dir.join("wrong").exists(), "{done:?}");
+        origin.set(&path, Resource::seeded(1, LENGTH));
+        let before = origin.origin.body_bytes(&path);
+        let done = part("part");
+        assert!(done.is_code(0) && done.text().contains("\"proof\":\"verified\""), "{done:?}");
+        assert_eq!(fs::read(dir.join("part")).unwrap(), whole(1)[1000..2000]);
+        assert_eq!(origin.origin.body_bytes(&path) - before, LENGTH);
+    });
+}

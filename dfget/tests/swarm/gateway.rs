@@ -73,3 +73,40 @@ fn a_gateway_needs_an_engine_that_fetches() {
         assert!(done.is_code(2), "{args:?} {done:?}");
     }
 }
+
+/// What a tag named, its manifest and a blob are pulled from a daemon that was killed right after they had been, and whose
+/// registry is gone.
+#[test]
+fn an_image_outlives_its_registry_and_a_daemon_that_is_killed() {
+    let origin = TestOrigin::start();
+    let named = |bytes: &[u8]| format!("sha256:{}", content::hex(&Sha256::digest(bytes)));
+    let (bytes, manifest) = (content::bytes(SEED, 0, LENGTH as usize), "{\"schemaVersion\": 2}");
+    let (layer, digest) = (named(&bytes), named(manifest.as_bytes()));
+    let blob = format!("/v2/lib/a/blobs/{layer}");
+    let described = Resource::seeded(SEED, LENGTH).etag(format!("\"{layer}\"")).no_last_modified();
+    origin.set(&blob, described.header("docker-content-digest", &layer));
+    for name in ["v1", &digest] {
+        let resource = Resource::bytes(manifest).etag(format!("\"{digest}\"")).no_last_modified();
+        let resource = resource.header("docker-content-digest", &digest).header("content-type", "a/manifest");
+        origin.set(&format!("/v2/lib/a/manifests/{name}"), resource);
+    }
+    let registry = format!("registry.test={}", origin.origin.url("/").trim_end_matches('/'));
+    let args = ["--gateway", "127.0.0.1:0", "--gateway-registry", &registry, "--gateway-offline"];
+    let mut daemon = Daemon::with_role("scheduler,peer,gateway").args(args).start();
+    let pull = |daemon: &Daemon| {
+        for name in ["v1", &digest] {
+            let (head, mut body) = ask(daemon, &format!("/v2/lib/a/manifests/{name}?ns=registry.test"));
+            assert!(head.starts_with("HTTP/1.1 200") && head.contains("content-type: a/manifest"), "{name} {head}");
+            let mut text = String::new();
+            body.read_to_string(&mut text).unwrap();
+            assert_eq!(text, manifest);
+        }
+        let (head, body) = ask(daemon, &format!("{blob}?ns=registry.test"));
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}\n{}", daemon.log());
+        is_whole(body);
+    };
+    pull(&daemon);
+    daemon = daemon.kill_and_restart();
+    drop(origin);
+    pull(&daemon);
+}

@@ -72,23 +72,30 @@ async fn a_daemon_killed_in_the_middle_fetches_only_the_rest() {
     assert_eq!(origin.body_bytes("/file"), LENGTH, "{:?}", origin.log());
 }
 
-/// A daemon that is killed after a download still has it.
+/// A daemon that is killed the moment after a download has ended still has it, be it in a file of its own or in the index.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_killed_after_a_download_still_has_it() {
     let origin = Origin::start().await.unwrap();
-    origin.set("/file", Resource::seeded(SEED, LENGTH));
-    let url = origin.url("/file");
-    let runtime = Handle::current();
+    let lengths = [1000, 100_000, LENGTH];
+    let files = lengths.map(|length| {
+        let path = format!("/file-{length}");
+        origin.set(&path, Resource::seeded(SEED, length));
+        (length, origin.url(&path))
+    });
     let work = tokio::task::spawn_blocking(move || {
-        let daemon = Daemon::with_role("peer").start();
-        let done = daemon.dfget([url.as_str(), "-O", "first"]);
-        assert!(done.is_code(0), "{done:?}");
-        wait_for("the index to know", || (runtime.block_on(held_and_unwritten(&daemon)) == (LENGTH, 0)).then_some(()));
-        let daemon = daemon.kill_and_restart();
-        let done = daemon.dfget([url.as_str(), "-O", "second"]);
-        assert!(done.is_code(0), "{done:?}\n{}", daemon.log());
-        assert_eq!(digest_of(&daemon.dir().join("second")).as_bytes(), &content::blake3(SEED, LENGTH));
+        let mut daemon = Daemon::with_role("peer").start();
+        for (length, url) in &files {
+            let (first, second) = (format!("first-{length}"), format!("second-{length}"));
+            let done = daemon.dfget([url.as_str(), "-O", &first]);
+            assert!(done.is_code(0), "{done:?}");
+            daemon = daemon.kill_and_restart();
+            let done = daemon.dfget([url.as_str(), "-O", &second]);
+            assert!(done.is_code(0), "{done:?}\n{}", daemon.log());
+            assert_eq!(digest_of(&daemon.dir().join(second)).as_bytes(), &content::blake3(SEED, *length));
+        }
     });
     work.await.unwrap();
-    assert_eq!(origin.body_bytes("/file"), LENGTH, "{:?}", origin.log());
+    for length in lengths {
+        assert_eq!(origin.body_bytes(&format!("/file-{length}")), length, "{:?}", origin.log());
+    }
 }

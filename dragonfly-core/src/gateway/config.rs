@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ pub struct GatewayConfig {
     pub prefetch: bool,
     /// Whether content that no credential was needed for is given out while its server cannot be reached. Default: no.
     pub offline: bool,
+    /// A file of this gateway's own in which it keeps, for [`offline`](Self::offline), what servers said to clients without
+    /// credentials: what is held can be given out after a restart, too. Default: none, a restart forgets it.
+    pub answers: Option<PathBuf>,
     /// Whether `CONNECT` is answered to hosts that are not in [`intercept`](Self::intercept). Default: yes.
     pub tunnels: bool,
     /// Of which hosts a tunnel is opened up, so that what is asked for in it can be shared. Default: none.
@@ -57,6 +61,7 @@ impl Default for GatewayConfig {
             rules: Vec::new(),
             prefetch: false,
             offline: false,
+            answers: None,
             tunnels: true,
             intercept: None,
             users: None,

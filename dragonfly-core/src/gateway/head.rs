@@ -9,8 +9,9 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use super::pass::{end_to_end, outgoing};
+use super::remembered::Remembered;
 use super::{Client, Inner};
-use crate::node::{Asker, PERMIT_MAX};
+use crate::node::{Asker, PERMIT_MAX, Permit};
 use crate::source::{Ask, MARK, SourceError, validator};
 use crate::task::Validator;
 
@@ -206,24 +207,58 @@ impl Inner {
         }
         let head = Head { status: response.status(), headers, length, version };
         if head.status.is_success() {
-            self.note(object, head.clone());
+            self.note(object, head.clone()).await;
+        } else if is_no(head.status) {
+            // What it said before counts no more, also where it cannot be asked.
+            self.remember(object, |remembered| remembered.refuse(&object.url, fixed)).await;
         }
         Ok(head)
     }
 
     /// The server lets this client have this object, which is so.
-    pub(super) fn note(&self, object: &Object, head: Head) {
+    pub(super) async fn note(&self, object: &Object, head: Head) {
+        self.remember(object, |remembered| remembered.allow(&object.url, object.key(), &head)).await;
         if let Some(length) = head.length {
-            self.peer.node().permits().grant(object.asker(), length, Instant::now());
+            self.peer.node().permits().grant(object.asker(), Permit::Length(length), Instant::now());
         }
         self.heads.put(object.key(), head, Instant::now());
     }
 
     /// What was said of an object when its server could be asked, for a client that shows no credentials.
     pub(super) fn remembered(&self, object: &Object) -> Option<Head> {
-        let open = self.config.offline && !object.has_credentials();
-        open.then(|| self.heads.get(&object.key(), Duration::MAX, Instant::now())).flatten()
+        self.is_open(object).then(|| self.remembered.get(&object.key())).flatten()
     }
+
+    /// Remembers what was said of an object, for when its server cannot be asked; the client hears it when that is written.
+    async fn remember(&self, object: &Object, change: impl FnOnce(&Remembered)) {
+        if !self.is_open(object) {
+            return;
+        }
+        change(&self.remembered);
+        if self.remembered.is_written() {
+            return;
+        }
+        // Who waits here keeps none of the threads for the disk from others.
+        let _one = self.remembered.writer.lock().await;
+        if self.remembered.is_written() {
+            return;
+        }
+        let remembered = Arc::clone(&self.remembered);
+        // It fails only where nobody is answered any more.
+        let _ = self.peer.node().io().run(move || remembered.write()).await;
+    }
+
+    /// Whether something may be given out of what its server said before.
+    pub(super) fn is_open(&self, object: &Object) -> bool {
+        self.config.offline && !object.has_credentials()
+    }
+}
+
+/// Whether a server says that this client cannot have it, and not that it has trouble, or none of the time. So does one that
+/// sends it elsewhere, where nobody went: to a page that asks for a password, say.
+fn is_no(status: StatusCode) -> bool {
+    status.is_redirection()
+        || status.is_client_error() && !matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Gateway, Inner, head, intercept, pass, server, tunnel};
+use super::{Gateway, Inner, head, intercept, pass, remembered, server, tunnel};
 use crate::node::{Metric, MetricKind, Number, metrics_text};
 
 #[derive(Default)]
@@ -93,7 +93,7 @@ impl Gateway {
 }
 
 impl Inner {
-    fn bounds(&self) -> [(&'static str, &'static str, u64); 13] {
+    fn bounds(&self) -> [(&'static str, &'static str, u64); 17] {
         let config = &self.config;
         let places = config.connections_max;
         let taken = places.saturating_sub(self.places.available_permits());
@@ -145,6 +145,16 @@ impl Inner {
                 server::STREAMS_MAX.into(),
             ),
             (
+                "dragonfly_gateway_window_bytes_limit",
+                "Bytes of a request over HTTP/2 that wait for its server.",
+                server::STREAM_WINDOW_BYTES.into(),
+            ),
+            (
+                "dragonfly_gateway_connection_window_bytes_limit",
+                "Bytes of all requests on a connection of HTTP/2 that wait for their servers.",
+                server::CONNECTION_WINDOW_BYTES.into(),
+            ),
+            (
                 "dragonfly_gateway_handshake_seconds_limit",
                 "Seconds that a client's TLS handshake may take.",
                 intercept::HANDSHAKE_MAX.as_secs(),
@@ -158,6 +168,16 @@ impl Inner {
                 "dragonfly_gateway_answers_limit",
                 "Answers of servers that the gateway remembers at the most.",
                 head::HEADS_MAX as u64,
+            ),
+            (
+                "dragonfly_gateway_answers_bytes_limit",
+                "Bytes of those that the gateway remembers over a restart.",
+                remembered::BYTES_MAX as u64,
+            ),
+            (
+                "dragonfly_gateway_refusals_limit",
+                "URLs that were refused which the gateway remembers at the most.",
+                remembered::REFUSED_MAX as u64,
             ),
         ]
     }

@@ -29,6 +29,7 @@ mod range;
 #[cfg(any(test, feature = "fuzzing"))]
 mod read;
 mod registry;
+mod remembered;
 mod rest;
 mod route;
 mod server;
@@ -58,6 +59,7 @@ use crate::peer::Peer;
 use crate::source::{OriginTrust, Upstream};
 use head::Heads;
 use metrics::Counts;
+use remembered::Remembered;
 
 /// The Gateway engine. A cheap handle; it serves until [`Gateway::shutdown`].
 #[derive(Clone)]
@@ -70,6 +72,8 @@ struct Inner {
     /// Of servers.
     trust: OriginTrust,
     heads: Heads,
+    /// Empty unless content is to be given out while its server is away.
+    remembered: Arc<Remembered>,
     counts: Counts,
     /// For connections of clients, of all listeners.
     places: Arc<Semaphore>,
@@ -97,6 +101,18 @@ impl Gateway {
         // Of this gateway alone, and nothing that servers learn anything from.
         let mut mark = [0; 16];
         let _ = getrandom::fill(&mut mark);
+        let remembered = match &config.answers {
+            answers if config.offline => Remembered::open(answers.as_deref()),
+            Some(answers) => {
+                // Nobody keeps it up from now on: what is taken back meanwhile would be believed later.
+                if let Err(error) = remembered::forget(answers) {
+                    tracing::warn!(file = %answers.display(), %error, "what servers said cannot be forgotten");
+                }
+                Remembered::default()
+            }
+            None => Remembered::default(),
+        };
+        let remembered = Arc::new(remembered);
         let mark = http::HeaderValue::try_from(data_encoding::HEXLOWER.encode(&mark));
         Self(Arc::new(Inner {
             upstream: node.sources().upstream().clone(),
@@ -110,6 +126,7 @@ impl Gateway {
             tunnels: Arc::new(Semaphore::new(config.connections_max)),
             config,
             heads: Heads::default(),
+            remembered,
             counts: Counts::default(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),

@@ -37,8 +37,12 @@ pub(super) const HEADERS_MAX: u32 = 16 << 10;
 /// as many on all of them, and counted apart.
 pub(super) const STREAMS_MAX: u32 = 64;
 
-/// What a client may send of a request, and of all on its connection, before it is taken, on HTTP/2.
-const WINDOW_BYTES: [u32; 2] = [128 << 10, 512 << 10];
+/// What a client may send of a request before it is taken, on HTTP/2.
+pub(super) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
+/// The same of all requests on a connection: seven whose servers take nothing leave as much for an eighth. It is memory only
+/// while a server is slower than its client.
+pub(super) const CONNECTION_WINDOW_BYTES: u32 = 8 * STREAM_WINDOW_BYTES;
 
 /// What is written of an answer before its client takes it, on HTTP/2.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
@@ -190,8 +194,8 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADERS_MAX)
-        .initial_stream_window_size(WINDOW_BYTES[0])
-        .initial_connection_window_size(WINDOW_BYTES[1])
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(SEND_BUFFER_BYTES);
     let http = match of {
         Of::Gateway(_) => http,

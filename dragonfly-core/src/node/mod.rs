@@ -55,7 +55,7 @@ pub(crate) use metrics::{Number, text as metrics_text};
 pub(crate) use outbox::{Frames, NotTaken, Outbox};
 #[cfg(feature = "gateway")]
 pub(crate) use permits::PERMIT_MAX;
-pub(crate) use permits::{Asker, Permits, is_public};
+pub(crate) use permits::{Asker, BEGIN_BYTES, Begins, Permit, Permits, is_public};
 pub(crate) use policy::Rules;
 pub use policy::{PeerRequest, Policy};
 pub use preset::Preset;

@@ -18,13 +18,35 @@ pub(super) const PERMITS_MAX: usize = 4096;
 /// kept.
 type Key = [u8; 32];
 
+/// What an origin gives who asks: what the content must be like. A page that asks for a password is a plain answer, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permit {
+    /// So many bytes.
+    Length(u64),
+    /// It does not say how many, but they begin so.
+    Begins(Begins),
+}
+
+/// The first bytes of content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Begins {
+    /// How many these are. Fewer than [`BEGIN_BYTES`]: it is all of the content.
+    pub(crate) length: u64,
+    /// BLAKE3 of them.
+    pub(crate) hash: [u8; 32],
+}
+
+/// How many bytes of content are compared where its origin does not say how long it is: who is given these is given the
+/// rest.
+pub(crate) const BEGIN_BYTES: u64 = 64 << 10;
+
 /// What origins said yes to of late.
 #[derive(Debug, Default)]
-pub(crate) struct Permits(Mutex<HashMap<Key, (Instant, u64)>>);
+pub(crate) struct Permits(Mutex<HashMap<Key, (Instant, Permit)>>);
 
 impl Permits {
-    /// The origin lets this asker read this, which has so many bytes, now.
-    pub(crate) fn grant(&self, asker: Asker<'_>, length: u64, now: Instant) {
+    /// The origin lets this asker read this, now.
+    pub(crate) fn grant(&self, asker: Asker<'_>, permit: Permit, now: Instant) {
         // Nothing that holds the lock can leave the map broken.
         let mut permits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if permits.len() >= PERMITS_MAX {
@@ -34,7 +56,7 @@ impl Permits {
             // Each costs its asker one more question.
             permits.clear();
         }
-        permits.insert(asker.key(), (now, length));
+        permits.insert(asker.key(), (now, permit));
     }
 
     /// How many are remembered.
@@ -42,11 +64,11 @@ impl Permits {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// How many bytes they are, if it did less than a minute ago.
-    pub(crate) fn get(&self, asker: Asker<'_>, now: Instant) -> Option<u64> {
+    /// What it gave, if it did less than a minute ago.
+    pub(crate) fn get(&self, asker: Asker<'_>, now: Instant) -> Option<Permit> {
         let permits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, length) = permits.get(&asker.key())?;
-        (now.saturating_duration_since(*at) < PERMIT_MAX).then_some(*length)
+        let (at, permit) = permits.get(&asker.key())?;
+        (now.saturating_duration_since(*at) < PERMIT_MAX).then_some(*permit)
     }
 }
 
@@ -95,8 +117,9 @@ mod tests {
         let of = |value: &str| vec![("Authorization".to_owned(), value.to_owned())];
         let (one, two) = (of("Bearer 1"), of("Bearer 2"));
         let asker = Asker { url: &url, headers: &one, local: true };
-        permits.grant(asker, 7, now);
-        assert_eq!(permits.get(asker, now + Duration::from_secs(59)), Some(7));
+        let seven = Permit::Length(7);
+        permits.grant(asker, seven, now);
+        assert_eq!(permits.get(asker, now + Duration::from_secs(59)), Some(seven));
         assert_eq!(permits.get(asker, now + PERMIT_MAX), None);
         assert_eq!(permits.get(Asker { headers: &two, ..asker }, now), None, "another asker");
         assert_eq!(permits.get(Asker { headers: &[], ..asker }, now), None, "nobody");
@@ -105,7 +128,7 @@ mod tests {
         let with_agent = [one.clone(), vec![("User-Agent".to_owned(), "x/1".to_owned())]].concat();
         assert_eq!(
             permits.get(Asker { headers: &with_agent, ..asker }, now),
-            Some(7),
+            Some(seven),
             "who asks is in no public header"
         );
     }
@@ -115,7 +138,7 @@ mod tests {
         let (permits, now) = (Permits::default(), Instant::now());
         for i in 0..PERMITS_MAX * 2 {
             let url = format!("https://h/{i}").parse().unwrap();
-            permits.grant(Asker { url: &url, headers: &[], local: true }, 0, now);
+            permits.grant(Asker { url: &url, headers: &[], local: true }, Permit::Length(0), now);
             assert!(permits.0.lock().unwrap().len() <= PERMITS_MAX);
         }
     }

@@ -13,7 +13,7 @@ use super::download::{STALLED_MAX, stalled};
 use super::event::{Command, Event, NewWant, Scope, WantId, WantStatus};
 use super::tasks::eighths;
 use super::{ActiveTask, LeasesOf, NeighbourInfo, Request, reauth, resolve};
-use crate::node::Node;
+use crate::node::{Node, Permit};
 use crate::scheduler::Coordinator;
 use crate::swarm::TaskKey;
 use crate::task::{Class, Digest, PieceIndex, TaskId};
@@ -43,6 +43,8 @@ struct Inner {
     node: Node,
     events: mpsc::Sender<Event>,
     wants: AtomicU64,
+    /// Held by who has the store keep content: the next one finds it kept, most of the time.
+    keeping: tokio::sync::Mutex<()>,
     stopped: CancellationToken,
     _stop: DropGuard,
 }
@@ -62,7 +64,8 @@ impl Engine {
                 ended.cancel();
             });
             let wants = AtomicU64::new(0);
-            Arc::new(Inner { node: node.clone(), events, wants, stopped, _stop: stop.drop_guard() })
+            let keeping = tokio::sync::Mutex::default();
+            Arc::new(Inner { node: node.clone(), events, wants, keeping, stopped, _stop: stop.drop_guard() })
         }))
     }
 
@@ -114,6 +117,24 @@ impl Engine {
         let _ = self.active_tasks().await;
     }
 
+    /// Has the store keep what is held of content over a kill of this process. Where it cannot be, the store says so by
+    /// itself, and what is held is of use in this process all the same.
+    pub(super) async fn keep(&self, content: &Content) -> Result<()> {
+        if content.entry.is_kept() {
+            return Ok(());
+        }
+        // Who waits here keeps none of the threads for the disk from others.
+        let _one = self.0.keeping.lock().await;
+        if content.entry.is_kept() {
+            return Ok(());
+        }
+        let entry = Arc::clone(&content.entry);
+        if let Err(error) = self.node().io().run(move || entry.keep()).await? {
+            tracing::debug!(task = ?content.task, %error, "a kill now would cost pieces");
+        }
+        Ok(())
+    }
+
     /// Whether there is nobody whose word this host would have to take.
     pub(super) fn is_alone(&self) -> bool {
         self.node().is_alone()
@@ -136,7 +157,9 @@ impl Engine {
         } else if resolved.is_own && !request.was_asked && self.holds_any_of(&resolved).await? {
             // What this host read as itself it may not be let read any more. What is not held the origin is asked for
             // anyway.
-            reauth::check(self.node(), resolved.access.as_ref(), &resolved.label, false).await?;
+            let permit = reauth::check(self.node(), resolved.access.as_ref(), &resolved.label, false).await?;
+            // Other content may be another one by now, which the origin is asked about anyway.
+            permitted = permit.filter(|_| resolved.scope.fixed);
         }
         let mut want = self.want_resolved(resolved, request.age_max, request.stale_ok, request.priority, false).await?;
         (want.permitted, want.wanted_length) = (permitted, request.length);
@@ -294,7 +317,7 @@ impl Engine {
     }
 }
 
-fn stopped() -> Error {
+pub(super) fn stopped() -> Error {
     Error::new(ErrorKind::Cancelled, "the peer engine has stopped")
 }
 
@@ -313,8 +336,8 @@ pub(super) struct Want {
     status: watch::Receiver<WantStatus>,
     /// The content that was told last. A generation may take part anew, with content of its own.
     seen: Option<TaskKey>,
-    /// How many bytes the origin gives this caller, where it was asked.
-    permitted: Option<u64>,
+    /// What the origin gives this caller, where it was asked.
+    permitted: Option<Permit>,
     /// How many bytes the caller says that there are.
     wanted_length: Option<u64>,
 }
@@ -324,14 +347,14 @@ impl Want {
     /// takes its place. Cancel-safe.
     pub(super) async fn content(&mut self) -> Result<(Arc<Content>, Counts)> {
         loop {
-            match self.status.borrow_and_update().clone() {
+            let now = self.status.borrow_and_update().clone();
+            match now {
                 WantStatus::Failed(error) => return Err(error),
                 WantStatus::Content(content, before) if self.seen != Some(content.key) => {
                     let ended = matches!(*content.watch().borrow(), State::Superseded);
                     if !ended {
-                        if self.permitted.is_some_and(|length| length != content.layout.length()) {
-                            let context = "the origin gives this caller something else under the same URL";
-                            return Err(Error::new(ErrorKind::Forbidden, context));
+                        if !self.is_permitted(&content).await? {
+                            continue;
                         }
                         let length = content.layout.length();
                         if let Some(wanted) = self.wanted_length.filter(|wanted| *wanted != length) {
@@ -346,6 +369,21 @@ impl Want {
             }
             self.status.changed().await.map_err(|_| stopped())?;
         }
+    }
+
+    /// Whether it is this content that the origin gives this caller; `false`: another one takes its place.
+    async fn is_permitted(&mut self, content: &Content) -> Result<bool> {
+        let Some(permit) = self.permitted else { return Ok(true) };
+        let engine = self.engine.clone();
+        let gives = tokio::select! {
+            gives = reauth::gives(&engine, content, permit) => gives?,
+            error = self.failed() => return Err(error),
+        };
+        if gives == Some(false) {
+            let context = "the origin gives this caller something else under the same URL";
+            return Err(Error::new(ErrorKind::Forbidden, context));
+        }
+        Ok(gives.is_some())
     }
 
     /// Resolves when the task is found to be impossible although its content is known. Cancel-safe.

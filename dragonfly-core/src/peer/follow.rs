@@ -130,9 +130,11 @@ impl Follower {
         Ok(Proof::Verified)
     }
 
-    /// Gives the output its name.
+    /// Gives the output its name. By then the content outlives a kill of this process, too: who is told that it is complete
+    /// may count on that.
     pub(super) async fn finish(mut self) -> Result<Option<(PathBuf, Exported)>> {
         self.catch_up().await?;
+        self.engine.keep(&self.content).await?;
         let Some((path, output)) = self.output.take() else { return Ok(None) };
         let exported = self.engine.node().io().run_long(move || output.finish()).await??;
         Ok(Some((path, exported)))

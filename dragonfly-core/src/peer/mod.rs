@@ -195,10 +195,11 @@ impl Peer {
         let opening = async {
             let mut want = self.engine.want(&request).await?;
             request.was_asked = true;
+            let digest = request.digest.clone();
             // The download checks the whole.
             let download = self.fetch(request);
             let (content, _) = want.content().await?;
-            Ok(Reader::new(self.engine.clone(), content, download, want))
+            Ok(Reader::new(self.engine.clone(), content, download, (want, digest)))
         };
         match bound {
             None => opening.await,

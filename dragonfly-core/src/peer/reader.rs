@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use super::content::{Content, Counts, State};
 use super::download::Download;
 use super::engine::{Engine, Want};
-use crate::task::HaveMap;
+use crate::task::{Digest, HaveMap};
 use crate::{Error, ErrorKind, Receipt, Result};
 
 /// How many bytes are read from the store at a time, at least and at most: as many as there is room for in between. Each
@@ -35,6 +35,8 @@ pub struct Reader {
     content: Arc<Content>,
     download: Download,
     _want: Want,
+    /// What the whole is held to.
+    digest: Option<Box<Digest>>,
     position: u64,
     /// Bytes read from the store, not yet handed out; they start at `position`.
     chunk: Bytes,
@@ -44,9 +46,15 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(engine: Engine, content: Arc<Content>, download: Download, want: Want) -> Self {
+    pub(super) fn new(
+        engine: Engine,
+        content: Arc<Content>,
+        download: Download,
+        (want, digest): (Want, Option<Digest>),
+    ) -> Self {
         let told = HaveMap::empty(content.layout.pieces());
-        Self { engine, content, download, _want: want, position: 0, chunk: Bytes::new(), pending: None, told }
+        let (chunk, digest) = (Bytes::new(), digest.map(Box::new));
+        Self { engine, content, download, _want: want, digest, position: 0, chunk, pending: None, told }
     }
 
     /// The content's length in bytes.
@@ -62,6 +70,12 @@ impl Reader {
     /// The version of its content.
     pub fn generation(&self) -> crate::task::Generation {
         self.content.generation
+    }
+
+    /// The digest that the whole is held to: the caller's, or the one that its URL names. What is read before
+    /// [`receipt`](Self::receipt) has said so may be of content that does not have it.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_deref()
     }
 
     /// Who may share it.
@@ -151,9 +165,14 @@ impl Reader {
     /// Waits until every piece is held and the whole was checked.
     ///
     /// # Errors
-    /// Whatever kept the content from being completed or verified. Cancel-safe.
+    /// Whatever kept the content from being completed or verified, or from being what this reads: what others attested may
+    /// have been taken from the origin anew. Cancel-safe.
     pub async fn receipt(&mut self) -> Result<Receipt> {
-        (&mut self.download).await
+        let receipt = (&mut self.download).await?;
+        if self.content.root().is_none_or(|root| root[..] != *receipt.blake3.bytes()) {
+            return Err(Error::new(ErrorKind::Origin, "other content took the place of what was read").temporary(true));
+        }
+        Ok(receipt)
     }
 
     fn read_chunk(&self, room: usize) -> BoxFuture<'static, Result<Bytes>> {

@@ -200,6 +200,19 @@ pub trait Entry: Send + Sync + 'static {
     /// The encoded seal.
     fn seal(&self) -> Option<Bytes>;
 
+    /// Whether all that is held would be there after a kill of this process; always, where nothing outlives it.
+    fn is_kept(&self) -> bool {
+        true
+    }
+
+    /// Has it be so. Of calls at the same time one does the work of all.
+    ///
+    /// # Errors
+    /// The index cannot be written; it is tried again by itself.
+    fn keep(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Whether what is held must be proven before use: after an unclean stop, after a failed read, and when a
     /// hard-linked output may have been written to. Until then reads, writes and exports are refused.
     fn needs_proof(&self) -> bool;

@@ -68,6 +68,10 @@ struct State {
     /// Whether what the index knows is in here.
     loaded: bool,
     dirty_rows: BTreeSet<u32>,
+    /// Whether the index has yet to learn that the data file has a name outside the store.
+    linked_is_new: bool,
+    /// Whether some rows, or that, are being written to the index now.
+    under_way: bool,
     dirty_evidence: BTreeSet<u32>,
     /// Whether the data file was written since it was last made durable.
     unsynced: bool,
@@ -97,6 +101,8 @@ impl HeldEntry {
             writing: BTreeSet::new(),
             loaded,
             dirty_rows: BTreeSet::new(),
+            linked_is_new: false,
+            under_way: false,
             dirty_evidence: BTreeSet::new(),
             unsynced: false,
         };
@@ -186,7 +192,7 @@ impl HeldEntry {
     }
 
     /// Has the change written to the index, in time.
-    fn changed(&self) {
+    pub(super) fn changed(&self) {
         if let Some(me) = self.me.upgrade() {
             self.catalogue.changed(&me);
         }
@@ -391,6 +397,14 @@ impl Entry for HeldEntry {
 
     fn seal(&self) -> Option<Bytes> {
         self.lock().seal.clone()
+    }
+
+    fn is_kept(&self) -> bool {
+        !self.lacks_in_index()
+    }
+
+    fn keep(&self) -> Result<(), StoreError> {
+        self.catalogue.keep(self)
     }
 
     fn needs_proof(&self) -> bool {

@@ -158,9 +158,15 @@ pub(super) fn export(entry: &HeldEntry, output: &Path, options: ExportOptions) -
                 return Ok(Exported::Reflink);
             }
         }
-        if options.allow_hard_link && same_owner(&file, output) && link(&path, output, options.overwrite)? {
+        if options.allow_hard_link && same_owner(&file, output) {
+            // Before it is somebody's file: after a kill what he wrote to it must not be taken for damage, and mended. That the
+            // change time is of before costs no more than a proof.
             entry.set_linked(&file);
-            return Ok(Exported::HardLink);
+            let linked = entry.keep().is_ok() && link(&path, output, options.overwrite)?;
+            if linked {
+                entry.set_linked(&file);
+                return Ok(Exported::HardLink);
+            }
         }
     }
     let temporary = Temporary::create(output)?;

@@ -3,8 +3,8 @@
 //! `lock` is held by the process that has it open; `index.redb` says what is held; `data/` has one sparse file per
 //! generation above 64 KiB; `spool/` has content of unknown length and is emptied at start; `clean` is there after
 //! a clean stop. Content is written without waiting for the disk, and the index follows in batches: after a kill
-//! it may lag, and pieces that it does not know are fetched again; after a loss of power what it knows may not be
-//! there, and so everything is proven again unless the stop was clean.
+//! it may lag, but for what somebody had it [keep](Entry::keep), and pieces that it does not know are fetched again; after
+//! a loss of power what it knows may not be there, and so everything is proven again unless the stop was clean.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -48,7 +48,8 @@ pub struct FileOptions {
     /// How many data files are open at a time (default: 512). Those used longest ago are closed first. Content up to
     /// 64 KiB has no file of its own.
     pub open_files_max: usize,
-    /// How long a change may wait to be written to the index (default: 1 s): what a kill loses.
+    /// How long a change may wait to be written to the index (default: 1 s): what a kill loses, but for what
+    /// [is kept](Entry::keep).
     pub index_interval: Duration,
     /// How long to wait for another that has the directory (default: not at all).
     pub lock_wait: Duration,

@@ -285,4 +285,6 @@ pub(super) struct Changes {
     pub(super) evidence: Vec<(u32, Bytes)>,
     /// The content, where it lives in the index.
     pub(super) slab: Option<Bytes>,
+    /// Whether `header` is the first that says that the data file has a name outside the store.
+    pub(super) linked_is_new: bool,
 }

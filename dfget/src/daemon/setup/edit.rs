@@ -1,15 +1,19 @@
 //! What of a client's file is ours: put in, and taken out again.
 
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+
 use serde_json::{Map, Value};
 
 /// In the first line of files of our own.
 const OURS: &str = "Written by dfdaemon setup; dfdaemon setup --undo removes it.";
 
 /// Around our lines in a file of somebody else's.
-const MARKS: Marks = Marks { begin: "# dfdaemon setup: begin\n", end: "# dfdaemon setup: end\n" };
+const MARKS: Marks = Marks { begin: "# dfdaemon setup: begin", end: "# dfdaemon setup: end" };
 
 /// The same in XML.
-const XML_MARKS: Marks = Marks { begin: "<!-- dfdaemon setup: begin -->\n", end: "<!-- dfdaemon setup: end -->\n" };
+const XML_MARKS: Marks = Marks { begin: "<!-- dfdaemon setup: begin -->", end: "<!-- dfdaemon setup: end -->" };
 
 #[derive(Clone, Copy)]
 struct Marks {
@@ -62,12 +66,15 @@ impl Change {
                 _ => Ok(format!("{comment} {OURS}\n{text}")),
             },
             Self::Lines(text) => {
-                let kept = MARKS.without(before.unwrap_or_default());
+                let kept = self.without(MARKS, before.unwrap_or_default())?;
                 let gap = if kept.is_empty() || kept.ends_with('\n') { "" } else { "\n" };
                 Ok(format!("{kept}{gap}{}", MARKS.around(text)))
             }
             Self::Section { head, text } => {
-                let kept = before.map_or_else(|| format!("{head}\n"), |before| MARKS.without(before));
+                let kept = match before {
+                    Some(before) => self.without(MARKS, before)?,
+                    None => format!("{head}\n"),
+                };
                 let ours = MARKS.around(text);
                 let mut after = String::with_capacity(kept.len() + ours.len());
                 let mut placed = false;
@@ -98,16 +105,88 @@ impl Change {
                 Ok(shown(&object))
             }
             Self::Xml { root, parent, text } => {
-                let kept = before.map_or_else(|| skeleton(root, parent), |before| XML_MARKS.without(before));
+                let kept = match before {
+                    Some(before) => self.without(XML_MARKS, before)?,
+                    None => skeleton(root, parent),
+                };
                 within(&kept, (root, parent), text)
             }
         }
+    }
+
+    /// A file that has to stay although nothing is in it, as its client can read it.
+    pub(super) fn nothing(&self) -> String {
+        match self {
+            Self::Own { .. } | Self::Lines(_) | Self::Section { .. } => String::new(),
+            Self::Element { .. } => "{}\n".to_owned(),
+            Self::Xml { root, parent, .. } => elements(root, parent),
+        }
+    }
+
+    /// A file without our lines, from which they can be told still.
+    fn without(&self, marks: Marks, text: &str) -> Result<String, Torn> {
+        let Some(ours) = marks.find(text).map_err(|lines| self.torn(text, marks, lines))? else {
+            return Ok(text.to_owned());
+        };
+        Ok(format!("{}{}", &text[..ours.start], &text[ours.end..]))
+    }
+
+    /// Says what is left beside these marks.
+    fn torn(&self, text: &str, marks: Marks, of_marks: Vec<usize>) -> Torn {
+        let (put, around) = match self {
+            Self::Own { .. } | Self::Element { .. } => ("", [String::new(), String::new()]),
+            Self::Lines(put) => (put.as_str(), [String::new(), String::new()]),
+            Self::Section { head, text } => (text.as_str(), [(*head).to_owned(), String::new()]),
+            Self::Xml { parent, text, .. } => (text.as_str(), [format!("<{parent}>"), format!("</{parent}>")]),
+        };
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        let known = |line: &str| put.lines().any(|ours| ours.trim() == line) || around.iter().any(|ours| ours == line);
+        let is_ours = |line: &usize| !lines[*line].is_empty() && known(lines[*line]);
+        let mut left = BTreeSet::new();
+        for mark in of_marks {
+            left.insert(mark);
+            if lines[mark].contains(marks.begin) {
+                left.extend((mark + 1..lines.len()).take_while(is_ours));
+            }
+            if lines[mark].contains(marks.end) {
+                left.extend((0..mark).rev().take_while(is_ours));
+            }
+        }
+        Torn(left.into_iter().map(|line| (line + 1, lines[line].to_owned())).collect())
+    }
+}
+
+/// Marks of ours in a file that do not go together any more: nobody can tell whose is what is between them. What is left
+/// for sure, by the numbers of its lines.
+#[derive(Debug)]
+pub(super) struct Torn(Vec<(usize, String)>);
+
+impl fmt::Display for Torn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the marks around what dfdaemon setup put in are not both there, each once and on a line of its own; what is left is",
+        )?;
+        for (i, (number, line)) in self.0.iter().enumerate() {
+            write!(f, "{} line {number}: {line}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Torn> for String {
+    fn from(torn: Torn) -> Self {
+        torn.to_string()
     }
 }
 
 /// An XML file of our own, without our lines: others may add theirs.
 fn skeleton(root: &str, parent: &str) -> String {
-    format!("<!-- {OURS} -->\n<{root}>\n<{parent}>\n</{parent}>\n</{root}>\n")
+    format!("<!-- {OURS} -->\n{}", elements(root, parent))
+}
+
+/// The same without a word of us.
+fn elements(root: &str, parent: &str) -> String {
+    format!("<{root}>\n<{parent}>\n</{parent}>\n</{root}>\n")
 }
 
 /// An XML file with lines of ours in it.
@@ -148,39 +227,61 @@ fn without_comments(text: &str) -> String {
     out
 }
 
-/// The file without what is ours: `None` if nothing of it is; `Some(None)` if nothing else is left.
-pub(super) fn undone(before: &str, change: &Change) -> Option<Option<String>> {
-    match change {
-        Change::Own { .. } => is_ours(before).then_some(None),
-        Change::Lines(_) => MARKS.undone(before),
-        Change::Section { head, .. } => {
+/// What [`undone`] leaves of a file.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// All: nothing of it is ours.
+    All,
+    /// This, which is others'.
+    Theirs(String),
+    Nothing,
+}
+
+/// The file without what is ours.
+///
+/// # Errors
+/// Nobody can tell any more what that is.
+pub(super) fn undone(before: &str, change: &Change) -> Result<Left, Torn> {
+    let of = |kept: String| match kept {
+        kept if kept == before => Left::All,
+        kept if kept.is_empty() => Left::Nothing,
+        kept => Left::Theirs(kept),
+    };
+    Ok(match change {
+        Change::Own { .. } if is_ours(before) => Left::Nothing,
+        Change::Own { .. } => Left::All,
+        Change::Lines(_) => of(change.without(MARKS, before)?),
+        Change::Section { head, .. } => match of(change.without(MARKS, before)?) {
             // A head alone is of a file that was not there before.
-            MARKS.undone(before).map(|kept| kept.filter(|kept| kept.strip_suffix('\n') != Some(head)))
-        }
+            Left::Theirs(kept) if kept.strip_suffix('\n') == Some(head) => Left::Nothing,
+            left => left,
+        },
         Change::Xml { root, parent, .. } => {
-            let kept = XML_MARKS.without(before);
+            let kept = change.without(XML_MARKS, before)?;
             // Somebody else has lines in it by now: then it is his.
-            let his = kept.split_once('\n').filter(|_| is_ours(&kept)).map(|(_, his)| his.to_owned());
-            match his {
-                Some(_) if kept == skeleton(root, parent) => Some(None),
-                Some(his) => Some(Some(his)),
-                None => (kept != before).then_some(Some(kept)),
+            match kept.split_once('\n').filter(|_| is_ours(&kept)) {
+                Some(_) if kept == skeleton(root, parent) => Left::Nothing,
+                Some((_, his)) => Left::Theirs(his.to_owned()),
+                None => of(kept),
             }
         }
-        Change::Element { key, value } => {
-            let mut object = object(before).ok()?;
-            let list = object.get_mut(*key)?.as_array_mut()?;
-            let count = list.len();
-            list.retain(|known| known != value);
-            if list.len() == count {
-                return None;
-            }
-            if list.is_empty() {
-                object.remove(*key);
-            }
-            Some((!object.is_empty()).then(|| shown(&object)))
-        }
+        Change::Element { key, value } => without_element(before, key, value).unwrap_or(Left::All),
+    })
+}
+
+/// `None`: it is not there.
+fn without_element(before: &str, key: &str, value: &str) -> Option<Left> {
+    let mut object = object(before).ok()?;
+    let list = object.get_mut(key)?.as_array_mut()?;
+    let count = list.len();
+    list.retain(|known| known != value);
+    if list.len() == count {
+        return None;
     }
+    if list.is_empty() {
+        object.remove(key);
+    }
+    Some(if object.is_empty() { Left::Nothing } else { Left::Theirs(shown(&object)) })
 }
 
 fn is_ours(text: &str) -> bool {
@@ -189,25 +290,29 @@ fn is_ours(text: &str) -> bool {
 
 impl Marks {
     fn around(self, text: &str) -> String {
-        format!("{}{text}{}", self.begin, self.end)
+        format!("{}\n{text}{}\n", self.begin, self.end)
     }
 
-    /// Without our lines.
-    fn without(self, text: &str) -> String {
-        match text.split_once(self.begin) {
-            Some((before, rest)) => match rest.split_once(self.end) {
-                Some((_, after)) => format!("{before}{after}"),
-                // Somebody cut our end off: nobody can tell whose the rest is.
-                None => text.to_owned(),
-            },
-            None => text.to_owned(),
+    /// Where our lines are in a file, marks and all.
+    ///
+    /// # Errors
+    /// Marks do not go together, as where somebody cut one off: the lines that they are.
+    fn find(self, text: &str) -> Result<Option<Range<usize>>, Vec<usize>> {
+        let (mut marks, mut at) = (Vec::new(), 0);
+        for (number, line) in text.split_inclusive('\n').enumerate() {
+            if line.contains(self.begin) || line.contains(self.end) {
+                // However somebody's editor ends and indents its lines; but not what shares one with others.
+                marks.push((number, line.trim(), at..at + line.len()));
+            }
+            at += line.len();
         }
-    }
-
-    /// As [`undone`].
-    fn undone(self, before: &str) -> Option<Option<String>> {
-        let kept = self.without(before);
-        (kept != before).then(|| (!kept.is_empty()).then_some(kept))
+        match marks.as_slice() {
+            [] => Ok(None),
+            [(_, first, begin), (_, last, end)] if *first == self.begin && *last == self.end => {
+                Ok(Some(begin.start..end.end))
+            }
+            _ => Err(marks.into_iter().map(|(number, ..)| number).collect()),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args, ValueEnum};
 use dragonfly_core::ErrorKind;
 
-use self::edit::{Change, undone};
+use self::edit::{Change, Left, undone};
 use super::files;
 use crate::error::Failure;
 
@@ -70,15 +70,11 @@ pub(super) fn setup(args: &Setup) -> Result<String, Failure> {
         let path = args.root.join(&piece.path);
         let before = read(&path)?;
         if args.undo {
-            match before.as_deref().map(|before| undone(before, &piece.change)) {
-                None => writeln!(text, "{}: not there", path.display()),
-                Some(None) => writeln!(text, "{}: nothing of ours in it", path.display()),
-                Some(Some(after)) => {
-                    put(&args.root, &path, after.as_deref())?;
-                    writeln!(text, "{}: {}", path.display(), if after.is_some() { "as it was" } else { "removed" })
-                }
-            }
-            .unwrap_or_default();
+            let what = match before {
+                None => "not there",
+                Some(before) => take_back(&args.root, &path, &before, &piece.change)?,
+            };
+            let _ = writeln!(text, "{}: {what}", path.display());
             continue;
         }
         let after = piece.change.apply(before.as_deref()).map_err(|why| {
@@ -88,7 +84,7 @@ pub(super) fn setup(args: &Setup) -> Result<String, Failure> {
         if args.dry_run {
             let _ = writeln!(text, "# {}\n{after}", path.display());
         } else {
-            put(&args.root, &path, Some(&after))?;
+            put(&args.root, &path, &after)?;
             let _ = writeln!(text, "{}: written", path.display());
         }
     }
@@ -196,11 +192,28 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
     }
 }
 
-/// Writes a file, with the mode and the owner that it has, or where the link leads that is there; `None` removes it.
-fn put(root: &Path, path: &Path, text: Option<&str>) -> Result<(), Failure> {
-    let Some(text) = text else {
-        return fs::remove_file(path).map_err(|e| Failure::io(format_args!("cannot remove {}", path.display()), &e));
-    };
+/// Takes ours out of a file, and says what became of it.
+fn take_back(root: &Path, path: &Path, before: &str, change: &Change) -> Result<&'static str, Failure> {
+    let left = undone(before, change).map_err(|torn| {
+        Failure::new(ErrorKind::Config, format!("{} could not be taken back, and is as it is: {torn}", path.display()))
+            .hint("take these lines out by hand, with what belongs to them")
+    })?;
+    match left {
+        Left::All => Ok("nothing of ours in it"),
+        Left::Theirs(theirs) => put(root, path, &theirs).map(|()| "as it was"),
+        // A link was there before, and what it leads to may be read by others, too.
+        Left::Nothing if is_link(path) => {
+            put(root, path, &change.nothing()).map(|()| "nothing is left in it, and the link to it stays")
+        }
+        Left::Nothing => {
+            let failed = |e| Failure::io(format_args!("cannot remove {}", path.display()), &e);
+            fs::remove_file(path).map(|()| "removed").map_err(failed)
+        }
+    }
+}
+
+/// Writes a file, with the mode and the owner that it has, or where the link leads that is there.
+fn put(root: &Path, path: &Path, text: &str) -> Result<(), Failure> {
     if let Some(parent) = path.parent() {
         files::directory(parent, 0o755)?;
     }
@@ -214,9 +227,13 @@ fn put(root: &Path, path: &Path, text: Option<&str>) -> Result<(), Failure> {
     }
 }
 
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
+}
+
 /// Where a link leads, which is not out of the root.
 fn target(root: &Path, path: &Path) -> Result<PathBuf, Failure> {
-    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+    if !is_link(path) {
         return Ok(path.to_owned());
     }
     let failed = |e: io::Error| Failure::io(format_args!("cannot follow {}", path.display()), &e);

@@ -101,6 +101,79 @@ fn links_and_owners_stay() {
     assert_eq!(fs::read_to_string(other.path().join("npmrc")).unwrap(), "fund=false\n");
 }
 
+/// Where nothing but ours is in a file that a link leads to, nothing is left in it, and the link stays.
+#[test]
+fn what_links_lead_to_is_taken_back() {
+    for (client, path) in ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, real) = (dir.path().join(path), dir.path().join("shared/file"));
+        setup(&args(client, dir.path())).unwrap();
+        fs::create_dir_all(real.parent().unwrap()).unwrap();
+        fs::rename(&file, &real).unwrap();
+        std::os::unix::fs::symlink(&real, &file).unwrap();
+        let undo = Setup { undo: true, ..args(client, dir.path()) };
+        let told = setup(&undo).unwrap();
+        assert!(told.contains("the link to it stays"), "{client:?}: {told}");
+        assert!(fs::symlink_metadata(&file).unwrap().is_symlink(), "{client:?}");
+        let left = fs::read_to_string(&real).unwrap();
+        let nothing = match client {
+            ClientKind::Docker => "{}\n",
+            ClientKind::Maven => "<settings>\n<proxies>\n</proxies>\n</settings>\n",
+            _ => "",
+        };
+        assert_eq!(left, nothing, "{client:?}");
+        assert!(setup(&undo).unwrap().contains("nothing of ours"), "{client:?}");
+    }
+}
+
+/// Somebody cut a mark off, or has lines of ours twice: nobody can tell whose the rest is. It is not taken back, not added
+/// to, and is told of.
+#[test]
+fn what_is_torn_is_left_and_told_of() {
+    const XML: (&str, &str) = ("<!-- dfdaemon setup: begin -->\n", "<!-- dfdaemon setup: end -->\n");
+    const PLAIN: (&str, &str) = ("# dfdaemon setup: begin\n", "# dfdaemon setup: end\n");
+    for (client, path, before, (begin, end), ours) in [
+        (ClientKind::Maven, MAVEN, None, XML, "<host>127.0.0.1</host>"),
+        (ClientKind::Maven, MAVEN, Some("<settings>\n</settings>\n"), XML, "<host>127.0.0.1</host>"),
+        (ClientKind::Npm, "etc/npmrc", Some("fund=false\n"), PLAIN, "proxy=http://127.0.0.1:65010"),
+        (ClientKind::Pip, "etc/pip.conf", None, PLAIN, "proxy = http://127.0.0.1:65010"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(path);
+        if let Some(before) = before {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, before).unwrap();
+        }
+        setup(&args(client, dir.path())).unwrap();
+        let written = fs::read_to_string(&file).unwrap();
+        for torn in [
+            written.replacen(end, "", 1),
+            written.replacen(begin, "", 1),
+            written.replacen(begin, &format!("{begin}{begin}"), 1),
+            written.replacen(end, "", 1) + &written,
+            written.replacen(end, end.trim_end(), 1) + "x=y\n",
+        ] {
+            fs::write(&file, &torn).unwrap();
+            let undo = Setup { undo: true, ..args(client, dir.path()) };
+            let refused = format!("{:?}", setup(&undo).unwrap_err());
+            assert!(refused.contains("could not be taken back") && refused.contains(path), "{refused}");
+            let kept = if torn.contains(begin) { begin } else { end };
+            for left in [kept.trim_end(), ours] {
+                let number = torn.lines().position(|line| line.trim() == left).unwrap() + 1;
+                assert!(refused.contains(&format!("line {number}: {left}")), "{client:?} {left}: {refused}");
+            }
+            assert!(setup(&args(client, dir.path())).is_err(), "{client:?}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), torn, "{client:?}");
+        }
+        // Whole, but for how its lines end.
+        if client == ClientKind::Npm {
+            fs::write(&file, written.replace('\n', "\r\n")).unwrap();
+            setup(&Setup { undo: true, ..args(client, dir.path()) }).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), "fund=false\r\n");
+        }
+    }
+}
+
 fn names_gateway(text: &str) -> bool {
     text.contains("127.0.0.1:65010") || text.contains("<host>127.0.0.1</host>\n  <port>65010</port>")
 }

@@ -85,7 +85,7 @@ pub(super) async fn through(
             };
             if let Some(by_digest) = Object::new(named(&url, &digest), headers, client).filter(|_| told) {
                 // What was said of the tag was said of the digest that it stands for.
-                gateway.note(&by_digest, head.clone());
+                gateway.note(&by_digest, head.clone()).await;
             }
             if let Some(length) = head.length.filter(|_| method == Method::HEAD) {
                 let mut headers = head.headers;
@@ -185,13 +185,14 @@ impl Inner {
         }
     }
 
-    /// What may be given out while a registry cannot be reached: to clients without credentials, if it is allowed at all.
+    /// What may be given out while a registry cannot be reached: to clients without credentials, if it is allowed at all, and
+    /// not what the registry refused when it was asked last.
     fn offline(&self, object: &Object, kind: Kind) -> Option<Head> {
         if let Some(head) = self.remembered(object) {
             return Some(head);
         }
         // A blob needs no more than its digest; a manifest's type only the registry knows.
-        let open = self.config.offline && !object.has_credentials() && kind == Kind::Blob;
+        let open = self.is_open(object) && kind == Kind::Blob && !self.remembered.is_refused(&object.url);
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         open.then_some(Head { status: StatusCode::OK, headers, length: None, version: None })
@@ -199,7 +200,7 @@ impl Inner {
 }
 
 /// By its digest, whatever tag it was asked for by: the tag may be another's in a moment.
-fn named(url: &Url, digest: &Digest) -> Url {
+pub(super) fn named(url: &Url, digest: &Digest) -> Url {
     let mut url = url.clone();
     if let Some((path, _)) = url.path().to_owned().rsplit_once('/') {
         url.set_path(&format!("{path}/{digest}"));

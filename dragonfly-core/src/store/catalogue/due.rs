@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use super::super::StoreError;
 use super::super::content::SLAB_FRESH_BYTES_MAX;
 use super::super::record::EntryId;
-use super::{Catalogue, Due, HeldEntry, Medium};
+use super::{Catalogue, Disk, Due, HeldEntry, Medium};
 
 impl Catalogue {
     /// Notes that `entry` has something to be written to the index.
@@ -66,6 +66,23 @@ impl Catalogue {
         let Medium::Disk(disk) = &self.medium else { return Ok(()) };
         // One at a time, or an older state of an entry could overwrite a newer one.
         let _one = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_batch(disk)
+    }
+
+    /// Has the pieces of `entry` in the index. Of those who wait here together the first writes for all.
+    pub(in super::super) fn keep(&self, entry: &HeldEntry) -> Result<(), StoreError> {
+        let Medium::Disk(disk) = &self.medium else { return Ok(()) };
+        let _one = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        if !entry.lacks_in_index() {
+            return Ok(());
+        }
+        // Whoever changed it may not have come to say so yet.
+        entry.changed();
+        self.write_batch(disk)
+    }
+
+    /// The batch's lock is held.
+    fn write_batch(&self, disk: &Disk) -> Result<(), StoreError> {
         let batch = self.take_due();
         if batch.is_empty() {
             return Ok(());

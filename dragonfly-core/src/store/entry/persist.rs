@@ -30,6 +30,8 @@ impl HeldEntry {
     pub(in super::super) fn take_changes(&self) -> Changes {
         let mut state = self.lock();
         let rows = std::mem::take(&mut state.dirty_rows);
+        let linked_is_new = std::mem::take(&mut state.linked_is_new);
+        state.under_way = !rows.is_empty() || linked_is_new;
         let rows = rows.into_iter().map(|row| (row, state.values.encode_row(row, &state.have))).collect();
         let evidence = std::mem::take(&mut state.dirty_evidence);
         let evidence = evidence.iter().filter_map(|n| Some((*n, state.evidence.get(n)?.clone()))).collect();
@@ -57,11 +59,12 @@ impl HeldEntry {
             self.catalogue.recharge_index(self.indexed.swap(0, Ordering::AcqRel), 0);
         }
         let header = Header::new(&self.key, &self.described, marks).encode();
-        Changes { id: self.id, header, rows, evidence, slab: self.content.fresh() }
+        Changes { id: self.id, header, rows, evidence, slab: self.content.fresh(), linked_is_new }
     }
 
     /// `changes` are in the index.
     pub(in super::super) fn changes_written(&self, changes: &Changes) {
+        self.lock().under_way = false;
         if let (Some(content), Medium::Disk(disk)) = (&changes.slab, &self.catalogue.medium) {
             self.content.written(disk, &self.id, content);
         }
@@ -70,8 +73,17 @@ impl HeldEntry {
     /// `changes` could not be written: they are due again.
     pub(in super::super) fn changes_failed(&self, changes: &Changes) {
         let mut state = self.lock();
+        state.under_way = false;
+        state.linked_is_new |= changes.linked_is_new;
         state.dirty_rows.extend(changes.rows.iter().map(|(row, _)| *row));
         state.dirty_evidence.extend(changes.evidence.iter().map(|(sequence, _)| *sequence));
+    }
+
+    /// Whether pieces are held that the index does not have yet, or it does not know that others may write to them.
+    pub(in super::super) fn lacks_in_index(&self) -> bool {
+        let state = self.lock();
+        matches!(self.catalogue.medium, Medium::Disk(_))
+            && (state.under_way || state.linked_is_new || !state.dirty_rows.is_empty())
     }
 
     /// Makes the data file durable if it was written.

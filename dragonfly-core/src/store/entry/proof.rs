@@ -100,6 +100,7 @@ impl HeldEntry {
             self.needs_proof.store(true, Ordering::Release);
             return;
         }
+        state.linked_is_new |= state.linked.is_none();
         state.linked = Some(times(&now));
         drop(state);
         self.changed();

@@ -105,6 +105,80 @@ fn after_an_unclean_stop_what_proves_is_kept_and_nothing_else() {
     assert!(read_all(&*small).unwrap() == small_bytes);
 }
 
+/// Once it is kept, content outlives a kill, however seldom the index is written by itself; without, it does not.
+#[test]
+fn what_is_kept_outlives_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = quiet(directory.path());
+    let lengths = [1000, 65_537, 300 * 65_536 + 7];
+    for (seed, length) in (1..).zip(lengths) {
+        let (entry, _) = complete(&store, seed, length);
+        assert!(!entry.is_kept(), "{length}");
+        entry.keep().unwrap();
+        assert!(entry.is_kept(), "{length}");
+    }
+    // Of a spool, too, and of one that is not complete.
+    let mut spool = store.spool().unwrap();
+    let bytes = content(70_000, 4);
+    spool.append(&bytes).unwrap();
+    let described_spool = described(70_000);
+    let entry = spool.finish(&key(4, 1), &described_spool, &values(&described_spool.layout, &bytes)).unwrap();
+    entry.keep().unwrap();
+    let part = store.open(&key(5, 1), &described(3 * 65_536)).unwrap();
+    write(&*part, &content(3 * 65_536, 5), 1).unwrap();
+    part.keep().unwrap();
+    complete(&store, 6, 100_000);
+    drop((entry, part));
+    store.abandon();
+
+    let store = quiet(directory.path());
+    for (seed, length) in (1..).zip(lengths).chain([(4, 70_000)]) {
+        let entry = store.open(&key(seed, 1), &described(length)).unwrap();
+        assert!(entry.is_kept() && entry.prove().unwrap().is_complete(), "{length}");
+        assert!(read_all(&*entry).unwrap() == content(length, seed), "{length}");
+    }
+    let part = store.open(&key(5, 1), &described(3 * 65_536)).unwrap();
+    assert_eq!(part.prove().unwrap().iter().collect::<Vec<_>>(), [1]);
+    assert!(store.find(&[7; 32], "acme", &key(6, 1).task).is_empty(), "nobody asked for this one to be kept");
+}
+
+/// Who comes while another writes has his own in the index, too, when he is told that it is kept; one commit does for several.
+#[test]
+fn many_are_kept_at_the_same_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = quiet(directory.path());
+    std::thread::scope(|scope| {
+        for seed in 0..16 {
+            let store = &store;
+            scope.spawn(move || {
+                let (entry, _) = complete(store, seed, 70_000);
+                entry.keep().unwrap();
+                assert!(entry.is_kept());
+            });
+        }
+    });
+    store.abandon();
+    let store = quiet(directory.path());
+    for seed in 0..16 {
+        let entry = store.open(&key(seed, 1), &described(70_000)).unwrap();
+        assert!(entry.prove().unwrap().is_complete(), "{seed}");
+    }
+}
+
+/// What cannot be written is not kept, and is once it can be.
+#[test]
+fn what_cannot_be_kept_is_not_said_to_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let faults = Arc::<faults::Faults>::default();
+    let store = FileStore::open(directory.path(), faulty(&faults)).unwrap();
+    let (entry, _) = complete(&store, 1, 70_000);
+    faults.fail_index(true);
+    assert!(entry.keep().is_err() && !entry.is_kept());
+    faults.fail_index(false);
+    entry.keep().unwrap();
+    assert!(entry.is_kept());
+}
+
 #[test]
 fn proof_that_is_owed_outlives_a_clean_stop() {
     let directory = tempfile::tempdir().unwrap();

@@ -148,6 +148,38 @@ fn a_linked_output_that_is_written_to_is_not_served() {
     assert_eq!(store.usage().bytes, 200_000);
 }
 
+/// Also where a kill came right after the output had its name, and nothing was written to the index since.
+#[test]
+fn a_linked_output_that_is_written_to_after_a_kill_is_the_users() {
+    let (directory, outputs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = quiet(directory.path());
+    let (entry, bytes) = complete(&store, 1, 200_000);
+    let (other, _) = complete(&store, 2, 200_000);
+    for entry in [&entry, &other] {
+        entry.keep().unwrap();
+    }
+    let paths = [outputs.path().join("edited"), outputs.path().join("as it was")];
+    for (entry, path) in [&entry, &other].into_iter().zip(&paths) {
+        if entry.export(path, LINK).unwrap() != Exported::HardLink {
+            return;
+        }
+        assert!(entry.is_kept(), "that it has a name outside");
+    }
+    drop((entry, other));
+    store.abandon();
+    fs::OpenOptions::new().write(true).open(&paths[0]).unwrap().write_all(b"edited").unwrap();
+
+    let store = quiet(directory.path());
+    let entry = store.open(&key(1, 1), &described(200_000)).unwrap();
+    assert_eq!(entry.prove().unwrap().held(), 0, "what is somebody's file now is let go");
+    write_all(&*entry, &bytes);
+    assert!(read_all(&*entry).unwrap() == bytes);
+    assert!(fs::read(&paths[0]).unwrap().starts_with(b"edited"), "the user's file is the user's");
+    let other = store.open(&key(2, 1), &described(200_000)).unwrap();
+    assert!(other.prove().unwrap().is_complete(), "one more proof, and no more");
+    assert!(read_all(&*other).unwrap() == content(200_000, 2));
+}
+
 #[test]
 fn a_descriptor_reads_and_does_not_write() {
     let directory = tempfile::tempdir().unwrap();

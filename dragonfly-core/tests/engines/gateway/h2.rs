@@ -164,3 +164,124 @@ async fn each_request_says_who_asks() {
     );
     gateways.stop().await;
 }
+
+/// The largest push that is on its way to a server, of a request and of all on a connection, as HTTP/2 says it (RFC 9113, 6.5.2
+/// and 6.9): enough for a long way, and no more than that is kept for a server that takes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_pushed_has_room_on_its_way() {
+    let gateways = Gateways::start(config).await;
+    let mut stream = TcpStream::connect(gateways.gateways[0].1).await.unwrap();
+    // The preface, and settings that say nothing.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let (mut of_stream, mut of_connection) = (None, None);
+    let read = async {
+        while of_stream.is_none() || of_connection.is_none() {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.unwrap();
+            let mut frame = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            stream.read_exact(&mut frame).await.unwrap();
+            let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+            match head[3] {
+                // SETTINGS; SETTINGS_INITIAL_WINDOW_SIZE is the fourth.
+                4 => {
+                    of_stream =
+                        of_stream.or(frame.chunks(6).find(|one| one[..2] == [0, 4]).map(|one| number(&one[2..])))
+                }
+                // WINDOW_UPDATE of the connection, which begins with 65 535.
+                8 if head[5..] == [0; 4] => of_connection = Some(65_535 + number(&frame)),
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), read).await.unwrap();
+    assert_eq!((of_stream, of_connection), (Some(1 << 20), Some(8 << 20)));
+    drop(stream);
+    gateways.stop().await;
+}
+
+/// A server that takes what is pushed, and answers with its BLAKE3.
+async fn sink() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = hyper::service::service_fn(|request: Request<Incoming>| async {
+                let bytes = request.into_body().collect().await?.to_bytes();
+                let hash = blake3::hash(&bytes).to_hex().to_string();
+                Ok::<_, hyper::Error>(Response::new(Full::<Bytes>::from(hash)))
+            });
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+/// What a long way carries: 32 MiB/s.
+const CHUNK: usize = 64 << 10;
+const CHUNK_TIME: std::time::Duration = std::time::Duration::from_millis(2);
+
+/// A way to `to` on which each byte takes so long, in either direction, and no more than that pass.
+async fn long_way(to: std::net::SocketAddr, delay: std::time::Duration) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (here, _) = listener.accept().await.unwrap();
+            let there = TcpStream::connect(to).await.unwrap();
+            let ((from_here, to_here), (from_there, to_there)) = (here.into_split(), there.into_split());
+            for (mut from, mut to) in [(from_here, to_there), (from_there, to_here)] {
+                // 16 MiB under way at the most, which is more than what is on the way at this rate.
+                let (sender, mut queue) = tokio::sync::mpsc::channel::<(tokio::time::Instant, Vec<u8>)>(256);
+                tokio::spawn(async move {
+                    let (mut buffer, mut due) = (vec![0; CHUNK], tokio::time::Instant::now());
+                    while let Ok(n @ 1..) = from.read(&mut buffer).await {
+                        let time = CHUNK_TIME.mul_f64(n as f64 / CHUNK as f64);
+                        due = (due + time).max(tokio::time::Instant::now() + delay);
+                        if sender.send((due, buffer[..n].to_vec())).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+                tokio::spawn(async move {
+                    while let Some((due, bytes)) = queue.recv().await {
+                        tokio::time::sleep_until(due).await;
+                        if to.write_all(&bytes).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        }
+    });
+    address
+}
+
+/// The same push over a long way by either HTTP. How long each took is shown with `--nocapture`, and not judged here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_over_a_long_way_arrives() {
+    const PUSHED: usize = 16 << 20;
+    let gateways = Gateways::start(config).await;
+    let way = long_way(gateways.gateways[0].1, std::time::Duration::from_millis(25)).await;
+    let url = format!("http://{}/upload", sink().await);
+    let bytes = content::bytes(SEED, 0, PUSHED);
+    let hash = blake3::hash(&bytes).to_hex().to_string();
+    let push = || Request::put(&url).body(Full::<Bytes>::from(bytes.clone())).unwrap();
+    for version in ["HTTP/1.1", "HTTP/2"] {
+        let stream = TokioIo::new(TcpStream::connect(way).await.unwrap());
+        let began = std::time::Instant::now();
+        let answer = if version == "HTTP/2" {
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+            tokio::spawn(connection);
+            whole(sender.send_request(push()).await.unwrap()).await
+        } else {
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            whole(sender.send_request(push()).await.unwrap()).await
+        };
+        eprintln!("{version}: {} MiB, 50 ms there and back, in {:?}", PUSHED >> 20, began.elapsed());
+        assert_eq!(answer, (200, Bytes::from(hash.clone())), "{version}");
+    }
+    gateways.stop().await;
+}

@@ -1,13 +1,17 @@
 //! The registry mirror.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use dragonfly_core::gateway::GatewayConfig;
-use dragonfly_testkit::{Resource, content};
+use dragonfly_core::Peer;
+use dragonfly_core::gateway::{Gateway, GatewayConfig};
+use dragonfly_testkit::{Origin, Resource, content};
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
+use tokio::net::TcpListener;
 
 use super::{Gateways, open, sha256};
-use crate::harness::{Network, SEED};
+use crate::harness::{Network, SEED, eventually, loopback};
 
 /// Not a whole number of pieces.
 const LENGTH: u64 = (3 << 20) + 1000;
@@ -198,6 +202,45 @@ async fn a_page_that_asks_for_a_password_is_no_yes() {
     gateways.stop().await;
 }
 
+/// A registry that does not say how long a private blob is: who may read it has it from the swarm all the same, and nobody
+/// else does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_blob_of_unknown_length_is_for_who_may_read_it() {
+    let gateways = Gateways::start(mirrors).await;
+    let (bytes, digest) = blob();
+    let path = format!("/v2/private/a/blobs/{digest}");
+    let resource = Resource::seeded(SEED, LENGTH).etag(format!("\"{digest}\"")).no_last_modified().chunked();
+    gateways.network.origin.set(&path, resource.basic_auth("alice", "secret123"));
+    let alice = [("authorization", "Basic YWxpY2U6c2VjcmV0MTIz")];
+    for host in [0, 1, 0] {
+        let answer = gateways.get(host, &path, &alice).await;
+        assert!(answer.header("x-dragonfly-task-id").is_some(), "{host}: {answer:?}");
+        let (status, body) = answer.whole();
+        assert_eq!((status, body == bytes), (200, true), "{host}");
+    }
+    let asked = gateways.network.requests(&path);
+    let whole = asked.iter().filter(|asked| asked.method == "GET" && asked.range.is_none()).count();
+    assert_eq!(whole, 1, "one copy: {asked:?}");
+    let begins = |asked: &&dragonfly_testkit::Logged| asked.range.as_deref() == Some("bytes=0-65535");
+    assert_eq!(asked.iter().filter(begins).count(), 2, "each host asks once a minute how it begins: {asked:?}");
+    for host in 0..2 {
+        for headers in [&[("authorization", "Basic bWFsbG9yeTp4")][..], &[]] {
+            assert_eq!(gateways.get(host, &path, headers).await.whole().0, 401, "{host}");
+        }
+    }
+    // A page that asks for a password is a plain answer, be it shorter or longer than what is compared, or as long as all.
+    for length in [100, 100_000, LENGTH] {
+        gateways.network.origin.set(&path, Resource::redirect(302, "/login"));
+        gateways.network.origin.set("/login", Resource::seeded(SEED + 1, length).chunked());
+        for host in 0..2 {
+            let mallory = format!("Bearer mallory-{length}");
+            let answer = gateways.get(host, &path, &[("authorization", &mallory)]).await;
+            assert!(answer.body.is_err(), "neither the blob, nor a page in place of it: {answer:?}");
+        }
+    }
+    gateways.stop().await;
+}
+
 /// What a client says of a body that it does not send, or that is not passed on, says nothing to the registry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_length_without_a_body_goes_no_further() {
@@ -310,5 +353,86 @@ async fn what_needs_no_credential_outlives_its_registry_if_that_is_allowed() {
         502,
         "who shows who he is must be known to the registry"
     );
+    gateways.stop().await;
+}
+
+/// The gateway of a host, on its first peer.
+async fn gateway_of(network: &Network, config: &GatewayConfig) -> (Gateway, std::net::SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let gateway = Gateway::new(&network.peers[0].peer, config.clone());
+    gateway.serve(listener);
+    (gateway, address)
+}
+
+/// An image that is held is pulled while its registry is away, although the host was restarted meanwhile; what the registry
+/// took back before is not, and what it was never asked for without credentials is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_outlives_its_registry_and_a_restart() {
+    let network = Network::start(1, false).await;
+    let mut config = mirrors(&network);
+    (config.offline, config.answers) = (true, Some(network.dir.path().join("answers")));
+    let gateways = vec![gateway_of(&network, &config).await];
+    let mut gateways = Gateways { network, gateways };
+    let (bytes, digest) = blob();
+    let path = serve_blob(&gateways, "lib/a", &digest);
+    let manifest = serve_manifest(&gateways, "v1", "{\"schemaVersion\": 2}");
+    serve_manifest(&gateways, "gone", "{\"schemaVersion\": 2, \"gone\": true}");
+    let accept = [("accept", MANIFEST)];
+    let by_digest = format!("/v2/lib/a/manifests/{manifest}");
+    let (by_tag, gone) = ("/v2/lib/a/manifests/v1", "/v2/lib/a/manifests/gone");
+    for path in [by_tag, gone, &by_digest] {
+        assert_eq!(gateways.get(0, path, &accept).await.whole().0, 200, "{path}");
+    }
+    assert_eq!(gateways.get(0, &path, &[]).await.whole().0, 200);
+    gateways.network.origin.remove(gone);
+    assert_eq!(gateways.get(0, gone, &accept).await.whole().0, 404);
+    // A blob that another program pulled before its repository became private.
+    let private = format!("/v2/lib/b/blobs/{}", sha256(b"private"));
+    gateways.network.origin.set(&private, Resource::bytes("private"));
+    assert_eq!(gateways.get(0, &private, &[("user-agent", "one")]).await.whole().0, 200);
+    gateways.network.origin.set(&private, Resource::bytes("private").basic_auth("alice", "secret123"));
+    assert_eq!(gateways.get(0, &private, &[("user-agent", "two")]).await.whole().0, 401);
+
+    // The host stops, the registry goes, the host comes back.
+    let token = gateways.network.token();
+    let (gateway, _) = gateways.gateways.remove(0);
+    assert!(gateway.shutdown(Duration::from_secs(20)).await);
+    drop(gateway);
+    let member = gateways.network.peers.remove(0);
+    member.peer.shutdown().await.unwrap();
+    member.node.shutdown().await.unwrap();
+    drop(member);
+    gateways.network.origin = Origin::start().await.unwrap();
+    let network = &gateways.network;
+    let node = eventually("the directory is free", async || network.builder(0, &token, loopback()).start().await.ok());
+    let node = node.await;
+    let peer = Peer::builder(&node).start().await.unwrap();
+    gateways.network.peers.push(crate::harness::Member { node, peer });
+    gateways.gateways.push(gateway_of(&gateways.network, &config).await);
+
+    let head = Request::head(by_tag).header("host", "registry.test").header("accept", MANIFEST);
+    let head = gateways.ask(0, head.body(Full::default()).unwrap()).await;
+    assert_eq!((head.status.as_u16(), head.header("docker-content-digest")), (200, Some(&*manifest)));
+    for path in [by_tag, &by_digest] {
+        let answer = gateways.get(0, path, &accept).await;
+        assert_eq!(answer.header("content-type"), Some(MANIFEST), "{path} {answer:?} {:?}", answer.body);
+        assert_eq!(sha256(&answer.whole().1), manifest);
+    }
+    let (status, body) = gateways.get(0, &path, &[]).await.whole();
+    assert_eq!((status, body == bytes), (200, true));
+    assert_eq!(gateways.get(0, gone, &accept).await.whole().0, 502, "the registry's last word was no");
+    let alice = [("accept", MANIFEST), ("authorization", "Basic YWxpY2U6c2VjcmV0MTIz")];
+    assert_eq!(gateways.get(0, by_tag, &alice).await.whole().0, 502, "whether she may only the registry knows");
+    for program in ["one", "two"] {
+        let answer = gateways.get(0, &private, &[("user-agent", program)]).await;
+        assert_eq!(answer.whole().0, 502, "{program}: who was refused is not who never asked");
+    }
+    // A run without the option does not keep it up: nobody is to believe it later.
+    let answers = config.answers.clone().unwrap();
+    assert!(answers.exists());
+    config.offline = false;
+    drop(Gateway::new(&gateways.network.peers[0].peer, config));
+    assert!(!answers.exists());
     gateways.stop().await;
 }

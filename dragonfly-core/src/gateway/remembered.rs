@@ -1,0 +1,596 @@
+//! What servers said to clients without credentials, for when they cannot be asked: what is held is given out then, after a
+//! restart, too.
+//!
+//! A server's no counts for its URL, whoever asked: it takes back every yes that was said of it, and of what a tag there
+//! stood for, and stays, so that "refused" is not taken for "never asked".
+//!
+//! The file has a record for each answer that is new, so that a kill loses none that a client had, and is written anew when
+//! it has become too long. A record that is torn ends it: it is of an answer that no client had. A file that is damaged
+//! otherwise is not believed at all, for a no could be what is damaged, nor one that could not be written to.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::mem;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use http::header::HeaderMap;
+use http::{HeaderName, HeaderValue, StatusCode};
+use minicbor::{Decode, Encode};
+use url::Url;
+
+use super::head::{HEADS_MAX, Head};
+use super::registry::named;
+use crate::task::{Digest, Validator};
+
+/// All answers together; the file has at most twice as much.
+pub(super) const BYTES_MAX: usize = 4 << 20;
+
+/// One of them. Those of registries have some hundred bytes.
+const ANSWER_BYTES_MAX: usize = 32 << 10;
+
+/// URLs that were refused. Beyond, every URL of which nothing is known counts as such.
+pub(super) const REFUSED_MAX: usize = 8 * HEADS_MAX;
+
+/// Before each record: its length, and the start of its BLAKE3.
+const FRAME: usize = 4 + 8;
+
+/// What says how content is to be taken. The rest is of one answer alone, as `x-request-id` is.
+const HEADERS: [&str; 10] = [
+    "accept-ranges",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "docker-content-digest",
+    "etag",
+    "last-modified",
+    "vary",
+];
+
+/// The same, of registries, Hugging Face and Artifactory.
+const HEADERS_BEGINNING: [&str; 4] = ["docker-", "x-repo-", "x-linked-", "x-checksum-"];
+
+/// Who asks for what, see [`Object::key`](super::head::Object::key); or the BLAKE3 of a URL, whoever asks.
+type Key = [u8; 32];
+
+/// In the place of a URL that was refused: more were than are kept.
+const ANY: Key = [0; 32];
+
+/// The key of a URL of its own: everything said of it is taken back, and it is refused.
+#[derive(Debug, Encode, Decode)]
+struct Record {
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    key: Key,
+    /// Absent: this is not known any more.
+    #[n(1)]
+    told: Option<Told>,
+    #[n(2)]
+    #[cbor(with = "minicbor::bytes")]
+    url: Key,
+}
+
+#[derive(Debug, Encode, Decode)]
+struct Told {
+    #[n(0)]
+    status: u16,
+    #[n(1)]
+    headers: Vec<(String, String)>,
+    #[n(2)]
+    length: Option<u64>,
+    #[n(3)]
+    version: Option<Validator>,
+}
+
+impl Told {
+    /// `None`: some of it is no text.
+    fn of(head: &Head) -> Option<Self> {
+        let text =
+            |(name, value): (&HeaderName, &HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
+        let headers = head.headers.iter().filter(|(name, _)| is_of_use(name.as_str()));
+        let headers = headers.map(text).collect::<Option<_>>()?;
+        Some(Self { status: head.status.as_u16(), headers, length: head.length, version: head.version.clone() })
+    }
+
+    fn head(self) -> Option<Head> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.headers {
+            headers.append(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
+        }
+        let status = StatusCode::from_u16(self.status).ok()?;
+        Some(Head { status, headers, length: self.length, version: self.version })
+    }
+}
+
+fn is_of_use(name: &str) -> bool {
+    HEADERS.contains(&name) || HEADERS_BEGINNING.iter().any(|start| name.starts_with(start))
+}
+
+/// What was told, with a file or without one.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    path: Option<PathBuf>,
+    state: Mutex<State>,
+    /// What is appended to, and how long it is; absent where there is none that can be. Held while it is written to, and
+    /// taken before the state.
+    file: Mutex<Option<(File, u64)>>,
+    /// Held by who has the file written: the next one finds his there, most of the time, and keeps no thread from others.
+    pub(super) writer: tokio::sync::Mutex<()>,
+}
+
+/// Never locked over a wait for the file.
+#[derive(Debug, Default)]
+struct State {
+    told: HashMap<Key, Answer>,
+    /// Of `told`, as the file has them.
+    bytes: usize,
+    refused: HashSet<Key>,
+    next: u64,
+    /// Frames that the file has not yet.
+    pending: Vec<u8>,
+    /// Whether `pending` takes back what the file says.
+    takes_back: bool,
+    /// Whether the file says something else than what is in here, whatever is added to it.
+    is_other: bool,
+}
+
+#[derive(Debug)]
+struct Answer {
+    /// Those told last are kept.
+    at: u64,
+    url: Key,
+    /// As it is in the file.
+    record: Vec<u8>,
+}
+
+impl Answer {
+    fn head(&self) -> Option<Head> {
+        minicbor::decode::<Record>(&self.record).ok()?.told?.head()
+    }
+}
+
+impl Remembered {
+    /// With what a file has.
+    pub(super) fn open(path: Option<&Path>) -> Self {
+        let (mut state, mut file) = (State::default(), None);
+        if let Some(path) = path {
+            match read(path, &mut state) {
+                Ok(opened) => file = Some(opened),
+                Err(error) => {
+                    state.is_other = true;
+                    tracing::warn!(file = %path.display(), %error, "what servers said before is not known");
+                }
+            }
+        }
+        Self { path: path.map(Path::to_owned), state: Mutex::new(state), file: Mutex::new(file), ..Self::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock can leave it broken.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<Head> {
+        self.lock().told.get(key)?.head()
+    }
+
+    /// Whether a server's last word on this was no, or may have been.
+    pub(super) fn is_refused(&self, url: &Url) -> bool {
+        self.lock().is_refused(&key_of(url))
+    }
+
+    /// A server said this to whoever has this key.
+    pub(super) fn allow(&self, url: &Url, key: Key, head: &Head) {
+        let (mut state, url) = (self.lock(), key_of(url));
+        let record = Told::of(head).map(|told| encoded(key, Some(told), url));
+        let Some(record) = record.filter(|record| record.len() <= ANSWER_BYTES_MAX) else {
+            // Too much to be remembered, but what was said before is not so any more.
+            if state.forget(&key) {
+                state.push(&encoded(key, None, url));
+            }
+            return;
+        };
+        let next = state.next;
+        if !state.refused.contains(&url)
+            && let Some(known) = state.told.get_mut(&key).filter(|known| known.record == record)
+        {
+            known.at = next;
+            state.next += 1;
+            return;
+        }
+        state.push(&record);
+        state.take(key, url, record);
+    }
+
+    /// A server says that this cannot be had; of what is `fixed` that is known from then on.
+    pub(super) fn refuse(&self, url: &Url, fixed: bool) {
+        let (mut state, key) = (self.lock(), key_of(url));
+        let told: Vec<_> = state.told.values().filter(|answer| answer.url == key).collect();
+        let mut refused: Vec<Key> = (fixed || !told.is_empty()).then_some(key).into_iter().collect();
+        // What a tag stood for was known by that tag.
+        let digests = told.iter().filter_map(|answer| answer.head()?.digest()?.parse::<Digest>().ok());
+        refused.extend(digests.map(|digest| key_of(&named(url, &digest))).filter(|digest| *digest != key));
+        for url in refused {
+            if state.refuse(url) {
+                state.push(&encoded(url, None, url));
+            }
+        }
+    }
+
+    /// Whether there is nothing to [write](Self::write).
+    pub(super) fn is_written(&self) -> bool {
+        let state = self.lock();
+        self.path.is_none() || state.pending.is_empty() && !state.is_other
+    }
+
+    /// Has the file say what is remembered. Blocks for it.
+    pub(super) fn write(&self) {
+        let Some(path) = &self.path else { return };
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let (frames, whole, takes_back) = {
+            let mut state = self.lock();
+            let pending = mem::take(&mut state.pending);
+            let room = |(_, length): &(File, u64)| length + pending.len() as u64 <= 2 * BYTES_MAX as u64;
+            let whole = mem::take(&mut state.is_other) || !file.as_ref().is_some_and(room);
+            (if whole { state.frames() } else { pending }, whole, mem::take(&mut state.takes_back))
+        };
+        let written = match &mut *file {
+            Some((file, length)) if !whole => file
+                .write_all(&frames)
+                .and_then(|()| if takes_back { file.sync_data() } else { Ok(()) })
+                .map(|()| *length += frames.len() as u64),
+            _ => rewrite(path, &frames).map(|fresh| *file = Some(fresh)),
+        };
+        if let Err(error) = written {
+            tracing::warn!(file = %path.display(), %error, "what servers said is not known after a restart");
+            *file = None;
+            // What it says may have been taken back since.
+            self.lock().is_other = forget(path).is_err();
+        }
+    }
+}
+
+impl State {
+    fn is_refused(&self, url: &Key) -> bool {
+        self.refused.contains(url) || self.refused.contains(&ANY)
+    }
+
+    /// For the file.
+    fn push(&mut self, record: &[u8]) {
+        if self.pending.len() > BYTES_MAX {
+            // Nobody comes to write it.
+            (self.pending, self.is_other) = (Vec::new(), true);
+        }
+        self.pending.extend_from_slice(&framed(record));
+    }
+
+    /// Whether it was known.
+    fn forget(&mut self, key: &Key) -> bool {
+        let old = self.told.remove(key);
+        self.bytes -= old.as_ref().map_or(0, |old| FRAME + old.record.len());
+        old.is_some()
+    }
+
+    fn take(&mut self, key: Key, url: Key, record: Vec<u8>) {
+        self.forget(&key);
+        self.refused.remove(&url);
+        self.bytes += FRAME + record.len();
+        self.told.insert(key, Answer { at: self.next, url, record });
+        self.next += 1;
+        while self.told.len() > HEADS_MAX || self.bytes > BYTES_MAX {
+            // At this size a search costs nothing beside a question over the network.
+            let oldest = self.told.iter().min_by_key(|(_, answer)| answer.at).map(|(key, answer)| (*key, answer.url));
+            let Some((key, url)) = oldest else { break };
+            self.forget(&key);
+            // Or it came back with the file, whatever the server says of it meanwhile.
+            self.push(&encoded(key, None, url));
+        }
+    }
+
+    /// Whether that changes anything.
+    fn refuse(&mut self, url: Key) -> bool {
+        let keys: Vec<Key> = self.told.iter().filter(|(_, answer)| answer.url == url).map(|(key, _)| *key).collect();
+        for key in &keys {
+            self.forget(key);
+        }
+        self.takes_back |= !keys.is_empty();
+        let is_new = !self.is_refused(&url);
+        if is_new {
+            let is_full = self.refused.len() >= REFUSED_MAX;
+            if is_full {
+                self.refused.clear();
+            }
+            self.refused.insert(if is_full { ANY } else { url });
+        }
+        is_new || !keys.is_empty()
+    }
+
+    /// All of it, the oldest answer first.
+    fn frames(&self) -> Vec<u8> {
+        let mut told: Vec<_> = self.told.values().collect();
+        told.sort_unstable_by_key(|answer| answer.at);
+        let refused = self.refused.iter().flat_map(|url| framed(&encoded(*url, None, *url)));
+        refused.chain(told.iter().flat_map(|answer| framed(&answer.record))).collect()
+    }
+}
+
+fn key_of(url: &Url) -> Key {
+    *blake3::hash(url.as_str().as_bytes()).as_bytes()
+}
+
+fn encoded(key: Key, told: Option<Told>, url: Key) -> Vec<u8> {
+    let mut record = Vec::new();
+    // A vector takes everything.
+    let _ = minicbor::encode(Record { key, told, url }, &mut record);
+    record
+}
+
+fn framed(record: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(FRAME + record.len());
+    frame.extend_from_slice(&(record.len() as u32).to_le_bytes());
+    frame.extend_from_slice(&blake3::hash(record).as_bytes()[..8]);
+    frame.extend_from_slice(record);
+    frame
+}
+
+/// The record that bytes begin with; `None` if they end within it.
+///
+/// # Errors
+/// It is none.
+fn first(bytes: &[u8]) -> io::Result<Option<(Record, &[u8])>> {
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "it is damaged");
+    let Some((frame, rest)) = bytes.split_at_checked(FRAME) else { return Ok(None) };
+    let length = u32::from_le_bytes(*frame.first_chunk().ok_or_else(damaged)?) as usize;
+    if length > ANSWER_BYTES_MAX {
+        return Err(damaged());
+    }
+    let Some(record) = rest.get(..length) else { return Ok(None) };
+    if blake3::hash(record).as_bytes()[..8] != frame[4..] {
+        return Err(damaged());
+    }
+    let read = minicbor::decode(record).map_err(|_| damaged())?;
+    Ok(Some((read, record)))
+}
+
+/// Takes in what a file has, and opens it to go on behind that.
+fn read(path: &Path, state: &mut State) -> io::Result<(File, u64)> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let mut bytes = Vec::new();
+    (&mut file).take(2 * BYTES_MAX as u64).read_to_end(&mut bytes)?;
+    let (mut rest, mut known) = (&bytes[..], State::default());
+    while let Some((Record { key, told, url }, text)) = first(rest)? {
+        if told.is_some() {
+            known.take(key, url, text.to_vec());
+        } else if key == url {
+            known.refuse(url);
+        } else {
+            known.forget(&key);
+        }
+        rest = &rest[FRAME + text.len()..];
+    }
+    let length = (bytes.len() - rest.len()) as u64;
+    file.set_len(length)?;
+    *state = known;
+    Ok((file, length))
+}
+
+/// A file of these frames in the place of the one that is there.
+fn rewrite(path: &Path, frames: &[u8]) -> io::Result<(File, u64)> {
+    let fresh = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(frames)?;
+    file.sync_data()?;
+    fs::rename(&fresh, path)?;
+    Ok((file, frames.len() as u64))
+}
+
+/// Removes a file that nobody keeps up.
+///
+/// # Errors
+/// It is still there.
+pub(super) fn forget(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn head(value: &str) -> Head {
+        let mut headers = HeaderMap::new();
+        headers.append("x-repo-commit", value.parse().unwrap());
+        headers.append("x-request-id", format!("of {value}").parse().unwrap());
+        let version = Some(Validator::Etag("\"a\"".to_owned()));
+        Head { status: StatusCode::OK, headers, length: Some(7), version }
+    }
+
+    fn key(number: u64) -> Key {
+        *blake3::hash(&number.to_le_bytes()).as_bytes()
+    }
+
+    fn url(number: u64) -> Url {
+        Url::parse(&format!("https://registry.test/v2/a/blobs/{number}")).unwrap()
+    }
+
+    /// As a server's answer of a client's own URL, in the file when it is done.
+    fn allow(remembered: &Remembered, number: u64, told: &str) {
+        remembered.allow(&url(number), key(number), &head(told));
+        remembered.write();
+        assert!(remembered.is_written());
+    }
+
+    fn value(remembered: &Remembered, number: u64) -> Option<String> {
+        let head = remembered.get(&key(number))?;
+        assert_eq!((head.status, head.length), (StatusCode::OK, Some(7)));
+        assert_eq!(head.version, Some(Validator::Etag("\"a\"".to_owned())));
+        assert!(!head.headers.contains_key("x-request-id"));
+        Some(head.headers["x-repo-commit"].to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn answers_outlive_a_kill_and_refusals_do_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("answers");
+        let remembered = Remembered::open(Some(&path));
+        for (number, told) in [(1, "a"), (2, "b"), (1, "c"), (3, "d")] {
+            allow(&remembered, number, told);
+            let mut same = head(told);
+            same.headers.insert("x-request-id", "another".parse().unwrap());
+            remembered.allow(&url(number), key(number), &same);
+            assert!(remembered.is_written(), "it is the same answer");
+        }
+        remembered.refuse(&url(4), false);
+        assert!(remembered.is_written(), "nothing was known of it");
+        remembered.refuse(&url(3), false);
+        assert!(!remembered.is_written());
+        remembered.write();
+        // Nobody stops it.
+        mem::forget(remembered);
+        let again = Remembered::open(Some(&path));
+        let of = |remembered: &Remembered| [1, 2, 3].map(|number| value(remembered, number));
+        assert_eq!(of(&again), [Some("c".to_owned()), Some("b".to_owned()), None]);
+        // A record that is torn is as if it had not been; what comes later is there again.
+        let whole = fs::read(&path).unwrap();
+        for torn in [whole[..whole.len() - 1].to_vec(), [&whole[..], &whole[..20]].concat()] {
+            fs::write(&path, &torn).unwrap();
+            let torn = Remembered::open(Some(&path));
+            assert_eq!(value(&torn, 1).as_deref(), Some("c"));
+            allow(&torn, 5, "e");
+            assert_eq!(value(&Remembered::open(Some(&path)), 5).as_deref(), Some("e"));
+        }
+        // Of a damaged one nothing counts, not what is before the damage either: a no may be behind it.
+        let at = whole.len() - 5;
+        let mut flipped = whole;
+        flipped[at] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        let damaged = Remembered::open(Some(&path));
+        assert_eq!((of(&damaged), damaged.is_written()), ([None, None, None], false));
+        damaged.write();
+        assert_eq!(of(&Remembered::open(Some(&path))), [None, None, None]);
+    }
+
+    #[test]
+    fn a_no_counts_for_all_who_ask_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("answers");
+        let remembered = Remembered::open(Some(&path));
+        let digest = format!("sha256:{}", "5".repeat(64));
+        let of = |name: &str| Url::parse(&format!("https://registry.test/v2/a/manifests/{name}")).unwrap();
+        let mut tagged = head("tag");
+        tagged.headers.insert("docker-content-digest", digest.parse().unwrap());
+        // Two programs ask for the tag, a third one for what it stands for, and one for another tag.
+        for (number, name) in [(1, "v1"), (2, "v1"), (3, &*digest), (4, "v2")] {
+            remembered.allow(&of(name), key(number), &tagged);
+        }
+        remembered.write();
+        remembered.refuse(&of("v1"), false);
+        remembered.refuse(&url(9), true);
+        remembered.write();
+        for remembered in [&remembered, &Remembered::open(Some(&path))] {
+            assert_eq!(
+                [1, 2, 3, 4].map(|number| value(remembered, number).is_some()),
+                [false, false, false, true],
+                "{remembered:?}"
+            );
+            assert!(remembered.is_refused(&url(9)) && !remembered.is_refused(&url(8)));
+        }
+        allow(&remembered, 9, "again");
+        for remembered in [&remembered, &Remembered::open(Some(&path))] {
+            assert!(!remembered.is_refused(&url(9)), "its last word is yes");
+            assert_eq!(value(remembered, 9).as_deref(), Some("again"));
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("answers");
+        let remembered = Remembered::open(Some(&path));
+        let check = |remembered: &Remembered| {
+            let state = remembered.lock();
+            assert!(state.told.len() <= HEADS_MAX && state.bytes <= BYTES_MAX);
+            assert_eq!(state.bytes, state.told.values().map(|answer| FRAME + answer.record.len()).sum::<usize>());
+            let length = fs::metadata(&path).unwrap().len();
+            drop(state);
+            assert!(length <= 2 * BYTES_MAX as u64, "{length}");
+            assert_eq!(remembered.file.lock().unwrap().as_ref().unwrap().1, length);
+        };
+        for number in 0..HEADS_MAX as u64 + 10 {
+            allow(&remembered, number, "small");
+        }
+        check(&remembered);
+        let ninth = |remembered: &Remembered| [9, 10].map(|number| value(remembered, number).is_some());
+        assert_eq!(ninth(&remembered), [false, true], "the oldest went");
+        assert_eq!(ninth(&Remembered::open(Some(&path))), [false, true], "and does not come back");
+        let large = "x".repeat(ANSWER_BYTES_MAX - 300);
+        for number in 0..400 {
+            allow(&remembered, number, &large);
+            check(&remembered);
+        }
+        assert_eq!((value(&remembered, 0), value(&remembered, 399)), (None, Some(large.clone())));
+        let again = Remembered::open(Some(&path));
+        check(&again);
+        assert_eq!(value(&again, 399), Some(large));
+        allow(&again, 399, &"x".repeat(ANSWER_BYTES_MAX));
+        for remembered in [&again, &Remembered::open(Some(&path))] {
+            assert_eq!(value(remembered, 399), None, "what was said before it was too much is not so any more");
+        }
+    }
+
+    #[test]
+    fn refusals_are_bounded_and_beyond_that_nothing_is_made_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("answers");
+        let remembered = Remembered::open(Some(&path));
+        for number in 0..REFUSED_MAX as u64 {
+            remembered.refuse(&url(number), true);
+        }
+        assert!(!remembered.is_refused(&url(REFUSED_MAX as u64 + 1)));
+        for number in 0..100 {
+            remembered.refuse(&url(REFUSED_MAX as u64 + number), true);
+        }
+        assert_eq!(remembered.lock().refused, HashSet::from([ANY]));
+        remembered.write();
+        assert!(Remembered::open(Some(&path)).is_refused(&url(u64::MAX)));
+        // As when it has become too long.
+        remembered.lock().is_other = true;
+        remembered.write();
+        assert!(Remembered::open(Some(&path)).is_refused(&url(u64::MAX)));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_not_believed_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("answers");
+        let remembered = Remembered::open(Some(&path));
+        allow(&remembered, 1, "a");
+        // No file can be put in its place, and it has no room for more.
+        fs::create_dir(path.with_extension("new")).unwrap();
+        remembered.file.lock().unwrap().as_mut().unwrap().1 = 2 * BYTES_MAX as u64;
+        remembered.refuse(&url(1), true);
+        remembered.write();
+        assert!(!path.exists(), "it would say yes after a restart");
+        assert!(value(&remembered, 1).is_none() && remembered.is_refused(&url(1)));
+        fs::remove_dir(path.with_extension("new")).unwrap();
+        allow(&remembered, 2, "b");
+        let again = Remembered::open(Some(&path));
+        assert!(again.is_refused(&url(1)) && value(&again, 2).as_deref() == Some("b"));
+        // Where it cannot even be removed it is tried again, whatever is asked.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let remembered = Remembered::open(Some(&path));
+        remembered.write();
+        assert!(!remembered.is_written());
+        fs::remove_dir(&path).unwrap();
+        remembered.write();
+        assert!(remembered.is_written() && path.is_file());
+    }
+}
