@@ -249,12 +249,19 @@ async fn as_many_tasks_as_take_part_are_had_over_one_lane() {
     let began = std::time::Instant::now();
     // On a busy machine the scheduler may be taken for silent for a moment.
     let again = async |number| {
-        while let Err(error) = other.1.fetch(request(number).back_to_source(false)).await {
-            assert!(error.is_temporary(), "{number}: {error:?}");
+        loop {
+            match other.1.fetch(request(number).back_to_source(false)).await {
+                Ok(receipt) => return receipt,
+                Err(error) => assert!(error.is_temporary(), "{number}: {error:?}"),
+            }
         }
-        other.1.fetch(request(number).back_to_source(false))
     };
-    let all = async { all_right(join_all((0..FILES).map(again)).await).await };
+    let expected = content::blake3(SEED, LENGTH);
+    let all = async {
+        for receipt in join_all((0..FILES).map(again)).await {
+            assert_eq!((receipt.length, receipt.blake3.bytes()), (LENGTH, &expected[..]));
+        }
+    };
     tokio::select! {
         all = tokio::time::timeout(BOUND, all) => all.expect("they are had"),
         () = looking => unreachable!("it goes on"),

@@ -48,7 +48,7 @@ async fn who_comes_back_is_told_each_thing_once() {
     let scheduler = Scheduler::builder(&node).start().await.unwrap();
     eventually("everyone is back with what it holds", async || {
         let known = scheduler.snapshot().await.unwrap();
-        let complete = known.tasks.iter().filter(|task| task.complete as usize == PEERS).count();
+        let complete = known.tasks.iter().filter(|task| task.complete == PEERS).count();
         (complete >= HELD).then_some(())
     })
     .await;
