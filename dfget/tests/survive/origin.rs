@@ -40,7 +40,7 @@ fn all_fail(clients: Vec<(&Daemon, Child)>) {
         let done = ended(client);
         let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
         assert_eq!(done.status.code(), Some(1), "{stderr}\n{}", daemon.log());
-        let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("dfget: ")).collect();
+        let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("dfget: cannot ")).collect();
         let [error] = errors[..] else { panic!("{stderr}") };
         assert!(error.contains("/file") && !error.contains("not complete after"), "{stderr}");
         println!("{error}");

@@ -244,8 +244,8 @@ impl Inner {
             return;
         }
         let remembered = Arc::clone(&self.remembered);
-        // It fails only where nobody is answered any more.
-        let _ = self.peer.node().io().run(move || remembered.write()).await;
+        // It fails where nobody is answered any more, or the disk does nothing.
+        let _ = self.peer.node().io().run_short(move || remembered.write()).await;
     }
 
     /// Whether something may be given out of what its server said before.

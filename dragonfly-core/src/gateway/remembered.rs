@@ -162,6 +162,8 @@ impl Remembered {
                 Ok(opened) => file = Some(opened),
                 Err(error) => {
                     state.is_other = true;
+                    // What was refused is not known either: then nothing is given out of which nothing was said since.
+                    state.refused.insert(ANY);
                     tracing::warn!(file = %path.display(), %error, "what servers said before is not known");
                 }
             }
@@ -180,12 +182,17 @@ impl Remembered {
 
     /// Whether a server's last word on this was no, or may have been.
     pub(super) fn is_refused(&self, url: &Url) -> bool {
-        self.lock().is_refused(&key_of(url))
+        let state = self.lock();
+        state.is_refused(&key_of(url)) || blob_of(url).is_some_and(|blob| state.is_refused(&blob))
     }
 
     /// A server said this to whoever has this key.
     pub(super) fn allow(&self, url: &Url, key: Key, head: &Head) {
-        let (mut state, url) = (self.lock(), key_of(url));
+        let (mut state, blob, url) = (self.lock(), blob_of(url), key_of(url));
+        if blob.is_some_and(|blob| state.refused.remove(&blob)) {
+            // It is to be had in one of the repositories. The file has no word for that.
+            state.is_other = true;
+        }
         let record = Told::of(head).map(|told| encoded(key, Some(told), url));
         let Some(record) = record.filter(|record| record.len() <= ANSWER_BYTES_MAX) else {
             // Too much to be remembered, but what was said before is not so any more.
@@ -214,6 +221,8 @@ impl Remembered {
         // What a tag stood for was known by that tag.
         let digests = told.iter().filter_map(|answer| answer.head()?.digest()?.parse::<Digest>().ok());
         refused.extend(digests.map(|digest| key_of(&named(url, &digest))).filter(|digest| *digest != key));
+        // Its digest names a blob in every repository: who was refused it in one does not have it by the name of another.
+        refused.extend(blob_of(url));
         for url in refused {
             if state.refuse(url) {
                 state.push(&encoded(url, None, url));
@@ -247,9 +256,9 @@ impl Remembered {
         };
         if let Err(error) = written {
             tracing::warn!(file = %path.display(), %error, "what servers said is not known after a restart");
-            *file = None;
-            // What it says may have been taken back since.
-            self.lock().is_other = forget(path).is_err();
+            // What it says may have been taken back since, and what was refused must not be taken for what was never asked.
+            *file = refuse_all(path).ok();
+            self.lock().is_other = true;
         }
     }
 }
@@ -322,6 +331,13 @@ fn key_of(url: &Url) -> Key {
     *blake3::hash(url.as_str().as_bytes()).as_bytes()
 }
 
+/// A blob of a registry by its digest alone, whatever repository it is asked for in.
+fn blob_of(url: &Url) -> Option<Key> {
+    let (path, digest) = url.path().rsplit_once('/')?;
+    let name = || format!("{} {digest}", url.origin().ascii_serialization());
+    path.ends_with("/blobs").then(|| *blake3::hash(name().as_bytes()).as_bytes())
+}
+
 fn encoded(key: Key, told: Option<Told>, url: Key) -> Vec<u8> {
     let mut record = Vec::new();
     // A vector takes everything.
@@ -388,15 +404,31 @@ fn rewrite(path: &Path, frames: &[u8]) -> io::Result<(File, u64)> {
     Ok((file, frames.len() as u64))
 }
 
-/// Removes a file that nobody keeps up.
+/// Has a file say no more than that anything may have been refused. Where it can be neither that nor removed it stays as it is.
+fn refuse_all(path: &Path) -> io::Result<(File, u64)> {
+    let frames = framed(&encoded(ANY, None, ANY));
+    // In place: there may be no room for another file.
+    let in_place = || {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(0)?;
+        file.write_all(&frames)?;
+        file.sync_data()?;
+        Ok((file, frames.len() as u64))
+    };
+    let written: io::Result<_> = in_place();
+    written.inspect_err(|_| drop(fs::remove_file(path)))
+}
+
+/// Has a file that nobody keeps up from now on say nothing that may be taken back meanwhile.
 ///
 /// # Errors
-/// It is still there.
+/// It says what it said.
 pub(super) fn forget(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    if !path.try_exists()? {
+        return Ok(());
     }
+    let forgotten = refuse_all(path).map(drop);
+    if path.try_exists()? { forgotten } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -473,8 +505,10 @@ mod tests {
         fs::write(&path, &flipped).unwrap();
         let damaged = Remembered::open(Some(&path));
         assert_eq!((of(&damaged), damaged.is_written()), ([None, None, None], false));
+        assert!(damaged.is_refused(&url(77)), "what was refused is not known");
         damaged.write();
-        assert_eq!(of(&Remembered::open(Some(&path))), [None, None, None]);
+        let again = Remembered::open(Some(&path));
+        assert_eq!((of(&again), again.is_refused(&url(77))), ([None, None, None], true));
     }
 
     #[test]
@@ -501,6 +535,9 @@ mod tests {
                 "{remembered:?}"
             );
             assert!(remembered.is_refused(&url(9)) && !remembered.is_refused(&url(8)));
+            let elsewhere = Url::parse("https://registry.test/v2/b/blobs/9").unwrap();
+            let another = Url::parse("https://other.test/v2/b/blobs/9").unwrap();
+            assert!(remembered.is_refused(&elsewhere) && !remembered.is_refused(&another));
         }
         allow(&remembered, 9, "again");
         for remembered in [&remembered, &Remembered::open(Some(&path))] {
@@ -550,12 +587,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("answers");
         let remembered = Remembered::open(Some(&path));
-        for number in 0..REFUSED_MAX as u64 {
+        // A blob is refused by its URL and by its digest.
+        const MOST: u64 = REFUSED_MAX as u64 / 2;
+        for number in 0..MOST {
             remembered.refuse(&url(number), true);
         }
-        assert!(!remembered.is_refused(&url(REFUSED_MAX as u64 + 1)));
+        assert!(!remembered.is_refused(&url(MOST + 1)));
         for number in 0..100 {
-            remembered.refuse(&url(REFUSED_MAX as u64 + number), true);
+            remembered.refuse(&url(MOST + number), true);
         }
         assert_eq!(remembered.lock().refused, HashSet::from([ANY]));
         remembered.write();
@@ -577,7 +616,8 @@ mod tests {
         remembered.file.lock().unwrap().as_mut().unwrap().1 = 2 * BYTES_MAX as u64;
         remembered.refuse(&url(1), true);
         remembered.write();
-        assert!(!path.exists(), "it would say yes after a restart");
+        let again = Remembered::open(Some(&path));
+        assert!(value(&again, 1).is_none() && again.is_refused(&url(1)) && again.is_refused(&url(7)));
         assert!(value(&remembered, 1).is_none() && remembered.is_refused(&url(1)));
         fs::remove_dir(path.with_extension("new")).unwrap();
         allow(&remembered, 2, "b");

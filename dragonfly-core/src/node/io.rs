@@ -147,3 +147,36 @@ impl std::fmt::Debug for IoPool {
         f.write_str("IoPool")
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn so_many_jobs_wait_for_the_disk_and_the_next_one_for_room() {
+        let pool = IoPool::start().unwrap();
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        // At work they wait for their turn at the gate.
+        let job = || {
+            let gate = Arc::clone(&gate);
+            move || {
+                let _ = gate.lock().unwrap().recv();
+            }
+        };
+        for _ in 0..THREADS + QUEUE_MAX {
+            pool.room().await.unwrap().run(job());
+        }
+        assert_eq!(pool.waiting(), QUEUE_MAX);
+        let mut room = std::pin::pin!(pool.room());
+        assert!((&mut room).now_or_never().is_none());
+        open.send(()).unwrap();
+        room.await.unwrap().run(job());
+        drop(open);
+        assert_eq!(pool.run(|| 7).await.unwrap(), 7);
+        assert_eq!(pool.waiting(), 0);
+    }
+}

@@ -64,7 +64,8 @@ impl Publisher {
                 }
             }
         });
-        Events { inner: futures::stream::iter(first).chain(next).boxed() }
+        // Who listens may ask once more after the end.
+        Events { inner: futures::stream::iter(first).chain(next).fuse().boxed() }
     }
 }
 
@@ -95,7 +96,7 @@ mod tests {
 
     const LENGTH: Event = Event::Described { length: 2 };
 
-    fn heard(events: Events, count: usize) -> Vec<Event> {
+    fn heard(events: impl Stream<Item = Event>, count: usize) -> Vec<Event> {
         futures::executor::block_on(events.take(count).collect())
     }
 
@@ -116,8 +117,9 @@ mod tests {
         let events: Vec<Events> = (0..2).map(|_| publisher.subscribe(ready(()))).collect();
         publisher.send(LENGTH);
         publisher.send(Event::Complete);
-        for events in events {
-            assert_eq!(heard(events, 9), [LENGTH, Event::Complete]);
+        for mut events in events {
+            assert_eq!(heard(events.by_ref(), 9), [LENGTH, Event::Complete]);
+            assert_eq!(heard(events, 9), [], "nor does it fail if it is asked again");
         }
         assert_eq!(
             heard(publisher.subscribe(ready(())), 9),

@@ -170,7 +170,9 @@ impl Reader {
     pub async fn receipt(&mut self) -> Result<Receipt> {
         let receipt = (&mut self.download).await?;
         if self.content.root().is_none_or(|root| root[..] != *receipt.blake3.bytes()) {
-            return Err(Error::new(ErrorKind::Origin, "other content took the place of what was read").temporary(true));
+            let error = Error::new(ErrorKind::Origin, "other content took the place of what was read");
+            // Also of the same version: what was read of it is wrong, and the rest of the right one does not go with it.
+            return Err(error.temporary(true).changed(true));
         }
         Ok(receipt)
     }
@@ -224,7 +226,8 @@ async fn until(
             State::Failed(error) => return Err(error),
             State::Superseded => {
                 return Err(Error::new(ErrorKind::Origin, "the content changed at its origin while it was read")
-                    .temporary(true));
+                    .temporary(true)
+                    .changed(true));
             }
             State::Complete | State::Running(_) => {}
         }

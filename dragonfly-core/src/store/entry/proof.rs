@@ -94,24 +94,30 @@ impl HeldEntry {
     /// Notes that the data file has (had) a name outside the store. Linking moves its change time, so what tells
     /// whether it was written to since it was checked is its modification time.
     pub(in super::super) fn set_linked(&self, file: &File) {
+        self.note_linked(&mut self.lock(), file);
+        self.changed();
+    }
+
+    fn note_linked(&self, state: &mut State, file: &File) {
         let Ok(now) = file.metadata() else { return };
-        let mut state = self.lock();
         if state.linked.is_some_and(|before| before.modified != times(&now).modified) {
             self.needs_proof.store(true, Ordering::Release);
             return;
         }
         state.linked_is_new |= state.linked.is_none();
         state.linked = Some(times(&now));
-        drop(state);
-        self.changed();
     }
 
-    /// Notes that the change time moved by our own doing, if it is watched.
-    pub(in super::super) fn relink(&self, file: &File) {
-        let watched = self.lock().linked.is_some();
-        if watched {
-            self.set_linked(file);
+    /// Does what moves the change time of the data file. Nobody looks at it meanwhile: it is our own doing.
+    pub(in super::super) fn linking<T>(&self, file: &File, work: impl FnOnce() -> T) -> T {
+        let mut state = self.lock();
+        let done = work();
+        if state.linked.is_some() {
+            self.note_linked(&mut state, file);
         }
+        drop(state);
+        self.changed();
+        done
     }
 }
 

@@ -1,5 +1,7 @@
 //! The forward proxy.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use dragonfly_core::gateway::GatewayConfig;
 use dragonfly_testkit::{Resource, content};
@@ -217,7 +219,7 @@ async fn so_many_connections_are_served_and_the_next_one_waits() {
     eventually("they have their places", async || (used() == PLACES).then_some(())).await;
     let url = gateways.network.serve("/index", Resource::seeded(SEED, 1000));
     let mut late = Box::pin(gateways.get(0, &url, &[]));
-    let waits = tokio::time::timeout(std::time::Duration::from_millis(500), &mut late).await;
+    let waits = tokio::time::timeout(Duration::from_millis(500), &mut late).await;
     assert!(waits.is_err(), "{waits:?}");
     assert_eq!((used(), gateways.network.requests("/index").len()), (PLACES, 0));
     drop(idle.pop());
@@ -225,5 +227,20 @@ async fn so_many_connections_are_served_and_the_next_one_waits() {
     assert_eq!((status, body == content::bytes(SEED, 0, 1000)), (200, true));
     drop(idle);
     eventually("all places are free", async || (used() == 0).then_some(())).await;
+    gateways.stop().await;
+}
+
+/// What is longer than a head may be is answered so, and the connection is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_has_a_bound() {
+    let gateways = Gateways::start(|_| GatewayConfig::default()).await;
+    let mut stream = tokio::net::TcpStream::connect(gateways.gateways[0].1).await.unwrap();
+    let head = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(65 << 10));
+    // The other end may close before it has read all.
+    let _ = stream.write_all(head.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut answer)).await.expect("it is over");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
     gateways.stop().await;
 }
