@@ -31,7 +31,7 @@ pub struct GatewayConfig {
     /// Whether content that no credential was needed for is given out while its server cannot be reached. Default: no.
     pub offline: bool,
     /// A file of this gateway's own in which it keeps, for [`offline`](Self::offline), what servers said to clients without
-    /// credentials: what is held can be given out after a restart, too. Without `offline` it is removed. Default: none, a
+    /// credentials: what is held can be given out after a restart, too. Without `offline` it is emptied. Default: none, a
     /// restart forgets it.
     pub answers: Option<PathBuf>,
     /// Whether `CONNECT` is answered to hosts that are not in [`intercept`](Self::intercept). Default: yes.

@@ -222,7 +222,7 @@ impl Remembered {
         let digests = told.iter().filter_map(|answer| answer.head()?.digest()?.parse::<Digest>().ok());
         refused.extend(digests.map(|digest| key_of(&named(url, &digest))).filter(|digest| *digest != key));
         // Its digest names a blob in every repository: who was refused it in one does not have it by the name of another.
-        refused.extend(blob_of(url));
+        refused.extend(blob_of(url).filter(|_| fixed || !told.is_empty()));
         for url in refused {
             if state.refuse(url) {
                 state.push(&encoded(url, None, url));

@@ -433,6 +433,6 @@ async fn an_image_outlives_its_registry_and_a_restart() {
     assert!(answers.exists());
     config.offline = false;
     drop(Gateway::new(&gateways.network.peers[0].peer, config));
-    assert!(!answers.exists());
+    assert!(std::fs::metadata(&answers).unwrap().len() < 128, "no more than that anything may have been refused");
     gateways.stop().await;
 }
