@@ -42,7 +42,8 @@ pub(super) struct Lease {
 #[derive(Default)]
 pub(super) struct Bodies {
     said: Option<Said>,
-    stream: Option<(LeaseId, OriginBody)>,
+    /// And since when it waits.
+    stream: Option<(LeaseId, OriginBody, Instant)>,
     spooled: Option<Spooled>,
     spare: Option<(Said, Body)>,
     asking: Option<Asking>,
@@ -75,13 +76,14 @@ impl Said {
 
 impl Bodies {
     fn keep(&mut self, lease: LeaseId, said: Said, body: Body) {
+        let said_at = said.at;
         self.said = Some(said);
         match body {
-            // An older one is not of what was said now.
-            Body::None => self.stream = None,
+            // The lease on an earlier one may be on its way: that nothing has changed since takes nothing from it.
+            Body::None => {}
             Body::Stream(stream) => {
                 // One description is out at a time: an older body is of no use any more.
-                self.stream = Some((lease, stream));
+                self.stream = Some((lease, stream, said_at));
             }
             Body::Spooled(spooled) => self.spooled = Some(spooled),
         }
@@ -91,7 +93,7 @@ impl Bodies {
     pub(super) fn release(&mut self) {
         let body = match (self.spooled.take(), self.stream.take()) {
             (Some(spooled), _) => Body::Spooled(spooled),
-            (None, Some((_, stream))) => Body::Stream(stream),
+            (None, Some((_, stream, _))) => Body::Stream(stream),
             (None, None) => return,
         };
         self.spare = self.said.take().map(|said| (said, body));
@@ -107,15 +109,13 @@ impl Bodies {
     /// The coordinator does without what it asked for under this lease.
     fn revoke(&mut self, lease: LeaseId) {
         self.asking.take_if(|asking| asking.answer_to.1 == lease);
-        self.stream.take_if(|(id, _)| *id == lease);
+        self.stream.take_if(|(id, ..)| *id == lease);
     }
 
     /// Lets go of what is too old to be passed on, and of an answer for which no lease came.
     pub(super) fn expire(&mut self) {
         self.spare.take_if(|(said, _)| said.at.elapsed() >= SPARE_MAX);
-        if self.said.as_ref().is_none_or(|said| said.at.elapsed() >= UNCLAIMED_MAX) {
-            self.stream = None;
-        }
+        self.stream.take_if(|(_, _, since)| since.elapsed() >= UNCLAIMED_MAX);
     }
 
     /// Whether the origin was asked, for a coordinator that is lost, and what it said or will say is of use to the next.
@@ -150,7 +150,7 @@ impl Bodies {
 
     /// The response to the describing request of this lease, which starts at the first byte.
     fn take_stream(&mut self, lease: LeaseKey) -> Option<OriginBody> {
-        self.stream.take_if(|(id, _)| *id == lease_id(lease)).map(|(_, body)| body)
+        self.stream.take_if(|(id, ..)| *id == lease_id(lease)).map(|(_, body, _)| body)
     }
 
     pub(super) fn take_spooled(&mut self) -> Option<Spooled> {
@@ -510,6 +510,15 @@ mod tests {
             bodies.release();
             assert!(bodies.take_spare(age_max_ms).is_none(), "{age_max_ms:?}");
         }
+    }
+
+    /// A second question may have its answer before the lease on the first one is worked off.
+    #[test]
+    fn that_nothing_has_changed_takes_nothing_from_what_is_under_way() {
+        let (mut bodies, first) = (Bodies::default(), LeaseKey { lease: 4, epoch: 7 });
+        bodies.keep(lease_id(first), said(), body());
+        bodies.keep(LeaseId { number: 5, epoch: 8 }, said(), Body::None);
+        assert!(bodies.take_stream(first).is_some());
     }
 
     /// It is a request that is out at an origin.
