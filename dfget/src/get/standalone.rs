@@ -201,8 +201,9 @@ impl Alone {
     }
 }
 
-/// Waits for the whole, and shows meanwhile how it goes.
-async fn whole(reader: &mut Reader, events: &mut Events, shown: &FileProgress) -> Result<Receipt, End> {
+/// Does `work`, and shows meanwhile what the download behind it tells: where bytes come from, what went wrong.
+async fn meanwhile<T>(work: impl Future<Output = T>, events: &mut Events, shown: &FileProgress) -> Result<T, End> {
+    let mut work = std::pin::pin!(work);
     loop {
         tokio::select! {
             biased;
@@ -211,24 +212,19 @@ async fn whole(reader: &mut Reader, events: &mut Events, shown: &FileProgress) -
                     shown.told(&event).map_err(|e| output_failed(&e))?;
                 }
             }
-            receipt = reader.receipt() => return Ok(receipt?),
+            done = &mut work => return Ok(done),
         }
     }
 }
 
-/// Reads on, and shows meanwhile what the download behind it tells: where bytes come from, what went wrong.
+/// Waits for the whole.
+async fn whole(reader: &mut Reader, events: &mut Events, shown: &FileProgress) -> Result<Receipt, End> {
+    Ok(meanwhile(reader.receipt(), events, shown).await??)
+}
+
+/// Reads on.
 async fn read(reader: &mut Reader, events: &mut Events, buffer: &mut [u8], shown: &FileProgress) -> Result<usize, End> {
-    loop {
-        tokio::select! {
-            biased;
-            Some(event) = events.next() => {
-                if let Some(event) = EventBody::of(&event) {
-                    shown.told(&event).map_err(|e| output_failed(&e))?;
-                }
-            }
-            read = reader.read(buffer) => return read.map_err(|e| crate::api::read_failed(&e).into()),
-        }
-    }
+    meanwhile(reader.read(buffer), events, shown).await?.map_err(|e| crate::api::read_failed(&e).into())
 }
 
 /// Beside the first file: what goes into files of other file systems is copied.
