@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::actor::Actor;
-use super::authorities::{LOCAL, PRIVATE};
+use super::authorities::PRIVATE;
 use super::event::{AuthorityId, Event};
 use super::origin::{self, Body, Description, Fetch, OriginBody, Spooled};
 use crate::source::SourceError;
@@ -44,7 +44,7 @@ pub(super) struct Bodies {
     said: Option<Said>,
     /// And since when it waits.
     stream: Option<(LeaseId, OriginBody, Instant)>,
-    spooled: Option<Spooled>,
+    spooled: Option<(LeaseId, Spooled)>,
     spare: Option<(Said, Body)>,
     asking: Option<Asking>,
 }
@@ -85,14 +85,14 @@ impl Bodies {
                 // One description is out at a time: an older body is of no use any more.
                 self.stream = Some((lease, stream, said_at));
             }
-            Body::Spooled(spooled) => self.spooled = Some(spooled),
+            Body::Spooled(spooled) => self.spooled = Some((lease, spooled)),
         }
     }
 
     /// Another coordinator has the task from now on.
     pub(super) fn release(&mut self) {
         let body = match (self.spooled.take(), self.stream.take()) {
-            (Some(spooled), _) => Body::Spooled(spooled),
+            (Some((_, spooled)), _) => Body::Spooled(spooled),
             (None, Some((_, stream, _))) => Body::Stream(stream),
             (None, None) => return,
         };
@@ -110,6 +110,8 @@ impl Bodies {
     fn revoke(&mut self, lease: LeaseId) {
         self.asking.take_if(|asking| asking.answer_to.1 == lease);
         self.stream.take_if(|(id, ..)| *id == lease);
+        // Nor does it become what another host's answer is said to be; and it has a place among those of unknown length.
+        self.spooled.take_if(|(id, _)| *id == lease);
     }
 
     /// Lets go of what is too old to be passed on, and of an answer for which no lease came.
@@ -154,7 +156,7 @@ impl Bodies {
     }
 
     pub(super) fn take_spooled(&mut self) -> Option<Spooled> {
-        self.spooled.take()
+        self.spooled.take().map(|(_, spooled)| spooled)
     }
 }
 
@@ -248,7 +250,6 @@ impl Actor {
             self.fail_lease(id, lease, 0, local("this host may not go to the origin of this task"));
             return;
         };
-        let alone = matches!(task.authority, Some(LOCAL | PRIVATE));
         let stop = CancellationToken::new();
         let asking = Asking {
             lease,
@@ -260,7 +261,7 @@ impl Actor {
         let (node, events) = (self.node.clone(), self.events.clone());
         self.node.spawn(async move {
             let sources = Arc::clone(node.sources());
-            let describing = origin::describe(&node, &sources, &access, (prior, shared), (id, lease, alone), &events);
+            let describing = origin::describe(&node, &sources, &access, (prior, shared), (id, lease), &events);
             if let Some(outcome) = stop.run_until_cancelled(describing).await {
                 let _ = events.send(Event::Described { task: id, lease, outcome }).await;
             }
@@ -519,6 +520,23 @@ mod tests {
         bodies.keep(lease_id(first), said(), body());
         bodies.keep(LeaseId { number: 5, epoch: 8 }, said(), Body::None);
         assert!(bodies.take_stream(first).is_some());
+    }
+
+    /// Else what another host described would be opened with it, and it would keep its place for as long as its task is here.
+    #[test]
+    fn what_was_taken_in_goes_with_its_lease() {
+        use crate::store::{MemoryOptions, MemoryStore, Store as _};
+        let store = MemoryStore::new(MemoryOptions::default()).unwrap();
+        let places = Arc::new(tokio::sync::Semaphore::new(1));
+        let (first, next) = (LeaseId { number: 4, epoch: 7 }, LeaseId { number: 5, epoch: 8 });
+        for (revoked, stays) in [(first, false), (next, true)] {
+            let mut bodies = Bodies::default();
+            let place = Arc::clone(&places).try_acquire_owned().ok();
+            let spooled = Spooled { spool: store.spool().unwrap(), values: vec![], place };
+            bodies.keep(first, said(), Body::Spooled(spooled));
+            bodies.revoke(revoked);
+            assert_eq!((places.available_permits() == 0, bodies.take_spooled().is_some()), (stays, stays));
+        }
     }
 
     /// It is a request that is out at an origin.

@@ -114,13 +114,13 @@ pub(super) async fn describe(
     sources: &Registry,
     access: &OriginAccess,
     (prior, shared): (Option<Validator>, bool),
-    (task, lease, alone): (TaskId, LeaseId, bool),
+    (task, lease): (TaskId, LeaseId),
     events: &mpsc::Sender<Event>,
 ) -> Result<Description, SourceError> {
     let mut request = access.request(Some(0..DESCRIBE_BYTES), shared);
     request.prior = prior;
     let mut asked = request.clone();
-    let mut waiting = Waiting { task, lease, events, alone, reached: 0 };
+    let waiting = Waiting { task, lease, events };
     let mut slot = waiting.place(node.origin_slot()).await;
     let unchanged = |fresh: Option<Duration>| Description {
         answer: Answer::Unchanged,
@@ -207,19 +207,13 @@ pub(super) struct Waiting<'a> {
     pub(super) task: TaskId,
     pub(super) lease: LeaseId,
     pub(super) events: &'a mpsc::Sender<Event>,
-    /// Whether there is nobody else who could be asked. Then it is as if it got on: whoever holds the places has times of its own.
-    /// Else it has its minute, and another host is asked after that.
-    pub(super) alone: bool,
-    /// What was said of how far it is.
-    pub(super) reached: PieceIndex,
 }
 
 impl Waiting<'_> {
-    pub(super) async fn place<T>(&mut self, free: impl Future<Output = T>) -> T {
-        let renew = || {
-            self.reached += u32::from(self.alone);
-            self.events.send(Event::LeaseProgress { task: self.task, lease: self.lease, end: self.reached })
-        };
+    /// It says that it is there, and not that it gets on: where others wait for what it finds it has its minute, and another host is
+    /// asked after that.
+    pub(super) async fn place<T>(&self, free: impl Future<Output = T>) -> T {
+        let renew = || self.events.send(Event::LeaseProgress { task: self.task, lease: self.lease, end: 0 });
         meanwhile(free, PROGRESS_INTERVAL, renew).await
     }
 }
@@ -239,7 +233,7 @@ fn millis(duration: Duration) -> u64 {
 async fn spool(
     node: &Node,
     (mut body, mut place): (OriginBody, Option<OwnedSemaphorePermit>),
-    Waiting { task, lease, events, reached, .. }: Waiting<'_>,
+    Waiting { task, lease, events }: Waiting<'_>,
 ) -> Result<(Spooled, u64), SourceError> {
     let store = Arc::clone(node.store());
     let mut spool = on_disk(node.io().run(move || store.spool()).await)?;
@@ -250,7 +244,7 @@ async fn spool(
     let throttles = node.task_throttles();
     while let Some(bytes) = body.next().await {
         let bytes = bytes?;
-        let end = reached + values.len() as u32;
+        let end = values.len() as u32;
         let renew = || events.send(Event::LeaseProgress { task, lease, end });
         meanwhile(pass(node, &throttles, bytes.len()), PROGRESS_INTERVAL, renew).await;
         let mut rest = bytes.as_ref();
@@ -285,7 +279,7 @@ async fn spool(
         }
         if renewed.elapsed() >= PROGRESS_INTERVAL {
             renewed = Instant::now();
-            let end = reached + values.len() as u32;
+            let end = values.len() as u32;
             let _ = events.send(Event::LeaseProgress { task, lease, end }).await;
         }
     }

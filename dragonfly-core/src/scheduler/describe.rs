@@ -13,7 +13,7 @@ use super::host::rendezvous;
 use super::join::{bounded, no_fetcher};
 use super::ranges::RangeSet;
 use super::slab::{HostIx, TaskIx};
-use super::task::{Describe, Stage, Trigger, Version};
+use super::task::{Describe, Stage, Task, Trigger, Version};
 use crate::task::{Generation, Layout, PieceIndex, Validator, piece_length_for};
 use crate::wire::control::{Answer, Described, Failure, FailureKind, Granted, LeaseId, TaskInfo, ToMember, Work};
 
@@ -141,12 +141,15 @@ impl Core {
     }
 
     /// The holder of the lease to describe is at work. Of content without a length it takes in all, and has come to
-    /// `reached`; as long as it gets on it may take its time.
+    /// `reached`; as long as it gets on it may take its time. So may one that waits, for a place at origins, say, if nobody
+    /// but itself waits for what it finds.
     pub(super) fn renew_describe(&mut self, t: TaskIx, reached: PieceIndex) {
         let (renewed, anew) = (self.now + self.config.lease_timeout * 2, self.now + DESCRIBE_TIME_MAX);
-        if let Some(Describe { stage: Stage::Lease { deadline, end, until, .. }, .. }) = &mut self.tasks[t].describe {
-            if reached > *end {
-                (*end, *until) = (reached, anew);
+        let Task { describe, waiting, .. } = &mut self.tasks[t];
+        if let Some(Describe { stage: Stage::Lease { host, deadline, end, until, .. }, .. }) = describe {
+            let is_alone = waiting.len() == 1 && waiting.values().next() == host.as_ref();
+            if reached > *end || is_alone {
+                (*end, *until) = (reached.max(*end), anew);
             }
             *deadline = renewed.min(*until);
         }
@@ -154,7 +157,7 @@ impl Core {
 
     pub(super) fn describe_lapsed(&mut self, t: TaskIx, number: u64) {
         let stage = self.tasks.get(t).and_then(|task| task.describe.as_ref()).map(|d| &d.stage);
-        let Some(&Stage::Lease { id, host, deadline, .. }) = stage else { return };
+        let Some(&Stage::Lease { id, host, deadline, until, .. }) = stage else { return };
         if id.number != number {
             return;
         }
@@ -165,7 +168,10 @@ impl Core {
             let task = self.tasks[t].id;
             self.send(host, ToMember::Revoked { task, lease: id });
         }
-        let text = "the host that asked the origin fell silent".to_owned();
+        let text = match deadline < until {
+            true => "the host that asked the origin fell silent".to_owned(),
+            false => format!("the host that was to ask the origin had no answer after {DESCRIBE_TIME_MAX:?}"),
+        };
         let failure = Failure { kind: FailureKind::Origin, temporary: true, status: None, retry_ms: None, text };
         self.describe_failed(t, failure);
         self.settle_live(t);

@@ -232,6 +232,51 @@ fn a_describer_that_gets_nowhere_is_replaced() {
     }
 }
 
+/// Who waits for a place at origins, and keeps nobody else waiting, has its time: as soon as another waits it has its minute.
+#[test]
+fn a_describer_that_nobody_waits_for_has_its_time() {
+    let (mut w, lease) = World::asking(1);
+    for _ in 0..90 {
+        w.secs(10);
+        assert!(w.said.is_empty(), "{:?}", w.said);
+        w.progress(1, lease, 0);
+    }
+    w.peer_up(2);
+    w.join(2, wanting(1));
+    w.said.clear();
+    for _ in 0..5 {
+        w.secs(10);
+        assert!(w.said.is_empty(), "{:?}", w.said);
+        w.progress(1, lease, 0);
+    }
+    w.secs(10);
+    w.describer(2);
+    assert!(w.to(1).contains(&ToMember::Revoked { task: task(1), lease }));
+}
+
+/// One that is silent, and one that is there and has no answer, are told apart.
+#[test]
+fn what_a_describer_did_not_do_is_named() {
+    for (speaks, named) in [(false, "fell silent"), (true, "no answer after 60s")] {
+        let (mut w, lease) = World::asking(2);
+        let mut describer = (peer(1), lease);
+        let failed = |m: ToMember| if let ToMember::Failed { failure, .. } = m { Some(failure.text) } else { None };
+        let text = loop {
+            if speaks {
+                let n = if describer.0 == peer(1) { 1 } else { 2 };
+                w.progress(n, describer.1, 0);
+            }
+            w.secs(10);
+            if let Some(text) = w.to(2).into_iter().find_map(failed) {
+                break text;
+            }
+            describer = w.describers().first().map_or(describer, |&(host, lease, _)| (host, lease));
+        };
+        assert!(text.contains(named), "{text}");
+        assert!(w.now < Duration::from_secs(600), "{:?}", w.now);
+    }
+}
+
 /// Who waits asks, and is answered, by whoever coordinates: else it would do without it.
 #[test]
 fn who_waits_is_told_that_it_is_not_forgotten() {
