@@ -228,3 +228,6 @@ where
         tracing::debug!(error, "a connection of a client ended");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! `CONNECT`: bytes go both ways untouched, but for hosts whose TLS the gateway is to take part in.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,12 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::io::InspectReader;
 
+use super::activity::Activity;
 use super::fail::Refusal;
 use super::intercept::{Inside, Intercept};
 use super::route::Body;
@@ -20,7 +24,7 @@ use super::{Client, Inner};
 /// For a connection to the server.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(10);
 
-/// Without a byte in one direction for so long a tunnel ends: nobody knows what is in it.
+/// Without a byte in either direction for so long a tunnel ends: nobody knows what is in it.
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(600);
 
 pub(super) async fn open(
@@ -53,21 +57,29 @@ pub(super) async fn open(
     let stop = gateway.stop.clone();
     gateway.tasks.spawn(async move {
         let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
-        // Over HTTP/2 the connection has other requests, and does not notice that this one takes nothing.
-        let mut client = TimeoutStream::new(TokioIo::new(upgraded));
-        client.set_write_timeout(Some(IDLE_MAX));
-        let mut client = Box::pin(client);
-        let mut server = TimeoutStream::new(server);
-        server.set_read_timeout(Some(IDLE_MAX));
-        server.set_write_timeout(Some(IDLE_MAX));
-        let mut server = Box::pin(server);
         tokio::select! {
-            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+            () = carry(TokioIo::new(upgraded), server) => {}
             () = stop.cancelled() => {}
         }
         drop(place);
     });
     Ok(opened())
+}
+
+/// Passes bytes both ways until both have ended, one takes nothing for [`IDLE_MAX`], or neither says anything for so long
+/// (and before that is twice over). A long upload is not cut off for its server's saying nothing meanwhile.
+async fn carry(client: impl AsyncRead + AsyncWrite, server: impl AsyncRead + AsyncWrite) {
+    let activity = Activity::default();
+    // Over HTTP/2 the connection has other requests, and does not notice that this one takes nothing.
+    let mut client = TimeoutStream::new(InspectReader::new(client, |_| activity.happens()));
+    client.set_write_timeout(Some(IDLE_MAX));
+    let mut server = TimeoutStream::new(InspectReader::new(server, |_| activity.happens()));
+    server.set_write_timeout(Some(IDLE_MAX));
+    let (mut client, mut server) = (pin!(client), pin!(server));
+    tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+        () = activity.clone().ceased(IDLE_MAX) => {}
+    }
 }
 
 fn opened() -> Response<Body> {
@@ -102,4 +114,61 @@ fn take_part(
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// As long as one says something now and then it lasts; then nobody knows whether anybody is there.
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_that_is_silent_ends() {
+        for server_says in [false, true] {
+            let ((mut client, near), (far, mut server)) = (tokio::io::duplex(64), tokio::io::duplex(64));
+            let carried = tokio::spawn(carry(near, far));
+            let (says, hears) = if server_says { (&mut server, &mut client) } else { (&mut client, &mut server) };
+            for _ in 0..5 {
+                tokio::time::sleep(IDLE_MAX - Duration::from_secs(1)).await;
+                says.write_all(b"x").await.unwrap();
+                assert_eq!(hears.read_u8().await.unwrap(), b'x');
+            }
+            let since = Instant::now();
+            carried.await.unwrap();
+            let after = since.elapsed();
+            assert!((IDLE_MAX..IDLE_MAX * 2).contains(&after), "{after:?}");
+            assert_eq!(hears.read(&mut [0]).await.unwrap(), 0, "it is closed");
+        }
+    }
+
+    /// Neither end keeps a tunnel by taking nothing of what the other says.
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_of_which_nothing_is_taken_ends() {
+        for server_takes in [false, true] {
+            let ((client, near), (far, server)) = (tokio::io::duplex(64), tokio::io::duplex(64));
+            let since = Instant::now();
+            let speaking = async {
+                let (mut says, mut stays) = if server_takes { (server, client) } else { (client, server) };
+                let said = says.write_all(&[0; 1 << 20]);
+                tokio::pin!(said);
+                // The other says something from time to time, which is taken.
+                let mut silent = tokio::time::interval(IDLE_MAX / 2);
+                loop {
+                    tokio::select! {
+                        _ = &mut said => std::future::pending().await,
+                        _ = silent.tick() => { let _ = stays.write_all(b"x").await; }
+                    }
+                }
+            };
+            tokio::select! {
+                () = carry(near, far) => {}
+                () = speaking => unreachable!(),
+            }
+            let after = since.elapsed();
+            assert!((IDLE_MAX..IDLE_MAX + Duration::from_secs(1)).contains(&after), "{server_takes}: {after:?}");
+        }
+    }
 }
