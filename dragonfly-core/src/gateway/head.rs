@@ -245,7 +245,7 @@ impl Inner {
         }
         let remembered = Arc::clone(&self.remembered);
         // It fails where nobody is answered any more, or the disk does nothing.
-        let _ = self.peer.node().io().run_short(move || remembered.write()).await;
+        let _ = self.peer.node().io().run(move || remembered.write()).await;
     }
 
     /// Whether something may be given out of what its server said before.

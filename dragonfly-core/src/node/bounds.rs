@@ -6,7 +6,7 @@ use crate::wire::Bound;
 use crate::{net, peer, scheduler, seed, source, store, swarm, trust, wire};
 
 /// The bounds of what all engines of a node share.
-fn own() -> [Bound; 15] {
+fn own() -> [Bound; 14] {
     [
         ("dragonfly_members_limit", "Other members of the network that are remembered.", directory::MEMBERS_MAX as u64),
         (
@@ -18,13 +18,8 @@ fn own() -> [Bound; 15] {
         ("dragonfly_disk_jobs_limit", "Jobs that may wait for the disk.", io::QUEUE_MAX as u64),
         (
             "dragonfly_disk_silence_seconds_limit",
-            "Seconds without one job done by the disk until who waits for it is told.",
+            "Seconds without a job, or a block of one, done by the disk until who waits for it is told.",
             io::SILENCE_MAX.as_secs(),
-        ),
-        (
-            "dragonfly_disk_proof_seconds_limit",
-            "Seconds that a proof of a whole content may take before the disk may be taken for dead.",
-            io::LONG_MAX.as_secs(),
         ),
         ("dragonfly_open_files_limit", "Files of content open at a time.", descriptors::for_content() as u64),
         (
@@ -100,7 +95,7 @@ pub(crate) mod tests {
 
     /// Bounds on each single thing of which there are many: a message, an attempt, a connection, a task; and times. What is used of
     /// them is another number for each.
-    const OF_ONE: [&str; 53] = [
+    const OF_ONE: [&str; 52] = [
         "admission_seconds",
         "announced_proof_bytes",
         "block_bytes",
@@ -113,7 +108,6 @@ pub(crate) mod tests {
         "credentials_checked",
         "describe_rounds",
         "describe_seconds",
-        "disk_proof_seconds",
         "disk_silence_seconds",
         "download_silence_seconds",
         "evidence_attestations",

@@ -436,7 +436,7 @@ async fn evict(node: WeakNode, interval: Duration) {
         let Some(node) = node.upgrade() else { return };
         node.buffers().trim();
         let store = Arc::clone(node.store());
-        match node.io().run(move || store.evict(super::now_unix())).await {
+        match node.io().run_however_long(move || store.evict(super::now_unix())).await {
             Ok(0) => {}
             Ok(bytes) => tracing::info!(bytes, "evicted what was used longest ago"),
             Err(_) => return,

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::runtime::pipe;
+use crate::store::progress;
 use crate::{Error, ErrorKind, Result};
 
 /// How many threads: enough to keep a disk's queue busy, few enough that a slow disk holds little memory.
@@ -17,11 +18,8 @@ const THREADS: usize = 4;
 /// How many jobs may wait. Each holds at most one piece, so this also bounds memory.
 pub(super) const QUEUE_MAX: usize = 64;
 
-/// A disk that has not done one job in so long does nothing any more. As long as a download waits for anything.
+/// A disk that has done no job in so long, and no block of a long one, does nothing any more. As long as a download waits for anything.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(120);
-
-/// A job that is as long as its content, such as a proof after an unclean end, says nothing until it is done.
-pub(super) const LONG_MAX: Duration = Duration::from_secs(600);
 
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -32,10 +30,8 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub(crate) struct IoPool {
     jobs: mpsc::Sender<Job>,
-    /// How many jobs are done.
+    /// How many jobs, and blocks of long ones, are done.
     done: Arc<AtomicU64>,
-    /// When each that is at work and takes its time began: see [`IoPool::run_long`].
-    long: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl IoPool {
@@ -50,6 +46,10 @@ impl IoPool {
                 .spawn(move || {
                     // What it says may go to a program's own log, whose other end may be gone.
                     pipe::block();
+                    let of_blocks = Arc::clone(&done);
+                    progress::tell(move || {
+                        of_blocks.fetch_add(1, Ordering::Relaxed);
+                    });
                     loop {
                         // Only the wait is under the lock: one thread waits for the next job, the others work.
                         let job = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).blocking_recv();
@@ -64,7 +64,7 @@ impl IoPool {
                 })
                 .map_err(|e| Error::new(ErrorKind::Config, "cannot start a thread for disk work").caused_by(e))?;
         }
-        Ok(Self { jobs, done, long: Arc::default() })
+        Ok(Self { jobs, done })
     }
 
     /// How many jobs wait.
@@ -78,31 +78,30 @@ impl IoPool {
     }
 
     /// Runs `job` on one of the threads. Dropping the future does not stop a job that was queued.
+    ///
+    /// # Errors
+    /// The disk does nothing any more: see [`unless_ceased`](Self::unless_ceased). The job may still be done later.
     pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        self.unless_ceased(self.run_however_long(job)).await?
+    }
+
+    /// The same where whoever waits has another way to learn that the disk does nothing any more, or nobody waits.
+    pub(crate) async fn run_however_long<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.room().await?.run(move || drop(reply.send(job())));
         answer.await.map_err(|_| stopped())
     }
 
-    /// The same for a job that is as long as its content. For so long as [`LONG_MAX`] nobody takes the disk for dead for it.
-    pub(crate) async fn run_long<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let long = Arc::clone(&self.long);
-        let counted = move || {
-            let lock = || long.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let began = Instant::now();
-            lock().push(began);
-            let done = job();
-            let mut long = lock();
-            long.iter().position(|other| *other == began).map(|at| long.swap_remove(at));
-            done
-        };
-        self.run(counted).await
-    }
-
-    /// The same for a job that is short, on which somebody waits: an error once the disk does nothing any more.
-    pub(crate) async fn run_short<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    /// What `work`, which waits for the disk, comes to.
+    ///
+    /// # Errors
+    /// For [`SILENCE_MAX`] the disk has done no job, and no block of a long one. Temporary.
+    pub(crate) async fn unless_ceased<T>(&self, work: impl Future<Output = T>) -> Result<T> {
         tokio::select! {
-            done = self.run(job) => done,
+            done = work => Ok(done),
             () = self.ceased() => {
                 let context = format!("the disk of this host has done nothing for {SILENCE_MAX:?}");
                 Err(Error::new(ErrorKind::Timeout, context).temporary(true))
@@ -110,18 +109,14 @@ impl IoPool {
         }
     }
 
-    /// Resolves once no job was done for so long that none will be, counted from the first poll.
+    /// Resolves once no job, and no block of one, was done for so long that none will be, counted from the first poll.
     async fn ceased(&self) {
         let done = || self.done.load(Ordering::Relaxed);
         let (mut seen, mut since) = (done(), Instant::now());
         while since.elapsed() < SILENCE_MAX {
             tokio::time::sleep(LOOK).await;
             let now = done();
-            let is_proving = {
-                let long = self.long.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                long.iter().any(|began| began.elapsed() < LONG_MAX)
-            };
-            if now != seen || is_proving {
+            if now != seen {
                 (seen, since) = (now, Instant::now());
             }
         }
@@ -178,5 +173,49 @@ mod tests {
         drop(open);
         assert_eq!(pool.run(|| 7).await.unwrap(), 7);
         assert_eq!(pool.waiting(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_disk_that_does_nothing_any_more_is_told() {
+        let pool = IoPool::start().unwrap();
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let since = Instant::now();
+        let error = pool.run(move || gate.recv()).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_temporary()), (ErrorKind::Timeout, true), "{error}");
+        let after = since.elapsed();
+        assert!((SILENCE_MAX..=SILENCE_MAX + LOOK).contains(&after), "{after:?}");
+        drop(open);
+    }
+
+    /// A proof, or a copy, of whole content takes as long as it takes, if it gets on.
+    #[tokio::test(start_paused = true)]
+    async fn a_long_job_that_gets_on_is_waited_for() {
+        let pool = IoPool::start().unwrap();
+        let (go_on, gate) = std::sync::mpsc::channel::<()>();
+        let (further, got_on) = std::sync::mpsc::channel::<()>();
+        let job = move || {
+            let mut blocks = 0;
+            while gate.recv().is_ok() {
+                crate::store::progress::block_done();
+                further.send(()).unwrap();
+                blocks += 1;
+            }
+            blocks
+        };
+        let since = Instant::now();
+        let driving = async {
+            for _ in 0..10 {
+                tokio::time::sleep(SILENCE_MAX - 2 * LOOK).await;
+                go_on.send(()).unwrap();
+                // The clock stands still meanwhile.
+                got_on.recv().unwrap();
+            }
+            // Its end is the other thread's, in its own time.
+            tokio::time::resume();
+            drop(go_on);
+        };
+        let (blocks, ()) = tokio::join!(pool.run(job), driving);
+        assert_eq!(blocks.unwrap(), 10);
+        assert!(since.elapsed() > 5 * SILENCE_MAX);
     }
 }

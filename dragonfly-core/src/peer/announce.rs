@@ -60,7 +60,7 @@ pub(super) async fn run(node: Node, keys: Arc<AtomicU32>, events: mpsc::Sender<E
         }
         let Some(node) = weak.upgrade() else { return };
         let (opener, number) = (node.clone(), TaskKey(keys.fetch_add(1, Ordering::Relaxed)));
-        let opened = node.io().run_long(move || open(&opener, number, &key)).await;
+        let opened = node.io().run(move || open(&opener, number, &key)).await;
         pause = pause_after(0, |pause| node.jitter(pause));
         match opened {
             Err(_) => return,

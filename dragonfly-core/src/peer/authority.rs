@@ -240,9 +240,10 @@ mod tests {
     use crate::wire::control::LeaseId;
 
     /// Who works off a slow lease says so every few seconds, and its coordinator has nothing to say to that.
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_coordinator_that_has_nothing_to_say_is_not_silent() {
         let node = Node::builder().start().await.unwrap();
+        tokio::time::pause();
         let (mine, theirs) = tokio::io::duplex(64 << 10);
         let (events, mut queue) = mpsc::channel(16);
         node.spawn(keep_local(node.clone(), AuthorityId(7), mine, false, events));

@@ -436,7 +436,7 @@ pub(super) async fn keep_evidence(node: &Node, content: &Arc<Content>, items: Ve
     }
     let first = content.kept.fetch_add(items.len() as u32, Ordering::Relaxed);
     let entry = Arc::clone(&content.entry);
-    let kept = node.io().run(move || {
+    let kept = node.io().run_however_long(move || {
         (first..).zip(&items).try_for_each(|(sequence, item)| match codec::encode_statement(item) {
             Ok(bytes) => entry.put_evidence(sequence, bytes.into()),
             Err(_) => Ok(()),

@@ -90,7 +90,7 @@ impl Actor {
         let node = self.node.clone();
         self.spawn_event(async move {
             let of_disk = node.clone();
-            let done = node.io().run(move || {
+            let done = node.io().run_however_long(move || {
                 save(&of_disk);
                 // What this host had kept of honest words itself.
                 contents.iter().for_each(|content| content.recall());

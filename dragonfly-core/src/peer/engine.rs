@@ -123,16 +123,19 @@ impl Engine {
         if content.entry.is_kept() {
             return Ok(());
         }
-        // Who waits here keeps none of the threads for the disk from others.
-        let _one = self.0.keeping.lock().await;
-        if content.entry.is_kept() {
-            return Ok(());
-        }
-        let entry = Arc::clone(&content.entry);
-        if let Err(error) = self.node().io().run(move || entry.keep()).await? {
-            tracing::debug!(task = ?content.task, %error, "a kill now would cost pieces");
-        }
-        Ok(())
+        let keeping = async {
+            // Who waits here keeps none of the threads for the disk from others.
+            let _one = self.0.keeping.lock().await;
+            if content.entry.is_kept() {
+                return Ok(());
+            }
+            let entry = Arc::clone(&content.entry);
+            if let Err(error) = self.node().io().run_however_long(move || entry.keep()).await? {
+                tracing::debug!(task = ?content.task, %error, "a kill now would cost pieces");
+            }
+            Ok(())
+        };
+        self.node().io().unless_ceased(keeping).await?
     }
 
     /// Whether there is nobody whose word this host would have to take.
@@ -201,7 +204,7 @@ impl Engine {
         let (store, network, scope, task) =
             (Arc::clone(node.store()), node.network(), resolved.scope.clone(), resolved.info.task);
         let find = move || store.find(&network, &scope.tenant, &task).iter().any(|e| e.key().class == scope.class);
-        node.io().run_short(find).await
+        node.io().run(find).await
     }
 
     /// The newest generation that the store holds pieces of, from an earlier run or from before the task was let go
@@ -227,7 +230,7 @@ impl Engine {
                 fetching: Vec::new(),
             })
         };
-        node.io().run_short(find).await
+        node.io().run(find).await
     }
 
     /// Tells where a reader is: these pieces come first.

@@ -38,12 +38,16 @@ struct Host {
 
 impl Host {
     async fn start(data: &Path) -> Self {
+        Self::try_start(data).await.unwrap()
+    }
+
+    async fn try_start(data: &Path) -> crate::Result<Self> {
         let faults = Arc::new(Faults::default());
         let mut builder = Node::builder().data_dir(data);
         builder.faults = Some(Arc::clone(&faults));
-        let node = builder.start().await.unwrap();
-        let peer = Peer::builder(&node).start().await.unwrap();
-        Self { node, peer, faults }
+        let node = builder.start().await?;
+        let peer = Peer::builder(&node).start().await?;
+        Ok(Self { node, peer, faults })
     }
 
     async fn held(&self, request: &Request) -> u64 {
@@ -237,6 +241,10 @@ async fn does_nothing(scene: Scene, request: Request, (writes, reads): (bool, bo
     let download = host.peer.fetch(request.clone());
     until_held(&host, &request, LENGTH / 4).await;
     host.faults.hang(writes, reads);
+    if !writes {
+        // A write that takes its time beside a clock that takes none would be the one that is told of.
+        until_held(&host, &request, LENGTH).await;
+    }
     // From here on time passes as soon as nobody has anything to do. The threads of the disk have their own.
     tokio::time::pause();
     let began = tokio::time::Instant::now();
@@ -269,4 +277,46 @@ async fn a_disk_that_gives_nothing_any_more() {
     hasher.update(&content::bytes(SEED, 0, LENGTH as usize));
     let request = Request::new(scene.origin.url("/file")).digest(hasher.finish());
     does_nothing(scene, request, (false, true), "has done nothing for 120s").await;
+}
+
+/// Nor does a proof of what is held keep anybody for ever, or the end of an engine.
+#[tokio::test]
+async fn a_disk_that_does_not_prove_or_sync_any_more() {
+    let scene = Scene::new().await;
+    let silent = &["the disk of this host has done nothing for 120s"];
+    let host = Host::start(&scene.data()).await;
+    let request = Request::new(scene.origin.url("/file"));
+    within("it is had", host.peer.fetch(request.clone())).await.unwrap();
+    host.faults.hang(true, false);
+    // What it does later it does not do well.
+    host.faults.fail_syncs(Errno::IO.raw_os_error());
+    tokio::time::pause();
+    let told = tokio::time::timeout(20 * BOUND, host.peer.shutdown()).await.expect("it ends").unwrap_err();
+    says(&told, ErrorKind::Timeout, silent);
+    tokio::time::resume();
+    host.faults.hang(false, false);
+    let _ = within("the node ends", host.node.shutdown()).await;
+    drop(host);
+    // It was not stopped cleanly: what is held is proven before it is used. The directory is free once the disk has done what
+    // nobody waits for any more.
+    let host = within("it starts again", async {
+        loop {
+            match Host::try_start(&scene.data()).await {
+                Ok(host) => return host,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Config, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    host.faults.hang(false, true);
+    tokio::time::pause();
+    let told = tokio::time::timeout(20 * BOUND, host.peer.fetch(request.clone())).await.expect("it is told").unwrap_err();
+    says(&told, ErrorKind::Timeout, silent);
+    assert!(told.is_temporary());
+    tokio::time::resume();
+    host.faults.hang(false, false);
+    let receipt = within("it goes on", host.peer.fetch(request)).await.unwrap();
+    assert_eq!((receipt.bytes_held, scene.origin.body_bytes("/file")), (LENGTH, LENGTH), "nothing was lost");
+    host.stop().await;
 }

@@ -36,7 +36,7 @@ impl Follower {
             Some(path) => {
                 let options = ExportOptions { overwrite: request.overwrite, ..ExportOptions::default() };
                 let (entry, to) = (Arc::clone(&content.entry), path.clone());
-                let output = engine.node().io().run_short(move || entry.output(&to, options)).await??;
+                let output = engine.node().io().run(move || entry.output(&to, options)).await??;
                 Some((path.clone(), Box::new(output)))
             }
         };
@@ -73,7 +73,7 @@ impl Follower {
                 (output, outcome)
             };
             let outcome;
-            (output, outcome) = self.engine.node().io().run_short(copied).await?;
+            (output, outcome) = self.engine.node().io().run(copied).await?;
             outcome?;
             for piece in pieces {
                 self.copied.insert(*piece);
@@ -104,7 +104,7 @@ impl Follower {
                 }
                 Ok(hasher)
             };
-            let hasher = self.engine.node().io().run_short(hashed).await??;
+            let hasher = self.engine.node().io().run(hashed).await??;
             self.digest = Some((hasher, to));
         }
         Ok(())
@@ -136,7 +136,7 @@ impl Follower {
         self.catch_up().await?;
         self.engine.keep(&self.content).await?;
         let Some((path, output)) = self.output.take() else { return Ok(None) };
-        let exported = self.engine.node().io().run_long(move || output.finish()).await??;
+        let exported = self.engine.node().io().run(move || output.finish()).await??;
         Ok(Some((path, exported)))
     }
 }

@@ -497,7 +497,7 @@ impl Fetch {
         let length = bytes.len() as u64;
         let content = Arc::clone(&self.content);
         async move {
-            let writing = node.io().run(move || entry.write_piece(piece, &bytes, &value));
+            let writing = node.io().run_however_long(move || entry.write_piece(piece, &bytes, &value));
             let slow = || async { content.disk_takes(false) };
             let written = meanwhile(writing, SLOW_DISK, slow).await;
             content.disk_takes(true);

@@ -380,7 +380,7 @@ impl Actor {
         self.spawn_event(async move {
             let opener = node.clone();
             let open = move || open(&opener, key, &current, (info, label, scope), spooled);
-            let outcome = match node.io().run_long(open).await {
+            let outcome = match node.io().run(open).await {
                 Ok(outcome) => outcome,
                 Err(error) => Err(error),
             };
@@ -541,7 +541,7 @@ impl Actor {
                 let key = content.entry.key().clone();
                 drop(content);
                 let store = Arc::clone(node.store());
-                let _ = node.io().run(move || store.remove(&key)).await;
+                let _ = node.io().run_however_long(move || store.remove(&key)).await;
             }
             let _ = done.send(());
         });

@@ -11,11 +11,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use data_encoding::HEXLOWER;
 
 use super::entry::HeldEntry;
-use super::{Entry as _, StoreError, UseGuard};
+use super::{Entry as _, StoreError, UseGuard, progress};
 use crate::task::{HaveMap, PieceIndex};
 
 /// Bytes copied at a time where the kernel does not copy by itself.
 const COPY_BLOCK: usize = 256 << 10;
+
+/// Bytes that the kernel is asked to copy at a time: it says nothing before they are.
+#[cfg(target_os = "linux")]
+const KERNEL_COPY_BLOCK: usize = 16 << 20;
 
 /// Bytes of the output's name that its temporary name repeats: names have at most 255.
 const NAME_BYTES_MAX: usize = 200;
@@ -241,6 +245,7 @@ fn copy(entry: &HeldEntry, to: &Temporary, from: u64, end: u64) -> Result<(), St
         entry.read_at(offset, part)?;
         to.file.write_all_at(part, offset).map_err(|e| StoreError::io("write", &to.path, e))?;
         offset += part.len() as u64;
+        progress::block_done();
     }
     Ok(())
 }
@@ -251,10 +256,11 @@ fn copy_in_kernel(from: &File, to: &File, start: u64, end: u64) -> io::Result<u6
     use rustix::io::Errno;
     let (mut read, mut written) = (start, start);
     while read < end {
-        let count = usize::try_from(end - read).unwrap_or(usize::MAX).min(1 << 30);
+        let count = usize::try_from(end - read).unwrap_or(usize::MAX).min(KERNEL_COPY_BLOCK);
         match rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), count) {
             Ok(0) => break,
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(_) => progress::block_done(),
+            Err(Errno::INTR) => {}
             Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => return Err(error.into()),
             Err(_) => break,
         }

@@ -21,6 +21,7 @@ mod file;
 mod files;
 mod index;
 mod memory;
+pub(crate) mod progress;
 mod record;
 mod spool;
 #[cfg(test)]

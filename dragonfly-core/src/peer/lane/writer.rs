@@ -329,7 +329,8 @@ async fn read_chunk(lane: &Lane, serving: &Serving, length: usize, mut chunk: By
         chunk.resize(length, 0);
         entry.read_at(position, &mut chunk).map(|()| chunk)
     };
-    match lane.node.io().run(read).await {
+    // The neighbour notices by itself that nothing comes.
+    match lane.node.io().run_however_long(read).await {
         Ok(Ok(bytes)) => Some(bytes),
         Ok(Err(error)) => {
             tracing::warn!(task = ?serving.content.task, piece = serving.piece, %error, "cannot read a piece");

@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::super::files::bury;
+use super::super::progress;
 use super::super::record::{PIECES_PER_ROW, Times};
 use super::super::{Entry as _, StoreError};
 use super::{HeldEntry, State};
@@ -51,6 +52,7 @@ impl HeldEntry {
             self.read_content(offset, block).ok()?;
             hasher.update(block).ok()?;
             offset += block.len() as u64;
+            progress::block_done();
         }
         hasher.finish(layout, index).ok()
     }
