@@ -116,13 +116,7 @@ async fn matrix(victims: Victims, again: u64) {
     // Who holds a lease is known once the origin was asked.
     let known = |moment: &Moment| victims != Victims::LeaseHolder || *moment as u8 >= Moment::BeforeTheFirstByte as u8;
     for moment in Moment::ALL.into_iter().filter(known) {
-        let Sent { total, living, at_death } = match kill(victims, moment).await {
-            // Where one of equals is too busy to be reached for a while the others may take it for dead, too, and be two groups.
-            Sent { living, .. } if victims == Victims::HalfOfEquals && living > LENGTH + again => {
-                kill(victims, moment).await
-            }
-            sent => sent,
-        };
+        let Sent { total, living, at_death } = kill(victims, moment).await;
         assert!(living <= LENGTH + again, "{victims:?} {moment:?}: {living} of {LENGTH} to the living");
         assert!(total <= LENGTH + again + IN_FLIGHT, "{victims:?} {moment:?}: {total} of {LENGTH} in all");
         let lost = total - living;
