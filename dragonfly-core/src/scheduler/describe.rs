@@ -141,14 +141,15 @@ impl Core {
     }
 
     /// The holder of the lease to describe is at work. Of content without a length it takes in all, and has come to
-    /// `reached`; as long as it gets on it may take its time. So may one that waits, for a place at origins, say, if nobody
+    /// `reached`, in steps of its own; as long as it gets on it may take its time. So may one that waits, for a place at origins, say, if nobody
     /// but itself waits for what it finds.
     pub(super) fn renew_describe(&mut self, t: TaskIx, reached: PieceIndex) {
         let (renewed, anew) = (self.now + self.config.lease_timeout * 2, self.now + DESCRIBE_TIME_MAX);
         let Task { describe, waiting, .. } = &mut self.tasks[t];
         if let Some(Describe { stage: Stage::Lease { host, deadline, end, until, .. }, .. }) = describe {
             let is_alone = waiting.len() == 1 && waiting.values().next() == host.as_ref();
-            if reached > *end || is_alone {
+            // Once it is served it has to get on.
+            if reached > *end || is_alone && *end == 0 {
                 (*end, *until) = (reached.max(*end), anew);
             }
             *deadline = renewed.min(*until);
@@ -168,9 +169,9 @@ impl Core {
             let task = self.tasks[t].id;
             self.send(host, ToMember::Revoked { task, lease: id });
         }
-        let text = match deadline < until {
+        let text = match host.is_none() || deadline < until {
             true => "the host that asked the origin fell silent".to_owned(),
-            false => format!("the host that was to ask the origin had no answer after {DESCRIBE_TIME_MAX:?}"),
+            false => format!("the host that was to ask the origin got nowhere for {DESCRIBE_TIME_MAX:?}"),
         };
         let failure = Failure { kind: FailureKind::Origin, temporary: true, status: None, retry_ms: None, text };
         self.describe_failed(t, failure);

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::meeting::News;
@@ -265,7 +266,7 @@ impl Actor {
             let due = async {
                 match deadline {
                     None => std::future::pending().await,
-                    Some(deadline) => tokio::time::sleep_until((self.started + deadline).into()).await,
+                    Some(deadline) => tokio::time::sleep_until(self.started + deadline).await,
                 }
             };
             tokio::select! {

@@ -49,7 +49,8 @@ pub enum ToCoordinator {
         /// The lease.
         #[n(1)]
         lease: LeaseId,
-        /// The first piece that is not done yet; bytes of it may have come.
+        /// The first piece that is not done yet; bytes of it may have come. Under a lease to describe, where there are no
+        /// pieces yet: anything that grows while content without a length comes.
         #[n(2)]
         end: PieceIndex,
     },

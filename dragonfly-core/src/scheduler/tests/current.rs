@@ -254,10 +254,28 @@ fn a_describer_that_nobody_waits_for_has_its_time() {
     assert!(w.to(1).contains(&ToMember::Revoked { task: task(1), lease }));
 }
 
+/// Nor does it wait for an origin that sends next to nothing of content without a length.
+#[test]
+fn a_describer_that_takes_in_has_to_get_on_whoever_waits() {
+    let (mut w, lease) = World::asking(1);
+    w.describe(1, lease, Answer::Spooling);
+    for end in 1..20 {
+        w.secs(15);
+        assert!(w.said.is_empty(), "{:?}", w.said);
+        w.progress(1, lease, end);
+    }
+    for _ in 0..4 {
+        assert!(w.said.is_empty(), "{:?}", w.said);
+        w.progress(1, lease, 19);
+        w.secs(15);
+    }
+    assert!(w.to(1).contains(&ToMember::Revoked { task: task(1), lease }), "{:?}", w.said);
+}
+
 /// One that is silent, and one that is there and has no answer, are told apart.
 #[test]
 fn what_a_describer_did_not_do_is_named() {
-    for (speaks, named) in [(false, "fell silent"), (true, "no answer after 60s")] {
+    for (speaks, named) in [(false, "fell silent"), (true, "got nowhere for 60s")] {
         let (mut w, lease) = World::asking(2);
         let mut describer = (peer(1), lease);
         let failed = |m: ToMember| if let ToMember::Failed { failure, .. } = m { Some(failure.text) } else { None };
