@@ -49,14 +49,21 @@ impl Moment {
 }
 
 /// A client of a daemon that fetches `url` into `output`.
-fn fetch(daemon: &Daemon, url: &str) -> Child {
+fn fetch(daemon: &Daemon, url: &str) -> Client {
     fetch_with(daemon, url, &[])
 }
 
 /// The same with more options.
-fn fetch_with(daemon: &Daemon, url: &str, args: &[&str]) -> Child {
+fn fetch_with(daemon: &Daemon, url: &str, args: &[&str]) -> Client {
     let mut command = daemon.dfget_command([url, "-O", "output", "--timeout", "120"]);
-    command.args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    let child = command.args(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    Client { child, began: Instant::now() }
+}
+
+/// A `dfget`, and when it began.
+struct Client {
+    child: Child,
+    began: Instant,
 }
 
 /// What a client says of itself when its time is up, 120 s after it began, and no client is older than that and what it
@@ -64,8 +71,7 @@ fn fetch_with(daemon: &Daemon, url: &str, args: &[&str]) -> Child {
 const AGE_MAX: Duration = Duration::from_secs(150);
 
 /// Waits for a client to end, which says little; one that outlives its bound is a failure and not waited for.
-fn ended(mut client: Child) -> Output {
-    let began = Instant::now();
+fn ended(Client { child: mut client, began }: Client) -> Output {
     while client.try_wait().unwrap().is_none() {
         if began.elapsed() > AGE_MAX {
             client.kill().unwrap();
@@ -86,7 +92,7 @@ fn is_told(done: Output, when: &str) {
 }
 
 /// Waits for the clients of these daemons: every one must have the right bytes.
-fn all_finish(clients: Vec<(&Daemon, Child)>, length: u64) {
+fn all_finish(clients: Vec<(&Daemon, Client)>, length: u64) {
     for (daemon, client) in clients {
         let done = ended(client);
         let stderr = String::from_utf8_lossy(&done.stderr);

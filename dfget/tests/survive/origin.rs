@@ -1,10 +1,8 @@
 //! The origin goes away: before anyone asks, in the middle, when it has given everything, and when everyone is done.
 
-use std::process::Child;
-
 use dragonfly_testkit::{Resource, content};
 
-use super::{SEED, all_finish, ended, fetch_with};
+use super::{Client, SEED, all_finish, ended, fetch_with};
 use crate::harness::{Daemon, TestOrigin, names, wait_for};
 
 const LENGTH: u64 = 16 << 20;
@@ -29,13 +27,13 @@ fn network(servers: bool) -> Vec<Daemon> {
     all
 }
 
-fn fetch_all<'a>(daemons: &'a [Daemon], url: &str, args: &[&str]) -> Vec<(&'a Daemon, Child)> {
+fn fetch_all<'a>(daemons: &'a [Daemon], url: &str, args: &[&str]) -> Vec<(&'a Daemon, Client)> {
     daemons.iter().filter(|daemon| daemon.is_peer()).map(|daemon| (daemon, fetch_with(daemon, url, args))).collect()
 }
 
 /// Every client says one thing about its origin, by itself and not because its time was up, and there is nothing under
 /// the final name, nor under any other.
-fn all_fail(clients: Vec<(&Daemon, Child)>) {
+fn all_fail(clients: Vec<(&Daemon, Client)>) {
     for (daemon, client) in clients {
         let done = ended(client);
         let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
