@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 use crate::runtime::pipe;
 use crate::store::progress;
@@ -21,8 +20,8 @@ pub(super) const QUEUE_MAX: usize = 64;
 /// A disk that has done no job in so long, and no block of a long one, does nothing any more. As long as a download waits for anything.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(120);
 
-/// How often that is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often that is looked at meanwhile.
+const LOOKS: u32 = 24;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -30,7 +29,7 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub(crate) struct IoPool {
     jobs: mpsc::Sender<Job>,
-    /// How many jobs, and blocks of long ones, are done.
+    /// How many jobs are done.
     done: Arc<AtomicU64>,
 }
 
@@ -46,10 +45,6 @@ impl IoPool {
                 .spawn(move || {
                     // What it says may go to a program's own log, whose other end may be gone.
                     pipe::block();
-                    let of_blocks = Arc::clone(&done);
-                    progress::tell(move || {
-                        of_blocks.fetch_add(1, Ordering::Relaxed);
-                    });
                     loop {
                         // Only the wait is under the lock: one thread waits for the next job, the others work.
                         let job = queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).blocking_recv();
@@ -80,9 +75,18 @@ impl IoPool {
     /// Runs `job` on one of the threads. Dropping the future does not stop a job that was queued.
     ///
     /// # Errors
-    /// The disk does nothing any more: see [`unless_ceased`](Self::unless_ceased). The job may still be done later.
+    /// The disk does nothing any more: for [`SILENCE_MAX`] no job was done while this one waited for its turn, or this one was
+    /// no block further. Temporary. The job may still be done later.
     pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        self.unless_ceased(self.run_however_long(job)).await?
+        let blocks = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&blocks);
+        // Other jobs may be done by other threads, which says nothing of one that has begun.
+        let progress = || match blocks.load(Ordering::Relaxed) {
+            0 => (false, self.done.load(Ordering::Relaxed)),
+            blocks => (true, blocks),
+        };
+        let work = self.run_however_long(move || progress::counted(counted, job));
+        unless_silent(work, progress).await?
     }
 
     /// The same where whoever waits has another way to learn that the disk does nothing any more, or nobody waits.
@@ -95,30 +99,37 @@ impl IoPool {
         answer.await.map_err(|_| stopped())
     }
 
-    /// What `work`, which waits for the disk, comes to.
-    ///
-    /// # Errors
-    /// For [`SILENCE_MAX`] the disk has done no job, and no block of a long one. Temporary.
-    pub(crate) async fn unless_ceased<T>(&self, work: impl Future<Output = T>) -> Result<T> {
-        tokio::select! {
-            done = work => Ok(done),
-            () = self.ceased() => {
-                let context = format!("the disk of this host has done nothing for {SILENCE_MAX:?}");
-                Err(Error::new(ErrorKind::Timeout, context).temporary(true))
-            }
-        }
+    /// Lets go of what lies on the disk, such as a file that its end removes, without waiting for that.
+    pub(crate) fn let_go<T: Send + 'static>(&self, value: T) {
+        // Where there is no room for one more job it is the caller who waits.
+        let _ = self.jobs.try_send(Box::new(move || drop(value)));
     }
+}
 
-    /// Resolves once no job, and no block of one, was done for so long that none will be, counted from the first poll.
-    async fn ceased(&self) {
-        let done = || self.done.load(Ordering::Relaxed);
-        let (mut seen, mut since) = (done(), Instant::now());
-        while since.elapsed() < SILENCE_MAX {
-            tokio::time::sleep(LOOK).await;
-            let now = done();
-            if now != seen {
-                (seen, since) = (now, Instant::now());
-            }
+/// What `work`, which waits for the disk, comes to.
+///
+/// # Errors
+/// For [`SILENCE_MAX`] `progress` was the same. Temporary.
+pub(crate) async fn unless_silent<T, P: PartialEq>(
+    work: impl Future<Output = T>,
+    progress: impl Fn() -> P,
+) -> Result<T> {
+    let silent = async {
+        let (mut seen, mut looks) = (progress(), 0);
+        // Looks are counted, and not time: a process that was stopped for a while did nothing either.
+        while looks < LOOKS {
+            tokio::time::sleep(SILENCE_MAX / LOOKS).await;
+            let now = progress();
+            looks = if now == seen { looks + 1 } else { 0 };
+            seen = now;
+        }
+    };
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        () = silent => {
+            let context = format!("the disk of this host has done nothing for {SILENCE_MAX:?}");
+            Err(Error::new(ErrorKind::Timeout, context).temporary(true))
         }
     }
 }
@@ -147,6 +158,9 @@ impl std::fmt::Debug for IoPool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use futures::FutureExt as _;
+    use tokio::time::Instant;
+
+    use std::pin::pin;
 
     use super::*;
 
@@ -179,11 +193,33 @@ mod tests {
     async fn who_waits_for_a_disk_that_does_nothing_any_more_is_told() {
         let pool = IoPool::start().unwrap();
         let (open, gate) = std::sync::mpsc::channel::<()>();
+        let (begun, beginning) = std::sync::mpsc::channel();
         let since = Instant::now();
-        let error = pool.run(move || gate.recv()).await.unwrap_err();
+        let job = move || {
+            begun.send(()).unwrap();
+            gate.recv()
+        };
+        // What other threads do, such as to look for what is to be evicted, says nothing of the one that is stuck.
+        let others = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(30)).await;
+                let (done, other) = std::sync::mpsc::channel();
+                pool.room().await.unwrap().run(move || done.send(()).unwrap());
+                // The clock stands still meanwhile.
+                other.recv().unwrap();
+            }
+        };
+        let stuck = pin!(pool.run(job));
+        let stuck = futures::future::select(stuck, futures::future::ready(())).await;
+        beginning.recv().unwrap();
+        let futures::future::Either::Right((_, stuck)) = stuck else { panic!("it is done") };
+        let error = tokio::select! {
+            done = stuck => done.unwrap_err(),
+            () = others => unreachable!(),
+        };
         assert_eq!((error.kind(), error.is_temporary()), (ErrorKind::Timeout, true), "{error}");
         let after = since.elapsed();
-        assert!((SILENCE_MAX..=SILENCE_MAX + LOOK).contains(&after), "{after:?}");
+        assert!((SILENCE_MAX..=SILENCE_MAX + SILENCE_MAX / LOOKS).contains(&after), "{after:?}");
         drop(open);
     }
 
@@ -205,7 +241,7 @@ mod tests {
         let since = Instant::now();
         let driving = async {
             for _ in 0..10 {
-                tokio::time::sleep(SILENCE_MAX - 2 * LOOK).await;
+                tokio::time::sleep(SILENCE_MAX - 2 * (SILENCE_MAX / LOOKS)).await;
                 go_on.send(()).unwrap();
                 // The clock stands still meanwhile.
                 got_on.recv().unwrap();

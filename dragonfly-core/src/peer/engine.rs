@@ -13,7 +13,7 @@ use super::download::{STALLED_MAX, stalled};
 use super::event::{Command, Event, NewWant, Scope, WantId, WantStatus};
 use super::tasks::eighths;
 use super::{ActiveTask, LeasesOf, NeighbourInfo, Request, reauth, resolve};
-use crate::node::{Node, Permit};
+use crate::node::{Node, Permit, unless_silent};
 use crate::scheduler::Coordinator;
 use crate::swarm::TaskKey;
 use crate::task::{Class, Digest, PieceIndex, TaskId};
@@ -44,7 +44,7 @@ struct Inner {
     events: mpsc::Sender<Event>,
     wants: AtomicU64,
     /// Held by who has the store keep content: the next one finds it kept, most of the time.
-    keeping: tokio::sync::Mutex<()>,
+    keeping: Arc<tokio::sync::Mutex<()>>,
     stopped: CancellationToken,
     _stop: DropGuard,
 }
@@ -64,7 +64,7 @@ impl Engine {
                 ended.cancel();
             });
             let wants = AtomicU64::new(0);
-            let keeping = tokio::sync::Mutex::default();
+            let keeping = Arc::default();
             Arc::new(Inner { node: node.clone(), events, wants, keeping, stopped, _stop: stop.drop_guard() })
         }))
     }
@@ -123,19 +123,21 @@ impl Engine {
         if content.entry.is_kept() {
             return Ok(());
         }
-        let keeping = async {
-            // Who waits here keeps none of the threads for the disk from others.
-            let _one = self.0.keeping.lock().await;
-            if content.entry.is_kept() {
-                return Ok(());
-            }
-            let entry = Arc::clone(&content.entry);
-            if let Err(error) = self.node().io().run_however_long(move || entry.keep()).await? {
-                tracing::debug!(task = ?content.task, %error, "a kill now would cost pieces");
-            }
-            Ok(())
-        };
-        self.node().io().unless_ceased(keeping).await?
+        // Who waits here keeps none of the threads for the disk from others, also while one does nothing any more. Nearly all who
+        // wait are kept with the first.
+        let one = unless_silent(Arc::clone(&self.0.keeping).lock_owned(), || ()).await?;
+        if content.entry.is_kept() {
+            return Ok(());
+        }
+        let entry = Arc::clone(&content.entry);
+        let kept = self.node().io().run(move || {
+            let _one = one;
+            entry.keep()
+        });
+        if let Err(error) = kept.await? {
+            tracing::debug!(task = ?content.task, %error, "a kill now would cost pieces");
+        }
+        Ok(())
     }
 
     /// Whether there is nobody whose word this host would have to take.

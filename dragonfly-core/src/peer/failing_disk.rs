@@ -311,12 +311,41 @@ async fn a_disk_that_does_not_prove_or_sync_any_more() {
     .await;
     host.faults.hang(false, true);
     tokio::time::pause();
-    let told = tokio::time::timeout(20 * BOUND, host.peer.fetch(request.clone())).await.expect("it is told").unwrap_err();
+    let told =
+        tokio::time::timeout(20 * BOUND, host.peer.fetch(request.clone())).await.expect("it is told").unwrap_err();
     says(&told, ErrorKind::Timeout, silent);
     assert!(told.is_temporary());
     tokio::time::resume();
     host.faults.hang(false, false);
     let receipt = within("it goes on", host.peer.fetch(request)).await.unwrap();
     assert_eq!((receipt.bytes_held, scene.origin.body_bytes("/file")), (LENGTH, LENGTH), "nothing was lost");
+    host.stop().await;
+}
+
+/// Content of unknown length is taken in before it has a name: who waits for it is told that it is the disk, and not that somebody
+/// fell silent.
+#[tokio::test]
+async fn a_disk_that_takes_nothing_of_what_has_no_length() {
+    let scene = Scene::new().await;
+    scene.origin.set("/long", Resource::seeded(SEED, LENGTH).rate(RATE).chunked());
+    let request = Request::new(scene.origin.url("/long"));
+    let host = Host::start(&scene.data()).await;
+    let download = host.peer.fetch(request.clone());
+    within("some of it is taken in", async {
+        while scene.origin.body_bytes("/long") < LENGTH / 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    host.faults.hang(true, false);
+    tokio::time::pause();
+    let error = tokio::time::timeout(20 * BOUND, download).await.expect("it is told").unwrap_err();
+    says(&error, ErrorKind::Timeout, &["the disk of this host has taken nothing for 45s", "none of which can be kept"]);
+    println!("{error}");
+    assert!(error.is_temporary());
+    tokio::time::resume();
+    host.faults.hang(false, false);
+    let receipt = within("it goes on", host.peer.fetch(request)).await.unwrap();
+    assert_eq!(receipt.blake3.bytes(), content::blake3(SEED, LENGTH));
     host.stop().await;
 }

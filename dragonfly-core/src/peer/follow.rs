@@ -136,7 +136,12 @@ impl Follower {
         self.catch_up().await?;
         self.engine.keep(&self.content).await?;
         let Some((path, output)) = self.output.take() else { return Ok(None) };
-        let exported = self.engine.node().io().run(move || output.finish()).await??;
+        // Who was told that it failed, or has gone, is not to find it there later.
+        let wanted = Arc::new(());
+        let gone = Arc::downgrade(&wanted);
+        let named = move || output.finish_if(&|| gone.strong_count() > 0);
+        let exported = self.engine.node().io().run(named).await??;
+        drop(wanted);
         Ok(Some((path, exported)))
     }
 }

@@ -106,12 +106,12 @@ impl Bodies {
         }
     }
 
-    /// The coordinator does without what it asked for under this lease.
-    fn revoke(&mut self, lease: LeaseId) {
+    /// The coordinator does without what it asked for under this lease. What was taken in under it is the caller's to let go of.
+    fn revoke(&mut self, lease: LeaseId) -> Option<Spooled> {
         self.asking.take_if(|asking| asking.answer_to.1 == lease);
         self.stream.take_if(|(id, ..)| *id == lease);
         // Nor does it become what another host's answer is said to be; and it has a place among those of unknown length.
-        self.spooled.take_if(|(id, _)| *id == lease);
+        self.spooled.take_if(|(id, _)| *id == lease).map(|(_, spooled)| spooled)
     }
 
     /// Lets go of what is too old to be passed on, and of an answer for which no lease came.
@@ -443,7 +443,7 @@ impl Actor {
 
     pub(super) fn revoked(&mut self, task: TaskId, lease: LeaseId) {
         if let Some(task) = self.tasks.get_mut(&task) {
-            task.bodies.revoke(lease);
+            self.node.io().let_go(task.bodies.revoke(lease));
         }
         let lease = LeaseKey { lease: lease.number, epoch: lease.epoch };
         let Some(key) = self.tasks.get(&task).and_then(|task| task.current) else { return };
@@ -534,7 +534,7 @@ mod tests {
             let place = Arc::clone(&places).try_acquire_owned().ok();
             let spooled = Spooled { spool: store.spool().unwrap(), values: vec![], place };
             bodies.keep(first, said(), Body::Spooled(spooled));
-            bodies.revoke(revoked);
+            drop(bodies.revoke(revoked));
             assert_eq!((places.available_permits() == 0, bodies.take_spooled().is_some()), (stays, stays));
         }
     }

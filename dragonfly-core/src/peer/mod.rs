@@ -66,7 +66,7 @@ use crate::wire::lane::SLOTS_MAX;
 use crate::{Error, ErrorKind, Result};
 
 /// The bounds of this engine that are not shown beside what is used of them.
-pub(crate) const BOUNDS: [Bound; 14] = [
+pub(crate) const BOUNDS: [Bound; 15] = [
     (
         "dragonfly_recall_pause_seconds_limit",
         "Seconds between two times that lanes begin anew because members contradicted themselves.",
@@ -110,6 +110,11 @@ pub(crate) const BOUNDS: [Bound; 14] = [
         "dragonfly_download_silence_seconds_limit",
         "Seconds without a byte, or without a word of what the content is, until a download fails.",
         download::STALLED_MAX.as_secs(),
+    ),
+    (
+        "dragonfly_spool_disk_seconds_limit",
+        "Seconds that the disk may take for a part of content of unknown length.",
+        origin::DEAD_DISK.as_secs(),
     ),
     (
         "dragonfly_versions_limit",

@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, FuturesOrdered};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::arrivals::meanwhile;
@@ -16,7 +17,6 @@ use super::attest::Signer;
 use super::content::Content;
 use super::event::Event;
 use super::trace;
-use crate::Error;
 use crate::node::{Node, Throttles};
 use crate::source::{OpenRequest, Opened, OriginTrust, Registry, Retries, SourceError, SourceErrorKind};
 use crate::store::Spool;
@@ -26,6 +26,7 @@ use crate::task::{
 };
 use crate::wire::control::{Answer, Failure, FailureKind, LeaseId};
 use crate::wire::statement::{ATTESTED_PIECES_MAX, GrantBundle};
+use crate::{Error, ErrorKind};
 
 /// How much of the content the describing request takes with it. At least one whole piece of anything below
 /// 256 GiB; what it carries beyond whole pieces would be fetched twice.
@@ -36,6 +37,13 @@ const WRITES_MAX: usize = 4;
 
 /// A disk that has not written a piece in so long is named as what stands in the way.
 const SLOW_DISK: Duration = Duration::from_secs(10);
+
+/// The same where content of unknown length is taken in: who waits for that has the minute of a lease to describe, and is to be
+/// told before it is over.
+pub(super) const DEAD_DISK: Duration = Duration::from_secs(45);
+
+/// So much more of content of unknown length is progress, in bytes.
+const SPOOL_STEP: u64 = 16 << 10;
 
 /// A lease is renewed at most so often: a quarter of the default time-out of a lease, and then some.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
@@ -216,6 +224,22 @@ impl Waiting<'_> {
         let renew = || self.events.send(Event::LeaseProgress { task: self.task, lease: self.lease, end: 0 });
         meanwhile(free, PROGRESS_INTERVAL, renew).await
     }
+
+    /// What `work`, a job for the disk, comes to, which has to be soon. `end`: what was taken in so far.
+    async fn disk<T>(&self, end: u32, work: impl Future<Output = crate::Result<T>>) -> crate::Result<T> {
+        let renew = || self.events.send(Event::LeaseProgress { task: self.task, lease: self.lease, end });
+        meanwhile(tokio::time::timeout(DEAD_DISK, work), PROGRESS_INTERVAL, renew).await.unwrap_or_else(|_| {
+            let context = format!("the disk of this host has taken nothing for {DEAD_DISK:?}");
+            Err(Error::new(ErrorKind::Timeout, context).temporary(true))
+        })
+    }
+
+    /// Who waits for it here is told what happened before the lease is given back.
+    async fn spool_failed(&self, error: Error) -> SourceError {
+        let failure = local_error(error.to_string());
+        let _ = self.events.send(Event::SpoolFailed { task: self.task, error }).await;
+        failure
+    }
 }
 
 /// Waits until bytes from an origin may pass.
@@ -236,7 +260,11 @@ async fn spool(
     Waiting { task, lease, events }: Waiting<'_>,
 ) -> Result<(Spooled, u64), SourceError> {
     let store = Arc::clone(node.store());
-    let mut spool = on_disk(node.io().run(move || store.spool()).await)?;
+    let waiting = Waiting { task, lease, events };
+    let mut spool = match waiting.disk(0, node.io().run(move || store.spool())).await {
+        Ok(created) => created.map_err(|e| local_error(e.to_string()))?,
+        Err(error) => return Err(waiting.spool_failed(error).await),
+    };
     let mut values = Vec::new();
     let mut hasher = PieceHasher::new(0, PIECE_LENGTH_UNKNOWN);
     let mut length = 0_u64;
@@ -244,7 +272,7 @@ async fn spool(
     let throttles = node.task_throttles();
     while let Some(bytes) = body.next().await {
         let bytes = bytes?;
-        let end = values.len() as u32;
+        let end = 1 + (length / SPOOL_STEP) as u32;
         let renew = || events.send(Event::LeaseProgress { task, lease, end });
         meanwhile(pass(node, &throttles, bytes.len()), PROGRESS_INTERVAL, renew).await;
         let mut rest = bytes.as_ref();
@@ -269,17 +297,17 @@ async fn spool(
             (spool, place, outcome)
         };
         let outcome;
-        (spool, place, outcome) = node.io().run(appended).await.map_err(|e| local_error(e.to_string()))?;
+        let taken = format!("after {length} bytes of unknown length, none of which can be kept");
+        (spool, place, outcome) = match waiting.disk(end, node.io().run(appended)).await {
+            Ok(done) => done,
+            Err(error) => return Err(waiting.spool_failed(error.and(&taken)).await),
+        };
         if let Err(error) = outcome {
-            let failure = local_error(error.to_string());
-            let taken = format!("after {length} bytes of unknown length, none of which can be kept");
-            let error = Error::from(error).and(&taken);
-            let _ = events.send(Event::SpoolFailed { task, error }).await;
-            return Err(failure);
+            return Err(waiting.spool_failed(Error::from(error).and(&taken)).await);
         }
         if renewed.elapsed() >= PROGRESS_INTERVAL {
             renewed = Instant::now();
-            let end = values.len() as u32;
+            let end = 1 + (length / SPOOL_STEP) as u32;
             let _ = events.send(Event::LeaseProgress { task, lease, end }).await;
         }
     }
@@ -293,14 +321,6 @@ async fn spool(
 fn finish(hasher: PieceHasher, length: u64, index: u32) -> Result<PieceHash, SourceError> {
     let layout = Layout::new(length, PIECE_LENGTH_UNKNOWN).map_err(|e| local_error(e.to_string()))?;
     hasher.finish(&layout, index).map_err(|e| local_error(e.to_string()))
-}
-
-fn on_disk<T>(outcome: crate::Result<Result<T, crate::store::StoreError>>) -> Result<T, SourceError> {
-    match outcome {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(local_error(error.to_string())),
-        Err(error) => Err(local_error(error.to_string())),
-    }
 }
 
 /// A lease on a range, as its holder works it off.

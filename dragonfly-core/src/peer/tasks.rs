@@ -348,7 +348,7 @@ impl Actor {
             // And what was to take its place meanwhile does not.
             task.activating = None;
             // Nor what was taken in to see that it is the same: it has a place among those of unknown length.
-            drop(task.bodies.take_spooled());
+            self.node.io().let_go(task.bodies.take_spooled());
             let named = std::mem::take(&mut task.named);
             self.input(Input::LeaseNone { task: key, retry: Some(std::time::Duration::ZERO) });
             if !named.is_empty() {
@@ -541,7 +541,7 @@ impl Actor {
                 let key = content.entry.key().clone();
                 drop(content);
                 let store = Arc::clone(node.store());
-                let _ = node.io().run_however_long(move || store.remove(&key)).await;
+                let _ = node.io().run(move || store.remove(&key)).await;
             }
             let _ = done.send(());
         });

@@ -434,7 +434,7 @@ impl Entry for HeldEntry {
     fn export(&self, output: &Path, options: ExportOptions) -> Result<Exported, StoreError> {
         let _use = self.enter()?;
         self.refuse_incomplete()?;
-        export::export(self, output, options)
+        export::export(self, output, options, &|| true)
     }
 
     fn output(self: Arc<Self>, output: &Path, options: ExportOptions) -> Result<Output, StoreError> {

@@ -133,11 +133,21 @@ impl Output {
     /// # Errors
     /// As for [`Entry::export`](super::Entry::export). Nothing is left under a temporary name then.
     pub fn finish(self) -> Result<Exported, StoreError> {
+        self.finish_if(&|| true)
+    }
+
+    /// The same, unless nobody wants it any more (`wanted`) by the time that it could have its name: a disk that did nothing for
+    /// long may do what was asked of it when another output has that name.
+    ///
+    /// # Errors
+    /// As above, and [`StoreError::Invalid`] where nobody wants it.
+    pub fn finish_if(self, wanted: &dyn Fn() -> bool) -> Result<Exported, StoreError> {
         self.entry.refuse_incomplete()?;
         self.catch_up()?;
         match self.follow {
-            None => export(&self.entry, &self.path, self.options),
+            None => export(&self.entry, &self.path, self.options, wanted),
             Some(follow) => {
+                refuse_unwanted(&self.path, wanted)?;
                 follow.temporary.publish(&self.path, self.options.overwrite)?;
                 Ok(Exported::Copy)
             }
@@ -152,12 +162,18 @@ impl std::fmt::Debug for Output {
 }
 
 /// Puts the complete content of `entry`, which the caller keeps in use, under `output`.
-pub(super) fn export(entry: &HeldEntry, output: &Path, options: ExportOptions) -> Result<Exported, StoreError> {
+pub(super) fn export(
+    entry: &HeldEntry,
+    output: &Path,
+    options: ExportOptions,
+    wanted: &dyn Fn() -> bool,
+) -> Result<Exported, StoreError> {
     refuse_existing(output, options)?;
     if let Some((file, path)) = entry.file()? {
         if options.allow_reflink {
             let temporary = Temporary::create(output)?;
             if reflink(&temporary.file, &file) {
+                refuse_unwanted(output, wanted)?;
                 temporary.publish(output, options.overwrite)?;
                 return Ok(Exported::Reflink);
             }
@@ -166,7 +182,9 @@ pub(super) fn export(entry: &HeldEntry, output: &Path, options: ExportOptions) -
             // Before it is somebody's file: after a kill what he wrote to it must not be taken for damage, and mended. That the
             // change time is of before costs no more than a proof.
             entry.set_linked(&file);
-            let linked = entry.keep().is_ok() && entry.linking(&file, || link(&path, output, options.overwrite))?;
+            let kept = entry.keep().is_ok();
+            refuse_unwanted(output, wanted)?;
+            let linked = kept && entry.linking(&file, || link(&path, output, options.overwrite))?;
             if linked {
                 return Ok(Exported::HardLink);
             }
@@ -174,6 +192,7 @@ pub(super) fn export(entry: &HeldEntry, output: &Path, options: ExportOptions) -
     }
     let temporary = Temporary::create(output)?;
     copy(entry, &temporary, 0, entry.described().layout.length())?;
+    refuse_unwanted(output, wanted)?;
     temporary.publish(output, options.overwrite)?;
     Ok(Exported::Copy)
 }
@@ -205,6 +224,11 @@ fn refuse_existing(output: &Path, options: ExportOptions) -> Result<(), StoreErr
         Err(error) if error.kind() == io::ErrorKind::InvalidFilename => Err(StoreError::io("name", output, error)),
         _ => Ok(()),
     }
+}
+
+fn refuse_unwanted(output: &Path, wanted: &dyn Fn() -> bool) -> Result<(), StoreError> {
+    let gone = || StoreError::Invalid(format!("nobody wants {} any more", output.display()));
+    wanted().then_some(()).ok_or_else(gone)
 }
 
 fn same_owner(file: &File, output: &Path) -> bool {

@@ -19,7 +19,7 @@ use super::catalogue::{Catalogue, Disk, Medium, Policy};
 use super::files::{DataFiles, OPEN_FILES_MAX};
 use super::index::{Index, IndexFile};
 use super::spool::FileSpool;
-use super::{Described, Entry, EntryInfo, EntryKey, EvictionObserver, Spool, Store, StoreError, Usage};
+use super::{Described, Entry, EntryInfo, EntryKey, EvictionObserver, Spool, Store, StoreError, Usage, progress};
 use crate::runtime::pipe;
 use crate::task::TaskId;
 
@@ -249,6 +249,7 @@ impl Store for FileStore {
             // After the index: what it says is held had been written before.
             for entry in self.catalogue.all() {
                 entry.sync()?;
+                progress::block_done();
             }
             if self.catalogue.mark_clean(changes, || set_clean_mark(&self.directory))? {
                 return Ok(());

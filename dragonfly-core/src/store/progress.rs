@@ -1,26 +1,30 @@
 //! What a job that is as long as its content says of itself while it is under way: that it gets on.
 //!
 //! Whoever waits for the store waits on another thread, and cannot tell a disk that is slow from one that does nothing any
-//! more. A thread that works for such a one has what it does told to it.
+//! more. A thread that works for such a one runs the job [`counted`].
 
 use std::cell::RefCell;
-
-type Told = Box<dyn Fn()>;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 thread_local! {
-    static TOLD: RefCell<Option<Told>> = const { RefCell::new(None) };
+    static BLOCKS: RefCell<Option<Arc<AtomicU64>>> = const { RefCell::new(None) };
 }
 
-/// From now on `told` is called on this thread each time that a long job of the store has got a block further.
-pub(crate) fn tell(told: impl Fn() + 'static) {
-    TOLD.with_borrow_mut(|at| *at = Some(Box::new(told)));
+/// Runs `job` on this thread; `blocks` counts that it began, and each block that it has got further.
+pub(crate) fn counted<T>(blocks: Arc<AtomicU64>, job: impl FnOnce() -> T) -> T {
+    blocks.fetch_add(1, Ordering::Relaxed);
+    BLOCKS.set(Some(blocks));
+    let done = job();
+    BLOCKS.set(None);
+    done
 }
 
 /// A block of a long job is done.
 pub(crate) fn block_done() {
-    TOLD.with_borrow(|told| {
-        if let Some(told) = told {
-            told();
+    BLOCKS.with_borrow(|blocks| {
+        if let Some(blocks) = blocks {
+            blocks.fetch_add(1, Ordering::Relaxed);
         }
     });
 }

@@ -211,3 +211,39 @@ fn names_that_are_none_are_refused() {
         assert_eq!(names(outputs), [long]);
     });
 }
+
+/// Whoever waits for a proof or a copy can tell that it gets on, and what nobody waits for any more gets no name.
+#[test]
+fn long_jobs_say_so_and_what_nobody_wants_gets_no_name() {
+    use super::super::progress;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    each(|store, outputs| {
+        let (entry, bytes) = complete(store, 7, 3 << 20);
+        let blocks = Arc::new(AtomicU64::new(0));
+        let told = |job: &mut dyn FnMut()| {
+            blocks.store(0, Ordering::Relaxed);
+            progress::counted(Arc::clone(&blocks), job);
+            blocks.load(Ordering::Relaxed)
+        };
+        let copy = outputs.join("copy");
+        assert!(told(&mut || assert_eq!(entry.export(&copy, COPY_ONLY).unwrap(), Exported::Copy)) > 1, "a copy");
+        assert!(fs::read(&copy).unwrap() == bytes);
+        // Removing a hard link moves the change time of the file, which has to be proven then.
+        if entry.export(&outputs.join("link"), LINK).unwrap() == Exported::HardLink {
+            while entry.read_at(0, &mut []).is_ok() {
+                let _ = fs::remove_file(outputs.join("link"));
+                if entry.export(&outputs.join("link"), LINK).is_err() {
+                    break;
+                }
+            }
+            assert!(told(&mut || assert!(entry.prove().unwrap().is_complete())) > 1, "a proof");
+        }
+        let _ = fs::remove_file(outputs.join("link"));
+        for (name, options) in [("copy2", COPY_ONLY), ("link2", LINK), ("any2", ExportOptions::default())] {
+            let output = Arc::clone(&entry).output(&outputs.join(name), options).unwrap();
+            output.finish_if(&|| false).unwrap_err();
+        }
+        assert_eq!(names(outputs), ["copy"]);
+        prove(&*entry);
+    });
+}
