@@ -168,6 +168,56 @@ fn an_urgent_task_goes_first_and_equal_ones_share() {
     assert!((at(tasks[0]) / at(tasks[1]) - 1.0).abs() < 0.1, "{} {}", at(tasks[0]), at(tasks[1]));
 }
 
+/// Two hundred tasks of 1 MiB, fifty in each of four classes, which all hosts join at once, in an order that mixes them.
+const MANY: u32 = 200;
+const CLASSES: u32 = 4;
+
+/// The class of a task: the priorities 0, 2, 4 and 6, the first the most urgent.
+const fn class(task: TaskKey) -> u32 {
+    task.0 % CLASSES
+}
+
+#[test]
+fn two_hundred_tasks_at_once_go_by_class_and_those_of_one_class_share() {
+    let mut world = World::new(21, RATE);
+    world.check_every = 512;
+    let tasks: Vec<TaskKey> = (0..MANY).map(TaskKey).collect();
+    tasks.iter().for_each(|task| world.add_task(*task, layout(MIB), false));
+    let hosts: Vec<HostKey> =
+        [SEED, PEER, PEER, PEER, PEER].iter().map(|options| world.add_host(Config::default(), *options)).collect();
+    for task in &tasks {
+        hosts.iter().for_each(|host| world.join(*host, *task, (class(*task) * 2) as u8));
+    }
+    finish(&mut world);
+    let at = |peer: &HostKey, task: &TaskKey| world.done_at(*peer, *task).expect("done").0.as_secs_f64();
+    let all = |peer: &HostKey, wanted: u32| -> Vec<f64> {
+        let mut ends: Vec<f64> =
+            tasks.iter().filter(|task| class(**task) == wanted).map(|task| at(peer, task)).collect();
+        ends.sort_unstable_by(f64::total_cmp);
+        ends
+    };
+    let each = f64::from(MANY / CLASSES) * MIB as f64 / RATE as f64;
+    for wanted in 0..CLASSES {
+        let ends: Vec<Vec<f64>> = hosts[1..].iter().map(|peer| all(peer, wanted)).collect();
+        for (peer, ends) in hosts[1..].iter().zip(&ends) {
+            let (first, median, last) = (ends[0], ends[ends.len() / 2], ends[ends.len() - 1]);
+            println!("class {wanted} at {peer:?}: first {first:.3}, median {median:.3}, last {last:.3}");
+            // What is as urgent as it or more is all that it waits for.
+            let least = each * f64::from(wanted + 1);
+            assert!(last < 1.7 * least, "the last of class {wanted} took {last} s at {peer:?}, of at least {least}");
+            if wanted > 0 {
+                let before = all(peer, wanted - 1);
+                let (half, end) = (before[before.len() / 2], before[before.len() - 1]);
+                assert!(half < median && end < last, "{peer:?}: class {wanted} went before the one above it");
+            }
+        }
+        // No host is served before the others.
+        let lasts = ends.iter().map(|ends| ends[ends.len() - 1]);
+        let (least, most) = lasts.fold((f64::MAX, 0f64), |(least, most), last| (least.min(last), most.max(last)));
+        assert!(most < 1.1 * least, "class {wanted}: {least} s at one host, {most} s at another");
+    }
+}
+
 /// Draws a swarm with slow, mute, lying, leasing and dying hosts, and requires that the others finish.
 fn run_drawn(seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);

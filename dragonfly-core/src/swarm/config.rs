@@ -6,12 +6,14 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Neighbours that a task tries to have. 12: the swarm is then well connected at any size, and a sender's
-    /// slots are filled by its own neighbours.
+    /// slots are filled by its own neighbours. With 6 the last of 31 hosts is at 1.16 of the bound and with 24 at 1.18, in
+    /// place of 1.08.
     pub neighbours_wanted: usize,
     /// Lanes of this host, whoever opened them. 32: each costs two sockets' buffers and a TLS session.
     pub lanes_max: usize,
     /// Bytes requested and not yet arrived, over all neighbours and tasks: what bounds the memory for pieces in
-    /// flight. At least one piece is always requested.
+    /// flight. At least one piece is always requested. 32 MiB: what 1 Gbit/s brings in a quarter of a second, which is what
+    /// is asked for ahead. At 100 Mbit/s half of it is never reached.
     pub in_flight_bytes_max: u64,
     /// Requesters served at a time, fewer where there are few pieces. 8: with fewer, an uplink waits for slow receivers;
     /// with more, each piece takes longer until it can be passed on, and each is a flow that costs processor time.
@@ -25,7 +27,8 @@ pub struct Config {
     /// Requesters that an injector serves at a time. 12: with 4 its uplink waits for slow children; with more each
     /// piece is out later.
     pub inject_slots: usize,
-    /// Without any progress of a neighbour for this long, its requests go elsewhere.
+    /// Without any progress of a neighbour for this long, its requests go elsewhere. 10 s: what a lost packet and the longest
+    /// pauses of TCP after it take; what only waits is moved long before. Who is equal and well is never silent for half of it.
     pub stall: Duration,
 }
 
