@@ -67,8 +67,8 @@ pub(crate) struct GatewayArgs {
     /// The registry of clients that name none: podman, skopeo, docker
     #[arg(long, value_name = "URL", value_parser = parse_http, env = "DFDAEMON_GATEWAY_REGISTRY_DEFAULT")]
     gateway_registry_default: Option<Url>,
-    /// What becomes of requests to the proxy, ACTION[+ACTION...]:REGEX, the actions of swarm, direct, tls and
-    /// host=HOST[:PORT]; the first rule that fits counts (repeatable) [default: they are passed on]
+    /// What becomes of requests to the proxy, ACTION[+ACTION...]:REGEX, the actions of swarm, direct, tls,
+    /// host=HOST[:PORT] and filter=NAME[,NAME...]; the first rule that fits counts (repeatable) [default: they are passed on]
     #[arg(long, value_name = "RULE", action = ArgAction::Append, env = "DFDAEMON_GATEWAY_RULE")]
     gateway_rule: Vec<Rule>,
     /// Where a client asks for a part, fetch the rest as well
