@@ -28,6 +28,10 @@ pub struct GatewayConfig {
     pub rules: Vec<Rule>,
     /// Whether the rest of content is fetched where a client asked for a part. Default: no.
     pub prefetch: bool,
+    /// Whether parts of a blob come through the swarm only once this host has read all of it and it has its digest: until
+    /// then they are the registry's own, and the whole is fetched meanwhile. Default: no, they are given out as others of the
+    /// network attest them, which a member can lie about.
+    pub proven_parts: bool,
     /// Whether content that no credential was needed for is given out while its server cannot be reached. Default: no.
     pub offline: bool,
     /// A file of this gateway's own in which it keeps, for [`offline`](Self::offline), what servers said to clients without
@@ -61,6 +65,7 @@ impl Default for GatewayConfig {
             registry_default: None,
             rules: Vec::new(),
             prefetch: false,
+            proven_parts: false,
             offline: false,
             answers: None,
             tunnels: true,

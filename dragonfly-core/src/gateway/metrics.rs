@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Gateway, Inner, head, intercept, pass, remembered, server, tunnel, windows};
+use super::{Gateway, Inner, head, intercept, pass, remembered, server, tunnel, wholes, windows};
 use crate::node::{Metric, MetricKind, Number, metrics_text};
 
 #[derive(Default)]
@@ -93,7 +93,7 @@ impl Gateway {
 }
 
 impl Inner {
-    fn bounds(&self) -> [(&'static str, &'static str, u64); 20] {
+    fn bounds(&self) -> [(&'static str, &'static str, u64); 21] {
         let config = &self.config;
         let places = config.connections_max;
         let taken = places.saturating_sub(self.places.available_permits());
@@ -164,6 +164,11 @@ impl Inner {
                 "dragonfly_gateway_send_bytes_limit",
                 "Bytes of an answer over HTTP/2 before its client takes it.",
                 server::SEND_BUFFER_BYTES as u64,
+            ),
+            (
+                "dragonfly_gateway_wholes_limit",
+                "Wholes that the gateway fetches at a time because parts were asked for.",
+                wholes::WHOLES_MAX as u64,
             ),
             (
                 "dragonfly_gateway_handshake_seconds_limit",

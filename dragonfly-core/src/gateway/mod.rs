@@ -36,6 +36,7 @@ mod server;
 mod streaming;
 mod tunnel;
 mod users;
+mod wholes;
 mod windows;
 
 use std::net::SocketAddr;
@@ -61,6 +62,7 @@ use crate::source::{OriginTrust, Upstream};
 use head::Heads;
 use metrics::Counts;
 use remembered::Remembered;
+use wholes::Wholes;
 use windows::Windows;
 
 /// The Gateway engine. A cheap handle; it serves until [`Gateway::shutdown`].
@@ -85,6 +87,8 @@ struct Inner {
     streams: Arc<Semaphore>,
     /// For tunnels over HTTP/2: requests within them need a place of the former.
     tunnels: Arc<Semaphore>,
+    /// What is fetched because parts of it were asked for.
+    wholes: Wholes,
     /// For what is taken of requests over HTTP/2 before servers take it.
     windows: Windows,
     /// What its own requests are marked with, so that one that comes back is known.
@@ -128,6 +132,7 @@ impl Gateway {
             kept: AtomicUsize::new(0),
             streams: Arc::new(Semaphore::new(config.connections_max)),
             tunnels: Arc::new(Semaphore::new(config.connections_max)),
+            wholes: Wholes::default(),
             windows: Windows::default(),
             config,
             heads: Heads::default(),

@@ -15,10 +15,11 @@ use tokio::io::AsyncReadExt as _;
 use url::Url;
 
 use self::names::{Asked, Kind, read};
-use super::content::{Wanted, head_only, is_unchanged, unchanged};
+use super::content::{Wanted, head_only, is_sent_unchecked, is_unchanged, unchanged};
 use super::fail::Refusal;
 use super::head::{CONTENT_DIGEST, Head, Object};
 use super::pass::is_conditional;
+use super::range::{Part, part};
 use super::rest::Rest;
 use super::route::Body;
 use super::{Client, Inner};
@@ -171,6 +172,11 @@ impl Inner {
             described.insert(header::CONTENT_LENGTH, length.into());
             return Ok(head_only(described));
         }
+        if self.config.proven_parts && asks_for_part(method, headers, head.length) && !self.is_proven(&asked).await {
+            // The registry's own word, as without this gateway; the next one may find all of it here.
+            self.wholes.fetch(&self.peer, asked);
+            return self.own_answer((method.clone(), headers), object.url, (client, true)).await;
+        }
         let prefetch = self.config.prefetch;
         let rest = Rest::of_digest(&object, digest.clone());
         let wanted = Wanted { method, headers, object: described, version: None, length: head.length, prefetch, rest };
@@ -190,6 +196,15 @@ impl Inner {
                 Ok(if whole { answer.map(|body| checked(body, digest)) } else { answer })
             }
         }
+    }
+
+    /// Whether all of it is here and has its digest. Waits only for that to be found out.
+    async fn is_proven(&self, asked: &peer::Request) -> bool {
+        let proven = async {
+            let mut reader = self.peer.open(asked.clone()).await.ok()?;
+            if reader.is_complete() { reader.receipt().await.ok() } else { None }
+        };
+        tokio::time::timeout(self.config.patience, proven).await.is_ok_and(|receipt| receipt.is_some())
     }
 
     /// What may be given out while a registry cannot be reached: to clients without credentials, if it is allowed at all, and
@@ -229,6 +244,19 @@ impl Inner {
         let said: Typed = serde_json::from_slice(&text).ok()?;
         Some((HeaderValue::try_from(said.media_type).ok()?, length))
     }
+}
+
+/// Whether a request is for a part that is sent although the whole is not checked with it.
+fn asks_for_part(method: &Method, headers: &HeaderMap, length: Option<u64>) -> bool {
+    if *method != Method::GET || !headers.contains_key(header::RANGE) {
+        return false;
+    }
+    // Of what length it is out of nobody knows: it may be one.
+    length.is_none_or(|length| match part(headers, length, None) {
+        Part::Bytes(range) => is_sent_unchecked(&range, length),
+        Part::Whole => headers.contains_key(header::IF_RANGE),
+        Part::Outside => false,
+    })
 }
 
 /// By its digest, whatever tag it was asked for by: the tag may be another's in a moment.
