@@ -67,10 +67,10 @@ async fn packages_without_a_tag_leave_their_server_once() {
 
 /// What of a query does not change the content a rule says, and a client may say otherwise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn signatures_make_no_other_content() {
+async fn what_a_rule_filters_makes_no_other_content() {
     let gateways = Gateways::start(|_| {
         let mut config = GatewayConfig::default();
-        config.rules = vec!["swarm+filter=sig,until:\\.deb".parse().unwrap()];
+        config.rules = vec!["swarm+filter=from,until:\\.deb".parse().unwrap()];
         config
     })
     .await;
@@ -78,11 +78,11 @@ async fn signatures_make_no_other_content() {
     let names = "x-dragonfly-filtered-query-params";
     let mut tasks = Vec::new();
     for (host, query, headers) in [
-        (0, "sig=a&until=1&of=x", &[][..]),
-        (1, "sig=b&until=2&of=x", &[]),
-        (1, "sig=b&until=2&of=y", &[]),
-        (1, "sig=c&until=2&of=y", &[(names, "sig")]),
-        (0, "sig=d&until=2&of=y", &[(names, "sig")]),
+        (0, "from=a&until=1&of=x", &[][..]),
+        (1, "from=b&until=2&of=x", &[]),
+        (1, "from=b&until=2&of=y", &[]),
+        (1, "from=c&until=2&of=y", &[(names, "from")]),
+        (0, "from=d&until=2&of=y", &[(names, "from")]),
     ] {
         let answer = gateways.get(host, &format!("{url}?{query}"), headers).await;
         tasks.push(answer.header("x-dragonfly-task-id").unwrap().to_owned());
