@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_dfdaemon_global_optspecs
-    string join \n config= print-config check-config role= data-dir= listen= lane-listen= lane-congestion= no-lanes scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= site= allow-origin= allow-loopback-origins storage= gateway= gateway-registry= gateway-registry-default= gateway-rule= gateway-prefetch gateway-offline gateway-intercept= gateway-users= gateway-ca-cert= gateway-no-tunnels drain-timeout= client-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
+    string join \n config= print-config check-config role= data-dir= listen= lane-listen= lane-congestion= no-lanes scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= site= allow-origin= allow-loopback-origins storage= gateway= gateway-registry= gateway-registry-default= gateway-rule= gateway-prefetch gateway-proven-parts gateway-offline gateway-intercept= gateway-users= gateway-ca-cert= gateway-no-tunnels drain-timeout= client-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
 end
 
 function __fish_dfdaemon_needs_command
@@ -53,7 +53,7 @@ complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l storage -d 'How a sto
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway -d 'Serve container runtimes and package managers here: a registry mirror below /v2/, and a proxy. Who reaches it may use it [default: none; with the role gateway 127.0.0.1:65010]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-registry -d 'Where the registry is that clients call so, such as registry.example:5000=http://10.0.0.1:5000 (repeatable) [default: at its own name, over HTTPS]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-registry-default -d 'The registry of clients that name none: podman, skopeo, docker' -r
-complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-rule -d 'What becomes of requests to the proxy, ACTION[+ACTION...]:REGEX, the actions of swarm, direct, tls and host=HOST[:PORT]; the first rule that fits counts (repeatable) [default: they are passed on]' -r
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-rule -d 'What becomes of requests to the proxy, ACTION[+ACTION...]:REGEX, the actions of swarm, direct, tls, host=HOST[:PORT] and filter=NAME[,NAME...]; the first rule that fits counts (repeatable) [default: they are passed on]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-intercept -d 'Take part in the TLS of this host\'s clients, so that its content can be shared: NAME, *.NAME or an IP address, at port 443 or with :PORT. They have to trust the authority that `dfdaemon ca` creates (repeatable)' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-users -d 'Let in only clients that show a name and a password of this file, with NAME:PASSWORD on each line, mode 0600, as proxies are told (Proxy-Authorization)' -r -F
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-ca-cert -d 'Trust the authorities of this file (PEM) beside the system\'s, for the servers behind the gateway (repeatable)' -r -F
@@ -69,6 +69,7 @@ complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l no-lanes -d 'Carry pi
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l mdns -d 'Look by mDNS for members on the links of this host, and tell them of it: no address to meet at is needed'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l allow-loopback-origins -d 'Fetch from loopback addresses also for other members; for tests'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-prefetch -d 'Where a client asks for a part, fetch the rest as well'
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-proven-parts -d 'Give out parts of a blob only from a copy that was checked as a whole; until this host has one, the registry\'s own bytes are passed on, and the whole is fetched meanwhile [default: what members attest]'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-offline -d 'While its server cannot be reached, give out what was had from it without credentials'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l gateway-no-tunnels -d 'Refuse CONNECT, but to the hosts of --gateway-intercept'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -s v -l verbose -d 'Say more (twice: much more): short for --log-level debug, trace'

@@ -67,13 +67,17 @@ pub(crate) struct GatewayArgs {
     /// The registry of clients that name none: podman, skopeo, docker
     #[arg(long, value_name = "URL", value_parser = parse_http, env = "DFDAEMON_GATEWAY_REGISTRY_DEFAULT")]
     gateway_registry_default: Option<Url>,
-    /// What becomes of requests to the proxy, ACTION[+ACTION...]:REGEX, the actions of swarm, direct, tls and
-    /// host=HOST[:PORT]; the first rule that fits counts (repeatable) [default: they are passed on]
+    /// What becomes of requests to the proxy, ACTION[+ACTION...]:REGEX, the actions of swarm, direct, tls,
+    /// host=HOST[:PORT] and filter=NAME[,NAME...]; the first rule that fits counts (repeatable) [default: they are passed on]
     #[arg(long, value_name = "RULE", action = ArgAction::Append, env = "DFDAEMON_GATEWAY_RULE")]
     gateway_rule: Vec<Rule>,
     /// Where a client asks for a part, fetch the rest as well
     #[arg(long, env = "DFDAEMON_GATEWAY_PREFETCH")]
     gateway_prefetch: bool,
+    /// Give out parts of a blob only from a copy that was checked as a whole; until this host has one, the registry's own
+    /// bytes are passed on, and the whole is fetched meanwhile [default: what members attest]
+    #[arg(long, env = "DFDAEMON_GATEWAY_PROVEN_PARTS")]
+    gateway_proven_parts: bool,
     /// While its server cannot be reached, give out what was had from it without credentials
     #[arg(long, env = "DFDAEMON_GATEWAY_OFFLINE")]
     gateway_offline: bool,
@@ -140,6 +144,7 @@ impl Serve {
         config.registry_default.clone_from(&args.gateway_registry_default);
         config.rules.clone_from(&args.gateway_rule);
         config.prefetch = args.gateway_prefetch;
+        config.proven_parts = args.gateway_proven_parts;
         config.offline = args.gateway_offline;
         config.answers = Some(self.data_dir()?.join("gateway-answers"));
         config.tunnels = !args.gateway_no_tunnels;

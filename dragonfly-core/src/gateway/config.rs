@@ -28,6 +28,10 @@ pub struct GatewayConfig {
     pub rules: Vec<Rule>,
     /// Whether the rest of content is fetched where a client asked for a part. Default: no.
     pub prefetch: bool,
+    /// Whether parts of a blob come through the swarm only once this host has read all of it and it has its digest: until
+    /// then they are the registry's own, and the whole is fetched meanwhile. Default: no, they are given out as others of the
+    /// network attest them, which a member can lie about.
+    pub proven_parts: bool,
     /// Whether content that no credential was needed for is given out while its server cannot be reached. Default: no.
     pub offline: bool,
     /// A file of this gateway's own in which it keeps, for [`offline`](Self::offline), what servers said to clients without
@@ -61,6 +65,7 @@ impl Default for GatewayConfig {
             registry_default: None,
             rules: Vec::new(),
             prefetch: false,
+            proven_parts: false,
             offline: false,
             answers: None,
             tunnels: true,
@@ -104,12 +109,15 @@ impl GatewayConfig {
 /// | `direct` | it is passed on |
 /// | `tls` | the server is spoken to over HTTPS |
 /// | `host=HOST[:PORT]` | it is another one |
+/// | `filter=NAME[,NAME...]` | these parameters of the query do not change the content |
 #[derive(Clone, Debug)]
 pub struct Rule {
     pattern: Regex,
     pub(super) swarm: bool,
     pub(super) tls: bool,
     pub(super) host: Option<String>,
+    /// Names of parameters, of which a client may say others.
+    pub(super) filtered: Option<Vec<String>>,
 }
 
 impl Rule {
@@ -130,7 +138,9 @@ impl Rule {
 
 /// Text that is no [`Rule`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a rule: {0}; expected ACTION[+ACTION...]:REGEX, the actions of swarm, direct, tls and host=HOST[:PORT]")]
+#[error(
+    "not a rule: {0}; expected ACTION[+ACTION...]:REGEX, the actions of swarm, direct, tls, host=HOST[:PORT] and filter=NAME[,NAME...]"
+)]
 pub struct InvalidRule(String);
 
 impl FromStr for Rule {
@@ -140,7 +150,7 @@ impl FromStr for Rule {
         // A port of a host has a colon, too.
         let (actions, pattern) = split(text).ok_or_else(|| InvalidRule("it has no colon".to_owned()))?;
         let pattern = Regex::new(pattern).map_err(|e| InvalidRule(format!("the expression is malformed: {e}")))?;
-        let mut rule = Self { pattern, swarm: false, tls: false, host: None };
+        let mut rule = Self { pattern, swarm: false, tls: false, host: None, filtered: None };
         let mut way = None;
         for action in actions.split('+') {
             match action.split_once('=') {
@@ -152,6 +162,9 @@ impl FromStr for Rule {
                 }
                 None if action == "tls" => rule.tls = true,
                 Some(("host", host)) if is_host(host) => rule.host = Some(host.to_owned()),
+                Some(("filter", names)) if names.split(',').all(is_name) => {
+                    rule.filtered = Some(names.split(',').map(str::to_owned).collect());
+                }
                 _ => return Err(InvalidRule(format!("there is no action {action:?}"))),
             }
         }
@@ -172,6 +185,11 @@ fn split(text: &str) -> Option<(&str, &str)> {
     Some((actions, pattern))
 }
 
+/// Whether it can be the name of a query's parameter, as a rule can say it.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&#=+:,".contains(&byte))
+}
+
 fn is_host(host: &str) -> bool {
     let plain = !host.is_empty() && !host.contains(['/', '@', '?', '#', '\\']);
     plain && Url::parse(&format!("http://{host}/")).is_ok_and(|url| url.path() == "/")
@@ -186,6 +204,9 @@ impl fmt::Display for Rule {
         if let Some(host) = &self.host {
             write!(f, "+host={host}")?;
         }
+        if let Some(names) = &self.filtered {
+            write!(f, "+filter={}", names.join(","))?;
+        }
         write!(f, ":{}", self.pattern)
     }
 }
@@ -197,15 +218,32 @@ mod tests {
 
     #[test]
     fn rules_are_read_and_written() {
-        for text in
-            ["swarm:\\.deb$", "direct:.*", "swarm+tls:^http://pypi", "direct+tls+host=a.example:8443:^http://b/"]
-        {
+        for text in [
+            "swarm:\\.deb$",
+            "direct:.*",
+            "swarm+tls:^http://pypi",
+            "direct+tls+host=a.example:8443:^http://b/",
+            "swarm+filter=X-Amz-Date,token:\\.deb",
+            "swarm+tls+host=a.example:8443+filter=a:^http://b/",
+        ] {
             let rule: Rule = text.parse().unwrap();
             assert_eq!(rule.to_string(), text);
         }
         let rule: Rule = "host=mirror.example:x:y".parse().unwrap();
         assert_eq!((rule.host.as_deref(), rule.pattern.as_str()), (Some("mirror.example"), "x:y"));
-        for wrong in ["", "swarm", "swarm+direct:x", "fast:x", "swarm:(", "host=:x", "host=a/b:x"] {
+        for wrong in [
+            "",
+            "swarm",
+            "swarm+direct:x",
+            "fast:x",
+            "swarm:(",
+            "host=:x",
+            "host=a/b:x",
+            "swarm+filter:x",
+            "filter=:x",
+            "filter=a,:x",
+            "filter=a b:x",
+        ] {
             assert!(wrong.parse::<Rule>().is_err(), "{wrong}");
         }
     }

@@ -1,6 +1,7 @@
 //! Content of the swarm as an answer.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -117,16 +118,20 @@ impl Inner {
             Part::Outside => 0..0,
         };
         if wanted.prefetch && range != (0..length) {
-            // Detached: it runs whether or not the client stays.
-            drop(self.peer.fetch(request));
+            self.wholes.fetch(&self.peer, request);
         }
         reader.seek(io::SeekFrom::Start(range.start)).await.map_err(Error::from_read)?;
-        // Indexes at the end of archives are read before anything else of them: who asks for a part checks it himself.
-        let checked = range.end < length || (part != Part::Whole && range.end - range.start <= SMALL_PART);
+        let checked = part != Part::Whole && is_sent_unchecked(&range, length);
         let mut streaming = Streaming { gateway: Arc::clone(self), reader, began: range.start, left: range, checked };
         let first = streaming.next().await?;
         Ok(Some((part, streaming, first)))
     }
+}
+
+/// Whether a part is sent although the whole was not checked: one that does not reach its end, and one that is small, since
+/// indexes at the end of archives are read before anything else of them. Who asks for a part checks it himself.
+pub(super) fn is_sent_unchecked(part: &Range<u64>, length: u64) -> bool {
+    part.end < length || part.end - part.start <= SMALL_PART
 }
 
 /// The answer to a HEAD.

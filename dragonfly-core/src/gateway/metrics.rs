@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Gateway, Inner, head, intercept, pass, remembered, server, tunnel};
+use super::{Gateway, Inner, head, intercept, pass, remembered, server, tunnel, wholes, windows};
 use crate::node::{Metric, MetricKind, Number, metrics_text};
 
 #[derive(Default)]
@@ -93,7 +93,7 @@ impl Gateway {
 }
 
 impl Inner {
-    fn bounds(&self) -> [(&'static str, &'static str, u64); 17] {
+    fn bounds(&self) -> [(&'static str, &'static str, u64); 21] {
         let config = &self.config;
         let places = config.connections_max;
         let taken = places.saturating_sub(self.places.available_permits());
@@ -146,13 +146,29 @@ impl Inner {
             ),
             (
                 "dragonfly_gateway_window_bytes_limit",
-                "Bytes of a request over HTTP/2 that wait for its server.",
-                server::STREAM_WINDOW_BYTES.into(),
+                "Bytes of a request over HTTP/2 that wait for its server, at the most.",
+                windows::REQUEST_MOST.into(),
             ),
             (
                 "dragonfly_gateway_connection_window_bytes_limit",
-                "Bytes of all requests on a connection of HTTP/2 that wait for their servers.",
-                server::CONNECTION_WINDOW_BYTES.into(),
+                "Bytes of all requests on a connection of HTTP/2 that wait for their servers, at the most.",
+                windows::MOST.into(),
+            ),
+            (
+                "dragonfly_gateway_windows_bytes",
+                "Bytes that may wait so on all connections, beside what each of HTTP/2 begins with.",
+                self.windows.drawn(),
+            ),
+            ("dragonfly_gateway_windows_bytes_limit", "Such bytes at the most.", windows::BUDGET_BYTES),
+            (
+                "dragonfly_gateway_send_bytes_limit",
+                "Bytes of an answer over HTTP/2 before its client takes it.",
+                server::SEND_BUFFER_BYTES as u64,
+            ),
+            (
+                "dragonfly_gateway_wholes_limit",
+                "Wholes that the gateway fetches at a time because parts were asked for.",
+                wholes::WHOLES_MAX as u64,
             ),
             (
                 "dragonfly_gateway_handshake_seconds_limit",

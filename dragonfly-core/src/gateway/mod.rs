@@ -36,6 +36,8 @@ mod server;
 mod streaming;
 mod tunnel;
 mod users;
+mod wholes;
+mod windows;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,6 +62,8 @@ use crate::source::{OriginTrust, Upstream};
 use head::Heads;
 use metrics::Counts;
 use remembered::Remembered;
+use wholes::Wholes;
+use windows::Windows;
 
 /// The Gateway engine. A cheap handle; it serves until [`Gateway::shutdown`].
 #[derive(Clone)]
@@ -83,6 +87,10 @@ struct Inner {
     streams: Arc<Semaphore>,
     /// For tunnels over HTTP/2: requests within them need a place of the former.
     tunnels: Arc<Semaphore>,
+    /// What is fetched because parts of it were asked for.
+    wholes: Wholes,
+    /// For what is taken of requests over HTTP/2 before servers take it.
+    windows: Windows,
     /// What its own requests are marked with, so that one that comes back is known.
     mark: http::HeaderValue,
     /// Where this process listens.
@@ -124,6 +132,8 @@ impl Gateway {
             kept: AtomicUsize::new(0),
             streams: Arc::new(Semaphore::new(config.connections_max)),
             tunnels: Arc::new(Semaphore::new(config.connections_max)),
+            wholes: Wholes::default(),
+            windows: Windows::default(),
             config,
             heads: Heads::default(),
             remembered,

@@ -58,7 +58,8 @@ pub(super) async fn answer(
     if !matches!(url.scheme(), "http" | "https") {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, format!("{}: URLs are not proxied", url.scheme())));
     }
-    let said = Said::by(request.headers());
+    let mut said = Said::by(request.headers());
+    said.filtered = said.filtered.or_else(|| rule.and_then(|rule| rule.filtered.clone()));
     let swarm = said.swarm.unwrap_or_else(|| rule.is_some_and(|rule| rule.swarm));
     if swarm && registry::is_asked(&request) && !asks_for_more(request.headers()) {
         let mut base = url;

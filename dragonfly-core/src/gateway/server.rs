@@ -37,15 +37,8 @@ pub(super) const HEADERS_MAX: u32 = 16 << 10;
 /// as many on all of them, and counted apart.
 pub(super) const STREAMS_MAX: u32 = 64;
 
-/// What a client may send of a request before it is taken, on HTTP/2.
-pub(super) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-
-/// The same of all requests on a connection: seven whose servers take nothing leave as much for an eighth. It is memory only
-/// while a server is slower than its client.
-pub(super) const CONNECTION_WINDOW_BYTES: u32 = 8 * STREAM_WINDOW_BYTES;
-
 /// What is written of an answer before its client takes it, on HTTP/2.
-const SEND_BUFFER_BYTES: usize = 128 << 10;
+pub(super) const SEND_BUFFER_BYTES: usize = 128 << 10;
 
 /// After `accept` fails for want of descriptors, it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -151,6 +144,8 @@ where
     let (activity, bound) = (Activity::default(), gateway.config.client_timeout.max(HEAD_MAX));
     let (counted, begun) = (activity.clone(), Arc::new(OnceLock::new()));
     let (first, whose) = (Arc::clone(&begun), of.clone());
+    let window = gateway.windows.draw();
+    let (of_request, of_connection) = (window.request(), window.connection());
     let service = service_fn(move |mut request| {
         match &whose {
             Of::Gateway(own) => {
@@ -165,6 +160,7 @@ where
         let (gateway, counted, place) = (Arc::clone(&gateway), counted.clone(), place.clone());
         let _ = first.set(request.version());
         if request.version() < http::Version::HTTP_2 {
+            window.give_back();
             request.extensions_mut().insert(place);
             return async move { Ok::<_, Infallible>(route::answer(gateway, client, request).await) }.left_future();
         }
@@ -194,8 +190,8 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADERS_MAX)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(of_request)
+        .initial_connection_window_size(of_connection)
         .max_send_buf_size(SEND_BUFFER_BYTES);
     let http = match of {
         Of::Gateway(_) => http,

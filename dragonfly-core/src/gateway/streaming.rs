@@ -5,19 +5,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::Stream;
 use hyper::body::Frame;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::io::AsyncSeekExt as _;
 
 use super::Inner;
 use super::rest::{Onward, Rest};
 use crate::peer::Reader;
 use crate::task::DigestHasher;
 use crate::{Error, ErrorKind, Event, Result};
-
-/// How much is read at a time: as a reader takes it from the store.
-const CHUNK: usize = 256 << 10;
 
 /// For the error of a download whose reader has failed already.
 const WHY_MAX: Duration = Duration::from_secs(5);
@@ -40,15 +37,13 @@ impl Streaming {
         if self.left.is_empty() && self.checked {
             return Ok(None);
         }
-        let room = CHUNK.min(usize::try_from(self.left.end - self.left.start).unwrap_or(CHUNK));
-        let mut chunk = BytesMut::with_capacity(room);
-        if room > 0 {
-            match self.read(&mut chunk, room as u64).await? {
-                Ok(0) => return Err(Error::new(ErrorKind::Internal, "the content ends before its length")),
-                Ok(_) => {}
+        let mut chunk = Bytes::new();
+        if !self.left.is_empty() {
+            chunk = match self.read(self.left.end).await? {
+                Ok(read) => read,
                 // Content that is found to be wrong is taken away while it is read: the whole's error says why.
-                Err(error) => return Err(self.why(Error::from_read(error)).await),
-            }
+                Err(error) => return Err(self.why(error).await),
+            };
         }
         let next = self.left.start + chunk.len() as u64;
         if next == self.left.end && !self.checked {
@@ -57,21 +52,20 @@ impl Streaming {
         }
         self.left.start = next;
         self.gateway.counts.bytes.add(chunk.len() as u64);
-        Ok(Some(chunk.freeze()))
+        Ok(Some(chunk))
     }
 
-    /// Reads as soon as there is something to be read.
+    /// Reads what comes next before `end`, as soon as there is something to be read.
     ///
     /// # Errors
     /// Nothing came of the content for too long, be it these bytes or others.
-    async fn read(&mut self, chunk: &mut BytesMut, room: u64) -> Result<io::Result<usize>> {
+    async fn read(&mut self, end: u64) -> Result<Result<Bytes>> {
         let patience = self.gateway.config.patience;
         let mut held = self.held();
         loop {
-            let reading = (&mut self.reader).take(room);
-            let mut reading = std::pin::pin!(reading);
-            if let Ok(read) = tokio::time::timeout(patience, reading.read_buf(chunk)).await {
-                return Ok(read);
+            if let Ok(read) = tokio::time::timeout(patience, self.reader.next(end)).await {
+                let ends = || Error::new(ErrorKind::Internal, "the content ends before its length");
+                return Ok(read.and_then(|read| if read.is_empty() { Err(ends()) } else { Ok(read) }));
             }
             if self.is_silent(&mut held) {
                 let text = format!("nothing came through the swarm for {patience:?}");
@@ -137,14 +131,9 @@ impl Streaming {
             self.reader.seek(io::SeekFrom::Start(0)).await.map_err(Error::from_read)?;
             let mut done = 0;
             while done < at {
-                let room = (at - done).min(CHUNK as u64);
-                let mut chunk = BytesMut::with_capacity(room as usize);
-                let read = self.read(&mut chunk, room).await?.map_err(Error::from_read)?;
-                if read == 0 {
-                    return Err(Error::new(ErrorKind::Internal, "the content ends before its length"));
-                }
+                let chunk = self.read(at).await??;
                 hasher.update(&chunk);
-                done += read as u64;
+                done += chunk.len() as u64;
             }
         }
         let unsent = at - asked.start;

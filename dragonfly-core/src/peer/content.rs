@@ -14,7 +14,7 @@ use crate::node::{Node, Throttles, now_unix};
 use crate::source::Retries;
 use crate::store::{Entry, StoreError, UseGuard};
 use crate::swarm::TaskKey;
-use crate::task::{Class, Generation, HaveMap, Layout, PieceHash, PieceIndex, TaskId, root_of};
+use crate::task::{Class, Digest, Generation, HaveMap, Layout, PieceHash, PieceIndex, TaskId, root_of};
 use crate::trust::EvidenceVerifier;
 use crate::wire::PeerId;
 use crate::wire::codec;
@@ -109,6 +109,8 @@ pub(crate) struct Content {
     trace: Mutex<Option<Span>>,
     /// Whether its download was traced although it was over by then.
     told: AtomicBool,
+    /// What the whole was found to have, and the root that it had then.
+    digest: Mutex<Option<(Digest, [u8; 32])>>,
     /// While it is downloaded or wanted it is neither evicted nor removed.
     guard: Mutex<Option<UseGuard>>,
 }
@@ -155,6 +157,7 @@ impl Content {
             trouble: Mutex::default(),
             trace: Mutex::default(),
             told: AtomicBool::new(false),
+            digest: Mutex::default(),
         })
     }
 
@@ -200,6 +203,19 @@ impl Content {
     pub(crate) fn root(&self) -> Option<[u8; 32]> {
         let values: Option<Vec<_>> = (0..self.layout.pieces()).map(|piece| self.entry.value(piece)).collect();
         values.map(|values| root_of(&values))
+    }
+
+    /// The root that it had when all of it was found to have this digest.
+    pub(super) fn root_of_digest(&self, digest: &Digest) -> Option<[u8; 32]> {
+        let found = self.digest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        found.as_ref().filter(|(found, _)| found == digest).map(|(_, root)| *root)
+    }
+
+    /// All of it was read, and has this digest.
+    pub(super) fn found_digest(&self, digest: Digest) {
+        if let Some(root) = self.root() {
+            *self.digest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((digest, root));
+        }
     }
 
     /// Watches how far it is.

@@ -349,3 +349,28 @@ async fn a_disk_that_takes_nothing_of_what_has_no_length() {
     assert_eq!(receipt.blake3.bytes(), content::blake3(SEED, LENGTH));
     host.stop().await;
 }
+
+/// What was read once, and found to have a digest, is not read for that again while this engine has it. The next one has only
+/// what is on its disk.
+#[tokio::test]
+async fn a_digest_is_found_out_once() {
+    let scene = Scene::new().await;
+    scene.origin.set("/file", Resource::seeded(SEED, LENGTH));
+    let mut hasher = DigestHasher::new(Algorithm::Sha256);
+    hasher.update(&content::bytes(SEED, 0, LENGTH as usize));
+    let digest = hasher.finish();
+    let request = Request::new(scene.origin.url("/file")).digest(digest.clone());
+    let host = Host::start(&scene.data()).await;
+    within("it is fetched", host.peer.fetch(request.clone())).await.unwrap();
+    host.faults.fail_reads(Errno::IO.raw_os_error());
+    let receipt = within("it is there", host.peer.fetch(request.clone())).await.unwrap();
+    assert_eq!((receipt.digest.as_ref(), receipt.proof), (Some(&digest), crate::peer::Proof::Verified));
+    host.stop().await;
+    let host = Host::start(&scene.data()).await;
+    host.faults.fail_reads(Errno::IO.raw_os_error());
+    let error = within("it is read", host.peer.fetch(request.clone())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error:?}");
+    host.faults.fail_reads(0);
+    within("it is read again", host.peer.fetch(request)).await.unwrap();
+    host.stop().await;
+}

@@ -177,6 +177,37 @@ impl Reader {
         Ok(receipt)
     }
 
+    /// The next bytes before `end`, as they were read from the store; none at the end. Those after them are read
+    /// meanwhile. Cancel-safe.
+    ///
+    /// # Errors
+    /// What keeps them from coming.
+    #[cfg(feature = "gateway")]
+    pub(crate) async fn next(&mut self, end: u64) -> Result<Bytes> {
+        let end = end.min(self.length());
+        let room = |position: u64| end.saturating_sub(position).min(*CHUNK_BYTES.start()) as usize;
+        let wanted = room(self.position);
+        if wanted == 0 {
+            return Ok(Bytes::new());
+        }
+        if !self.chunk.has_remaining() {
+            let pending = self.pending.take().unwrap_or_else(|| self.read_chunk(wanted));
+            let read = self.pending.insert(pending).await;
+            self.pending = None;
+            self.chunk = read?;
+        }
+        let taken = self.chunk.split_to(self.chunk.len().min(wanted));
+        self.position += taken.len() as u64;
+        let (ahead, piece) = (room(self.position), (self.position / self.content.layout.piece_length()) as u32);
+        if !self.chunk.has_remaining() && ahead > 0 && self.content.entry.is_held(piece) {
+            // Not polled here: it has a place among the jobs for the disk, which a slow client must not keep from others.
+            let read = self.engine.node().runtime().spawn(self.read_chunk(ahead));
+            let stopped = |e| Error::new(ErrorKind::Cancelled, "the runtime stopped").caused_by(e);
+            self.pending = Some(async move { read.await.map_err(stopped)? }.boxed());
+        }
+        Ok(taken)
+    }
+
     fn read_chunk(&self, room: usize) -> BoxFuture<'static, Result<Bytes>> {
         let (engine, content, position) = (self.engine.clone(), Arc::clone(&self.content), self.position);
         let download = self.download.outcome();

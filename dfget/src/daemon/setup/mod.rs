@@ -4,6 +4,7 @@
 //! alone, our lines stand between two marks in it, and taking them out gives the file back as it was.
 
 mod edit;
+mod within;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,6 +17,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use dragonfly_core::ErrorKind;
 
 use self::edit::{Change, Left, undone};
+use self::within::Place;
 use super::files;
 use crate::error::Failure;
 
@@ -68,11 +70,12 @@ pub(super) fn setup(args: &Setup) -> Result<String, Failure> {
     let mut text = String::new();
     for piece in &pieces {
         let path = args.root.join(&piece.path);
-        let before = read(&path)?;
+        let place = Place::below(&args.root, &piece.path)?;
+        let before = read(&place.path)?;
         if args.undo {
             let what = match before {
                 None => "not there",
-                Some(before) => take_back(&args.root, &path, &before, &piece.change)?,
+                Some(before) => take_back(&path, &place, &before, &piece.change)?,
             };
             let _ = writeln!(text, "{}: {what}", path.display());
             continue;
@@ -84,7 +87,7 @@ pub(super) fn setup(args: &Setup) -> Result<String, Failure> {
         if args.dry_run {
             let _ = writeln!(text, "# {}\n{after}", path.display());
         } else {
-            put(&args.root, &path, &after)?;
+            put(&place.path, &after)?;
             let _ = writeln!(text, "{}: written", path.display());
         }
     }
@@ -192,57 +195,38 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
     }
 }
 
-/// Takes ours out of a file, and says what became of it.
-fn take_back(root: &Path, path: &Path, before: &str, change: &Change) -> Result<&'static str, Failure> {
+/// Takes ours out of a file, which a client knows by this path, and says what became of it.
+fn take_back(path: &Path, place: &Place, before: &str, change: &Change) -> Result<&'static str, Failure> {
     let left = undone(before, change).map_err(|torn| {
         Failure::new(ErrorKind::Config, format!("{} could not be taken back, and is as it is: {torn}", path.display()))
             .hint("take these lines out by hand, with what belongs to them")
     })?;
     match left {
         Left::All => Ok("nothing of ours in it"),
-        Left::Theirs(theirs) => put(root, path, &theirs).map(|()| "as it was"),
+        Left::Theirs(theirs) => put(&place.path, &theirs).map(|()| "as it was"),
         // A link was there before, and what it leads to may be read by others, too.
-        Left::Nothing if is_link(path) => {
-            put(root, path, &change.nothing()).map(|()| "nothing is left in it, and the link to it stays")
+        Left::Nothing if place.is_linked => {
+            put(&place.path, &change.nothing()).map(|()| "nothing is left in it, and the link to it stays")
         }
         Left::Nothing => {
             let failed = |e| Failure::io(format_args!("cannot remove {}", path.display()), &e);
-            fs::remove_file(path).map(|()| "removed").map_err(failed)
+            fs::remove_file(&place.path).map(|()| "removed").map_err(failed)
         }
     }
 }
 
-/// Writes a file, with the mode and the owner that it has, or where the link leads that is there.
-fn put(root: &Path, path: &Path, text: &str) -> Result<(), Failure> {
+/// Writes a file, with the mode and the owner that it has.
+fn put(path: &Path, text: &str) -> Result<(), Failure> {
     if let Some(parent) = path.parent() {
         files::directory(parent, 0o755)?;
     }
-    let path = target(root, path)?;
-    match fs::metadata(&path) {
+    match fs::metadata(path) {
         Ok(meta) => {
             let mode = meta.permissions().mode() & 0o777;
-            files::replace_of(&path, text.as_bytes(), mode, Some((meta.uid(), meta.gid())))
+            files::replace_of(path, text.as_bytes(), mode, Some((meta.uid(), meta.gid())))
         }
-        Err(_) => files::replace(&path, text.as_bytes(), 0o644),
+        Err(_) => files::replace(path, text.as_bytes(), 0o644),
     }
-}
-
-fn is_link(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
-}
-
-/// Where a link leads, which is not out of the root.
-fn target(root: &Path, path: &Path) -> Result<PathBuf, Failure> {
-    if !is_link(path) {
-        return Ok(path.to_owned());
-    }
-    let failed = |e: io::Error| Failure::io(format_args!("cannot follow {}", path.display()), &e);
-    let (root, to) = (fs::canonicalize(root).map_err(failed)?, fs::canonicalize(path).map_err(failed)?);
-    if !to.starts_with(&root) {
-        let message = format!("{} leads to {}, which is not below {}", path.display(), to.display(), root.display());
-        return Err(Failure::new(ErrorKind::Config, message));
-    }
-    Ok(to)
 }
 
 #[cfg(test)]

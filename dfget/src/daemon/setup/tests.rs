@@ -91,14 +91,55 @@ fn links_and_owners_stay() {
     assert_eq!(of(), before);
     setup(&Setup { undo: true, ..args(ClientKind::Npm, dir.path()) }).unwrap();
     assert_eq!((fs::read_to_string(&real).unwrap(), of()), ("fund=false\n".to_owned(), before));
-    // Out of the image that is built.
-    let other = tempfile::tempdir().unwrap();
-    fs::remove_file(&file).unwrap();
-    std::os::unix::fs::symlink(other.path().join("npmrc"), &file).unwrap();
-    fs::write(other.path().join("npmrc"), "fund=false\n").unwrap();
-    let refused = setup(&args(ClientKind::Npm, dir.path())).unwrap_err();
-    assert!(format!("{refused:?}").contains("is not below"), "{refused:?}");
-    assert_eq!(fs::read_to_string(other.path().join("npmrc")).unwrap(), "fund=false\n");
+}
+
+/// Links of an image that is built lead where they lead in it, and never out of it: neither those of files nor those of the
+/// directories that files are in.
+#[test]
+fn links_do_not_lead_out_of_the_root() {
+    let link = |to: &Path, at: &Path| {
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(to, at).unwrap();
+    };
+    let undo = |client, root: &Path| Setup { undo: true, ..args(client, root) };
+    for (client, path) in ALL {
+        let (scene, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let root = scene.path().join("root");
+        let parent = Path::new(path).parent().unwrap();
+        // To the outside, as somebody without this root sees it: nobody there has such a file.
+        let beside = scene.path().join("beside");
+        fs::create_dir(&beside).unwrap();
+        let climbing = PathBuf::from("../".repeat(parent.components().count()) + "beside");
+        for (to, outside) in [(other.path(), other.path()), (&climbing, &beside)] {
+            link(to, &root.join(parent));
+            for asked in [args(client, &root), undo(client, &root), Setup { dry_run: true, ..args(client, &root) }] {
+                let refused = format!("{:?}", setup(&asked).unwrap_err());
+                assert!(refused.contains("which is not there"), "{client:?}: {refused}");
+            }
+            assert_eq!(fs::read_dir(outside).unwrap().count(), 0, "{client:?}");
+            fs::remove_dir_all(&root).unwrap();
+        }
+        let outside = other.path().join("file");
+        fs::write(&outside, "theirs").unwrap();
+        link(&outside, &root.join(path));
+        setup(&args(client, &root)).unwrap_err();
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "theirs", "{client:?}");
+        fs::remove_dir_all(&root).unwrap();
+        // Within it, whatever a path says that climbs: above a root is that root.
+        for to in ["/shared", "../../../../../../../../../../shared"] {
+            fs::create_dir_all(root.join("shared")).unwrap();
+            link(Path::new(to), &root.join(parent));
+            setup(&args(client, &root)).unwrap();
+            let real = root.join("shared").join(Path::new(path).file_name().unwrap());
+            assert!(names_gateway(&fs::read_to_string(&real).unwrap()), "{client:?}");
+            setup(&undo(client, &root)).unwrap();
+            assert!(!real.exists() && root.join(parent).is_symlink(), "{client:?}");
+            fs::remove_dir_all(&root).unwrap();
+        }
+        link(Path::new("etc"), &root.join("etc"));
+        let refused = format!("{:?}", setup(&args(client, &root)).unwrap_err());
+        assert!(refused.contains("in a circle"), "{client:?}: {refused}");
+    }
 }
 
 /// Where nothing but ours is in a file that a link leads to, nothing is left in it, and the link stays.
@@ -110,7 +151,7 @@ fn what_links_lead_to_is_taken_back() {
         setup(&args(client, dir.path())).unwrap();
         fs::create_dir_all(real.parent().unwrap()).unwrap();
         fs::rename(&file, &real).unwrap();
-        std::os::unix::fs::symlink(&real, &file).unwrap();
+        std::os::unix::fs::symlink("/shared/file", &file).unwrap();
         let undo = Setup { undo: true, ..args(client, dir.path()) };
         let told = setup(&undo).unwrap();
         assert!(told.contains("the link to it stays"), "{client:?}: {told}");

@@ -11,19 +11,24 @@ use http::header::{self, HeaderMap};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
+use tokio::io::AsyncReadExt as _;
 use url::Url;
 
 use self::names::{Asked, Kind, read};
-use super::content::{Wanted, head_only, is_unchanged, unchanged};
+use super::content::{Wanted, head_only, is_sent_unchecked, is_unchanged, unchanged};
 use super::fail::Refusal;
 use super::head::{CONTENT_DIGEST, Head, Object};
 use super::pass::is_conditional;
+use super::range::{Part, part};
 use super::rest::Rest;
 use super::route::Body;
 use super::{Client, Inner};
 use crate::ErrorKind;
 use crate::peer;
 use crate::task::{Digest, DigestHasher};
+
+/// The longest manifest whose own word is taken for what it is. Registries take none that is longer.
+const MANIFEST_MAX: u64 = 4 << 20;
 
 /// Where clients name the registry behind a mirror: containerd in the query, Dragonfly's in a header.
 const REGISTRY: &str = "x-dragonfly-registry";
@@ -134,9 +139,23 @@ impl Inner {
         let Some(object) = Object::new(named(&url, &digest), headers, client) else {
             return self.own_answer((method.clone(), headers), url, (client, true)).await;
         };
-        let (head, stale) = match self.head(&object, true, true).await {
-            Ok(head) => (head, false),
-            Err(error) if error.is_unreached() => (self.offline(&object, kind).ok_or(error)?, true),
+        // What was had without credentials may be given out without asking, if the registry is away: it has a name of its own.
+        let whose = if object.has_credentials() { "" } else { "open/" };
+        let base = base.as_str().trim_end_matches('/');
+        let mut asked = peer::Request::new(object.url.as_str())
+            .digest(digest.clone())
+            .named_by_digest(format!("{base}/v2/{whose}{}/{digest}", kind.name()))
+            .local(client.local);
+        for (name, value) in &object.headers {
+            asked = asked.header(name, value);
+        }
+        let mut asked = self.trusting(asked);
+        let head = match self.head(&object, true, true).await {
+            Ok(head) => head,
+            Err(error) if error.is_unreached() => {
+                asked = asked.stale_ok(true);
+                self.offline(&object, kind, &asked).await.ok_or(error)?
+            }
             Err(error) => return Err(error.into()),
         };
         if !head.status.is_success() {
@@ -153,21 +172,15 @@ impl Inner {
             described.insert(header::CONTENT_LENGTH, length.into());
             return Ok(head_only(described));
         }
-        // What was had without credentials may be given out without asking, if the registry is away: it has a name of its own.
-        let whose = if object.has_credentials() { "" } else { "open/" };
-        let base = base.as_str().trim_end_matches('/');
-        let mut asked = peer::Request::new(object.url.as_str())
-            .digest(digest.clone())
-            .named_by_digest(format!("{base}/v2/{whose}{}/{digest}", kind.name()))
-            .stale_ok(stale)
-            .local(client.local);
-        for (name, value) in &object.headers {
-            asked = asked.header(name, value);
+        if self.config.proven_parts && asks_for_part(method, headers, head.length) && !self.is_proven(&asked).await {
+            // The registry's own word, as without this gateway; the next one may find all of it here.
+            self.wholes.fetch(&self.peer, asked);
+            return self.own_answer((method.clone(), headers), object.url, (client, true)).await;
         }
         let prefetch = self.config.prefetch;
         let rest = Rest::of_digest(&object, digest.clone());
         let wanted = Wanted { method, headers, object: described, version: None, length: head.length, prefetch, rest };
-        match self.swarm(self.trusting(asked), wanted).await {
+        match self.swarm(asked, wanted).await {
             Ok(Some(response)) => Ok(response),
             // A blob that is not what its digest says is of no use to anybody. Manifests of the old kind (schema 1) have
             // digests of something else than their bytes.
@@ -185,18 +198,65 @@ impl Inner {
         }
     }
 
+    /// Whether all of it is here and has its digest. Waits only for that to be found out.
+    async fn is_proven(&self, asked: &peer::Request) -> bool {
+        let proven = async {
+            let mut reader = self.peer.open(asked.clone()).await.ok()?;
+            if reader.is_complete() { reader.receipt().await.ok() } else { None }
+        };
+        tokio::time::timeout(self.config.patience, proven).await.is_ok_and(|receipt| receipt.is_some())
+    }
+
     /// What may be given out while a registry cannot be reached: to clients without credentials, if it is allowed at all, and
     /// not what the registry refused when it was asked last.
-    fn offline(&self, object: &Object, kind: Kind) -> Option<Head> {
+    async fn offline(&self, object: &Object, kind: Kind, asked: &peer::Request) -> Option<Head> {
         if let Some(head) = self.remembered(object) {
             return Some(head);
         }
-        // A blob needs no more than its digest; a manifest's type only the registry knows.
-        let open = self.is_open(object) && kind == Kind::Blob && !self.remembered.is_refused(&object.url);
+        if !self.is_open(object) || self.remembered.is_refused(&object.url) {
+            return None;
+        }
+        // A blob needs no more than its digest; a manifest's type the registry knows, and the manifest if it says so.
+        let (media_type, length) = match kind {
+            Kind::Blob => (HeaderValue::from_static("application/octet-stream"), None),
+            Kind::Manifest => {
+                let said = tokio::time::timeout(self.config.patience, self.said_type(asked.clone())).await.ok()?;
+                said.map(|(media_type, length)| (media_type, Some(length)))?
+            }
+        };
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        open.then_some(Head { status: StatusCode::OK, headers, length: None, version: None })
+        headers.insert(header::CONTENT_TYPE, media_type);
+        Some(Head { status: StatusCode::OK, headers, length, version: None })
     }
+
+    /// The type that a manifest of the swarm says it is of, once all of it has its digest; and its length.
+    async fn said_type(&self, asked: peer::Request) -> Option<(HeaderValue, u64)> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Typed {
+            media_type: String,
+        }
+        let mut reader = self.peer.open(asked).await.ok()?;
+        let length = Some(reader.length()).filter(|length| *length <= MANIFEST_MAX)?;
+        reader.receipt().await.ok()?;
+        let mut text = Vec::new();
+        reader.read_to_end(&mut text).await.ok()?;
+        let said: Typed = serde_json::from_slice(&text).ok()?;
+        Some((HeaderValue::try_from(said.media_type).ok()?, length))
+    }
+}
+
+/// Whether a request is for a part that is sent although the whole is not checked with it.
+fn asks_for_part(method: &Method, headers: &HeaderMap, length: Option<u64>) -> bool {
+    if *method != Method::GET || !headers.contains_key(header::RANGE) {
+        return false;
+    }
+    // Of what length it is out of nobody knows: it may be one.
+    length.is_none_or(|length| match part(headers, length, None) {
+        Part::Bytes(range) => is_sent_unchecked(&range, length),
+        Part::Whole => headers.contains_key(header::IF_RANGE),
+        Part::Outside => false,
+    })
 }
 
 /// By its digest, whatever tag it was asked for by: the tag may be another's in a moment.

@@ -179,6 +179,36 @@ async fn the_list_of_origins_binds_fetches_for_others_on_every_hop() {
     assert!(registry.open(request(&url)).await.is_ok());
 }
 
+/// The same of what a gateway passes on, and of its tunnels, for clients of other machines.
+#[cfg(feature = "gateway")]
+#[tokio::test]
+async fn the_list_of_origins_binds_what_is_passed_on() {
+    let (there, there_url) = origin(Resource::seeded(SEED, 10)).await;
+    let (here, url) = origin(Resource::redirect(302, &there_url)).await;
+    let http = HttpConfig { proxy: Proxy::None, ..HttpConfig::default() };
+    let origins = Some(vec![format!("127.0.0.1:{}", here.address().port()).parse().unwrap()]);
+    let guard = Guard { allow_loopback: true, origins, ..Guard::default() };
+    let registry = Registry::builder().guard(guard).http(http).build();
+    let ask = |url: &str, local, follow| {
+        let (method, url, own) = (::http::Method::GET, Url::parse(url).unwrap(), Arc::new([]));
+        let (headers, trust) = (::http::HeaderMap::new(), OriginTrust::default());
+        registry.upstream().ask(Ask { method, url, headers, body: None, trust, local, follow, own })
+    };
+    assert_eq!(ask(&url, false, false).await.unwrap().status(), 302, "this one is named");
+    for (url, follow) in [(&url, true), (&there_url, false)] {
+        assert_eq!(ask(url, false, follow).await.unwrap_err().kind(), SourceErrorKind::Guarded, "{url}");
+    }
+    assert_eq!(there.log().len(), 0);
+    assert_eq!(ask(&url, true, true).await.unwrap().status(), 200, "a user of this machine");
+    for (port, good) in [(here.address().port(), true), (there.address().port(), false)] {
+        let found = registry.upstream().addresses(("127.0.0.1", port), false, &[]).await;
+        assert_eq!(
+            found.map_err(|error| error.kind()).map(|_| ()),
+            if good { Ok(()) } else { Err(SourceErrorKind::Guarded) }
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_proxy_is_used_and_the_guard_still_reads_the_url() {
     let (proxy, url) = origin(Resource::seeded(SEED, 10)).await;

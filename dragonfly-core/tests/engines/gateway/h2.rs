@@ -165,17 +165,16 @@ async fn each_request_says_who_asks() {
     gateways.stop().await;
 }
 
-/// The largest push that is on its way to a server, of a request and of all on a connection, as HTTP/2 says it (RFC 9113, 6.5.2
-/// and 6.9): enough for a long way, and no more than that is kept for a server that takes nothing.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_pushed_has_room_on_its_way() {
-    let gateways = Gateways::start(config).await;
-    let mut stream = TcpStream::connect(gateways.gateways[0].1).await.unwrap();
+/// What may be on its way to servers of one request, and of all on a connection, as HTTP/2 says it (RFC 9113, 6.5.2 and 6.9).
+async fn told_windows(stream: &mut TcpStream) -> (u32, u32) {
     // The preface, and settings that say nothing.
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-    let (mut of_stream, mut of_connection) = (None, None);
+    let (mut of_stream, mut of_connection, mut pongs) = (65_535, 65_535, 0);
+    let ping = b"\0\0\x08\x06\0\0\0\0\0together";
     let read = async {
-        while of_stream.is_none() || of_connection.is_none() {
+        stream.write_all(ping).await.unwrap();
+        // What was to be said at the start was said before the second answer.
+        while pongs < 2 {
             let mut head = [0; 9];
             stream.read_exact(&mut head).await.unwrap();
             let mut frame = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
@@ -184,18 +183,71 @@ async fn what_is_pushed_has_room_on_its_way() {
             match head[3] {
                 // SETTINGS; SETTINGS_INITIAL_WINDOW_SIZE is the fourth.
                 4 => {
-                    of_stream =
-                        of_stream.or(frame.chunks(6).find(|one| one[..2] == [0, 4]).map(|one| number(&one[2..])))
+                    let told = frame.chunks(6).find(|one| one[..2] == [0, 4]).map(|one| number(&one[2..]));
+                    of_stream = told.unwrap_or(of_stream);
                 }
-                // WINDOW_UPDATE of the connection, which begins with 65 535.
-                8 if head[5..] == [0; 4] => of_connection = Some(65_535 + number(&frame)),
+                // PING, answered.
+                6 if head[4] & 1 == 1 => {
+                    pongs += 1;
+                    stream.write_all(ping).await.unwrap();
+                }
+                // WINDOW_UPDATE of the connection.
+                8 if head[5..] == [0; 4] => of_connection += number(&frame),
                 _ => {}
             }
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(60), read).await.unwrap();
-    assert_eq!((of_stream, of_connection), (Some(1 << 20), Some(8 << 20)));
+    (of_stream, of_connection)
+}
+
+/// The largest push that is on its way to a server: enough for a long way, and no more than that is kept for a server that
+/// takes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_pushed_has_room_on_its_way() {
+    let gateways = Gateways::start(config).await;
+    let mut stream = TcpStream::connect(gateways.gateways[0].1).await.unwrap();
+    assert_eq!(told_windows(&mut stream).await, (2 << 20, 16 << 20));
     drop(stream);
+    gateways.stop().await;
+}
+
+/// However many connections there are, what they may have on its way to servers is bounded for all of them together; and
+/// what one had is there again for the next, be it because it ended or because it is not HTTP/2.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_connections_share_one_budget() {
+    const BUDGET: u64 = 256 << 20;
+    let gateways = Gateways::start(config).await;
+    let gateway = gateways.gateways[0].1;
+    let mut open = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(gateway).await.unwrap();
+        let (of_stream, of_connection) = told_windows(&mut stream).await;
+        assert!((65_535..=of_connection).contains(&of_stream), "{of_stream} of {of_connection}");
+        open.push((of_connection, stream));
+    }
+    let beside = |(window, _): &(u32, TcpStream)| u64::from(*window - 65_535);
+    let all: u64 = open.iter().map(beside).sum();
+    assert!(all <= BUDGET && all > BUDGET * 9 / 10, "{all}");
+    assert_eq!(open[199].0, 65_535, "nothing is left");
+    drop(open);
+    // Kept, of another kind.
+    let mut others = Vec::new();
+    for _ in 0..40 {
+        let stream = TcpStream::connect(gateway).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get("/healthz").header("host", "g").body(Full::<Bytes>::default()).unwrap();
+        assert_eq!(whole(sender.send_request(request).await.unwrap()).await.0, 200);
+        others.push(sender);
+    }
+    let again = async {
+        while told_windows(&mut TcpStream::connect(gateway).await.unwrap()).await.1 != 16 << 20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), again).await.unwrap();
+    drop(others);
     gateways.stop().await;
 }
 

@@ -3,6 +3,7 @@
 mod continued;
 mod h2;
 mod intercept;
+mod lazy;
 mod proxy;
 mod registry;
 

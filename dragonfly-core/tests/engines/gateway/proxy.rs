@@ -65,6 +65,36 @@ async fn packages_without_a_tag_leave_their_server_once() {
     gateways.stop().await;
 }
 
+/// What of a query does not change the content a rule says, and a client may say otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_rule_filters_makes_no_other_content() {
+    let gateways = Gateways::start(|_| {
+        let mut config = GatewayConfig::default();
+        config.rules = vec!["swarm+filter=from,until:\\.deb".parse().unwrap()];
+        config
+    })
+    .await;
+    let url = gateways.network.serve("/pool/signed.deb", Resource::seeded(SEED, LENGTH));
+    let names = "x-dragonfly-filtered-query-params";
+    let mut tasks = Vec::new();
+    for (host, query, headers) in [
+        (0, "from=a&until=1&of=x", &[][..]),
+        (1, "from=b&until=2&of=x", &[]),
+        (1, "from=b&until=2&of=y", &[]),
+        (1, "from=c&until=2&of=y", &[(names, "from")]),
+        (0, "from=d&until=2&of=y", &[(names, "from")]),
+    ] {
+        let answer = gateways.get(host, &format!("{url}?{query}"), headers).await;
+        tasks.push(answer.header("x-dragonfly-task-id").unwrap().to_owned());
+        let (status, body) = answer.whole();
+        assert_eq!((status, body == content::bytes(SEED, 0, LENGTH as usize)), (200, true), "{query}");
+    }
+    assert_eq!((&tasks[0], &tasks[3]), (&tasks[1], &tasks[4]), "one task");
+    assert_eq!(tasks.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "what is not named counts");
+    assert_eq!(gateways.network.origin.counters().body_bytes_total(), 3 * LENGTH);
+    gateways.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_rule_names_is_passed_on_as_it_is() {
     let gateways = Gateways::start(rules).await;

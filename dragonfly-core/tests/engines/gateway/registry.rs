@@ -333,6 +333,8 @@ async fn what_needs_no_credential_outlives_its_registry_if_that_is_allowed() {
     let by_tag = "/v2/lib/a/manifests/v1";
     assert_eq!(gateways.get(0, &path, &[]).await.whole().0, 200);
     assert_eq!(gateways.get(0, by_tag, &[("accept", MANIFEST)]).await.whole().0, 200);
+    let typed = serve_manifest(&gateways, "v2", &format!("{{\"schemaVersion\": 2, \"mediaType\": \"{MANIFEST}\"}}"));
+    assert_eq!(gateways.get(0, "/v2/lib/a/manifests/v2", &[("accept", MANIFEST)]).await.whole().0, 200);
     gateways.network.origin = dragonfly_testkit::Origin::start().await.unwrap();
     let (status, body) = gateways.get(1, &path, &[]).await.whole();
     assert_eq!((status, body == bytes), (200, true), "a blob, to who has never had it");
@@ -347,6 +349,16 @@ async fn what_needs_no_credential_outlives_its_registry_if_that_is_allowed() {
         "as containerd asks"
     );
     assert_eq!(gateways.get(1, by_tag, &[("accept", MANIFEST)]).await.whole().0, 502, "what it is nobody knows here");
+    // By its digest, which says no type, where it does not say so itself; one that does is for who has never had it, too.
+    let by_digest = |digest: &str| format!("/v2/lib/a/manifests/{digest}");
+    assert_eq!(gateways.get(1, &by_digest(&manifest), &[("accept", MANIFEST)]).await.whole().0, 502);
+    let head = Request::head(by_digest(&typed)).header("accept", MANIFEST).body(Full::default()).unwrap();
+    let head = gateways.ask(1, head).await;
+    let told = ["content-type", "docker-content-digest", "content-length"].map(|name| head.header(name));
+    assert_eq!((head.status.as_u16(), told), (200, [Some(MANIFEST), Some(&*typed), Some("79")]), "as containerd asks");
+    let answer = gateways.get(1, &by_digest(&typed), &[("accept", MANIFEST)]).await;
+    assert_eq!(answer.header("content-type"), Some(MANIFEST));
+    assert_eq!(sha256(&answer.whole().1), typed);
     let alice = [("authorization", "Basic YWxpY2U6c2VjcmV0MTIz")];
     assert_eq!(
         gateways.get(1, &path, &alice).await.whole().0,
