@@ -588,14 +588,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_site_is_short_and_printable() {
-        for (name, is_one) in [("eu-1", true), ("", false), ("a\nb", false)] {
-            assert_eq!(is_site(name), is_one, "{name:?}");
-        }
-        assert!(is_site(&"x".repeat(SITE_BYTES_MAX)) && !is_site(&"x".repeat(SITE_BYTES_MAX + 1)));
-    }
-
-    #[test]
     fn what_is_set_after_a_preset_counts() {
         let builder = NodeBuilder::default().ttl(Duration::from_secs(1)).preset(Preset::Guest).memory_bytes(7);
         assert_eq!((builder.memory_bytes, builder.upload_slots, builder.ttl), (7, 2, None));
