@@ -12,7 +12,7 @@ use dragonfly_core::scheduler::{Action, Config, Core, Input};
 use dragonfly_core::swarm::{HostKey, TaskKey, Time};
 use dragonfly_core::task::{Generation, Layout, TaskId};
 use dragonfly_core::wire::PeerId;
-use dragonfly_core::wire::control::{Announce, Held, Join, Share, TaskInfo, ToCoordinator, ToMember};
+use dragonfly_core::wire::control::{Announce, Held, Join, TaskInfo, ToCoordinator, ToMember};
 use dragonfly_core::wire::statement::Signed;
 
 /// Everybody is of one account.
@@ -21,8 +21,8 @@ const TENANT: &str = "sim";
 /// Of tasks, as the scheduler sees them: the middle of eight.
 const PRIORITY: u8 = 3;
 
-/// A host and whom it is to have as neighbours; of those across what it is to bring from there.
-pub(crate) type Named = (HostKey, TaskKey, Vec<(HostKey, Option<Share>)>);
+/// A host and whom it is to have as neighbours.
+pub(crate) type Named = (HostKey, TaskKey, Vec<HostKey>);
 
 /// How a host takes part, as its announcement and its join say.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +69,6 @@ impl Members {
             record: Some(Signed(Vec::new())),
             seed: part.is_seed,
             slots: u16::from(part.uploads),
-            site: Some(format!("site-{}", part.site)),
         };
         let held = Held {
             generation: Generation::derive(&id, None, Some(layout.length()), layout.piece_length(), None),
@@ -161,7 +160,7 @@ impl Members {
             if let Action::Send { to, message: ToMember::Neighbours { task, hosts } } = action
                 && let Some(task) = self.named.get(&task)
             {
-                all.push((host(&to), *task, hosts.iter().map(|named| (host(&named.peer), named.share)).collect()));
+                all.push((host(&to), *task, hosts.iter().map(|named| host(&named.peer)).collect()));
             }
         }
         all

@@ -296,9 +296,7 @@ impl World {
     /// Tells hosts whom they are to have as neighbours.
     fn name(&mut self, named: Vec<Named>) {
         for (host, task, hosts) in named {
-            let across = hosts.iter().filter_map(|(host, share)| Some((*host, (*share)?))).collect();
-            let hosts = hosts.into_iter().map(|(host, _)| host).collect();
-            self.later(CONTROL * 2, host.0, Input::Neighbours { task, hosts, across });
+            self.later(CONTROL * 2, host.0, Input::Neighbours { task, hosts });
         }
         if let Some(at) = self.members.next_deadline()
             && self.coordinate.is_none_or(|set| set > at)

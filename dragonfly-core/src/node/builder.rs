@@ -24,7 +24,6 @@ use crate::source::{Guard, OriginPattern, Registry, Source};
 use crate::store::{FileOptions, FileStore, MemoryOptions, MemoryStore, Store};
 use crate::trust::{Identity, Membership, OriginTrust, Roles, Token};
 use crate::wire::Address;
-use crate::wire::control::SITE_BYTES_MAX;
 use crate::{Error, ErrorKind, Result};
 
 /// What the store may hold in memory where there is no data directory.
@@ -63,7 +62,6 @@ pub struct NodeBuilder {
     bootstrap: Vec<Address>,
     discover_locally: bool,
     upload_slots: u16,
-    site: Option<String>,
     rates: RateLimits,
     guard: Guard,
     #[cfg(feature = "storage")]
@@ -95,7 +93,6 @@ impl Default for NodeBuilder {
             bootstrap: Vec::new(),
             discover_locally: false,
             upload_slots: UPLOAD_SLOTS,
-            site: None,
             rates: RateLimits::default(),
             guard: Guard::default(),
             #[cfg(feature = "storage")]
@@ -229,13 +226,6 @@ impl NodeBuilder {
         self
     }
 
-    /// The site that it is in, such as a region or a data centre (default: none). Hosts of one site get content from each
-    /// other and few of them from another site, so that it crosses the link between once. At most 64 bytes.
-    pub fn site(mut self, name: &str) -> Self {
-        self.site = Some(name.to_owned());
-        self
-    }
-
     /// Bytes a second that it, and each task on it, may move (default: no limits).
     pub fn rates(mut self, rates: RateLimits) -> Self {
         self.rates = rates;
@@ -312,7 +302,7 @@ impl NodeBuilder {
     ///
     /// # Errors
     /// The data directory is in use or unreadable; the token is of another network than the directory; an address
-    /// cannot be listened on; the name of the site is none.
+    /// cannot be listened on.
     pub async fn start(self) -> Result<Node> {
         let runtime = match self.runtime.clone() {
             Some(runtime) => runtime,
@@ -321,11 +311,6 @@ impl NodeBuilder {
             })?,
         };
         self.rates.check()?;
-        let site = self.site;
-        if let Some(name) = site.as_ref().filter(|name| !is_site(name)) {
-            let context = format!("a site's name has 1 to {SITE_BYTES_MAX} bytes and no control characters: {name:?}");
-            return Err(Error::new(ErrorKind::Config, context));
-        }
         let io = IoPool::start()?;
         let (dir, token, origin_trust) = (self.data_dir.clone(), self.token.clone(), self.origin_trust);
         let (low_water, high_water) = self.water_marks;
@@ -398,7 +383,6 @@ impl NodeBuilder {
             metrics: Arc::new(Metrics::default()),
             coordinators: coordinators.unwrap_or_default(),
             upload_slots: self.upload_slots,
-            site,
             listens: !self.listen.is_empty(),
             discovers: self.discover_locally,
             rules,
@@ -576,11 +560,6 @@ impl Default for TokenOptions {
     fn default() -> Self {
         Self { roles: Roles::PEER, not_after: None, addresses: Vec::new() }
     }
-}
-
-/// Whether this may be the name of a site.
-fn is_site(name: &str) -> bool {
-    (1..=SITE_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control)
 }
 
 #[cfg(test)]

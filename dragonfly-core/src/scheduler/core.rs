@@ -196,7 +196,6 @@ impl Core {
             seed: false,
             record: None,
             slots: 0,
-            site: None,
             tasks: BTreeSet::new(),
             triggered: BTreeSet::new(),
         });
@@ -211,7 +210,6 @@ impl Core {
         if !h.announced {
             h.announced = true;
             h.seed = announce.seed && h.seed_role;
-            h.site = announce.site.as_deref().filter(|site| !site.is_empty()).map(Arc::from);
             if h.seed {
                 self.seeds.entry(h.tenant.clone()).or_default().insert(host);
             }

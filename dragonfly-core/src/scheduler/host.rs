@@ -24,8 +24,6 @@ pub(super) struct Host {
     pub(super) seed: bool,
     pub(super) record: Option<Signed>,
     pub(super) slots: u16,
-    /// The site that its operator named.
-    pub(super) site: Option<Arc<str>>,
     pub(super) tasks: BTreeSet<TaskIx>,
     /// Tasks that it was asked to join and has not yet.
     pub(super) triggered: BTreeSet<TaskIx>,
@@ -35,11 +33,6 @@ impl Host {
     /// The IP address as neighbours are told it: 4 or 16 bytes.
     pub(super) fn ip_bytes(&self) -> Option<Vec<u8>> {
         self.seen_ip.map(bytes_of_ip)
-    }
-
-    /// Whether two hosts are in different sites, as their operators named them.
-    pub(super) fn is_across(&self, other: &Self) -> bool {
-        self.site.is_some() && other.site.is_some() && self.site != other.site
     }
 
     /// Whether two hosts are likely to be near each other: the same /24 or /64.

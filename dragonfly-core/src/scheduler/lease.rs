@@ -1,8 +1,6 @@
 //! Who may fetch which range of the current generation from the origin.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{
@@ -18,9 +16,6 @@ use super::task::{Ask, AskClass, Lease, Task};
 use crate::task::{PieceIndex, TaskId};
 use crate::wire::control::{Failure, FailureKind, LeaseId, ToMember};
 use crate::wire::statement::Grant;
-
-/// Askers that are looked at for the next lease: where one site has its holders, those of another come soon.
-const ASKERS_LOOKED_AT: usize = 256;
 
 impl Core {
     /// A member asks for a lease. If there is none now it is remembered.
@@ -98,20 +93,14 @@ impl Core {
         }
         let room = (task.holders as usize) < self.config.holders_max;
         let most = leases_max(sharers(task, self.config.holders_max));
-        let full = full_sites(task, self.config.holders_max);
-        let is_full = |host: &HostIx| {
-            let site = task.members.get(host).and_then(|member| member.site.as_ref());
-            site.is_some_and(|site| full.contains(site))
-        };
         let may = |ask: &Ask| match ask.class {
             AskClass::Holder => task.members.get(&ask.host).is_some_and(|member| member.leases < most),
-            AskClass::New => room && !is_full(&ask.host),
+            AskClass::New => room,
             AskClass::Blocked => false,
         };
         // Of those who hold leases there are few, and they come first.
         let askers = &task.askers[usize::from(task.seeds_only())];
-        let mut open = askers.iter().take_while(|ask| ask.class != AskClass::Blocked).take(ASKERS_LOOKED_AT);
-        let ask = *open.find(|ask| may(ask))?;
+        let ask = *askers.iter().take_while(|ask| ask.class != AskClass::Blocked).find(|ask| may(ask))?;
         let version = task.version.as_ref()?;
         if !version.splittable {
             let pieces = version.layout.pieces();
@@ -408,21 +397,6 @@ impl Core {
 /// Who shares the origin of a task, at most: members that may be given leases.
 fn sharers(task: &Task, holders_max: usize) -> u32 {
     task.lessees[usize::from(task.seeds_only())].clamp(1, holders_max.max(1) as u32)
-}
-
-/// Sites that have as many holders as are theirs. What one site fetched crosses to the others: each fetches a part, so that
-/// the links between are used both ways.
-fn full_sites(task: &Task, holders_max: usize) -> BTreeSet<Arc<str>> {
-    let sites = task.group().map_or(0, |group| group.sites.len());
-    if sites < 2 {
-        return BTreeSet::new();
-    }
-    let holders: BTreeSet<HostIx> = task.leases.values().filter_map(|lease| lease.host).collect();
-    let mut held: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-    for site in holders.iter().filter_map(|host| task.members.get(host)?.site.clone()) {
-        *held.entry(site).or_default() += 1;
-    }
-    held.into_iter().filter(|(_, held)| *held >= holders_max.div_ceil(sites)).map(|(site, _)| site).collect()
 }
 
 /// How many leases one of so many sharers may hold: its share of what is fetched at a time, and the next one.

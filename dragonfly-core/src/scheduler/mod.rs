@@ -26,7 +26,6 @@ mod lease;
 mod meeting;
 mod neighbours;
 mod ranges;
-mod sites;
 mod slab;
 mod snapshot;
 mod task;

@@ -6,19 +6,16 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::{SliceRandom, index};
 
-use super::config::{NEIGHBOURS_MORE, STARVED_MIN};
-use super::core::Core;
+use super::config::NEIGHBOURS_MORE;
+use super::core::{Core, Timer};
 use super::join::no_fetcher;
 use super::slab::{HostIx, TaskIx};
 use super::task::Member;
 use crate::task::TaskId;
-use crate::wire::control::{NEIGHBOURS_MAX, Neighbour, Share, ToMember};
+use crate::wire::control::{NEIGHBOURS_MAX, Neighbour, ToMember};
 
 /// Sources that are always among the candidates, so that one of them can be chosen.
 const SOURCES_SAMPLED: usize = 4;
-
-/// They are looked for among so many: with few sites some of them are in the right one.
-const SOURCES_LOOKED_AT: usize = 64;
 
 impl Core {
     /// Gives members the neighbours that they lack, and tells them all that they have.
@@ -29,17 +26,7 @@ impl Core {
         for &host in members {
             let degree = self.tasks[t].members.get(&host).map_or(0, |m| m.neighbours.len());
             let wanted = goal.saturating_sub(degree);
-            self.add_edges(t, host, wanted, false, &batch, &mut told);
-        }
-        let task = &self.tasks[t];
-        let is_alone = |host: &HostIx| {
-            let Some(member) = task.members.get(host) else { return false };
-            let group = member.generation().and_then(|generation| task.groups.get(&generation));
-            group.and_then(|group| task.site_of(group, member)).is_some_and(|site| site.list.len() == 1)
-        };
-        if members.iter().any(is_alone) {
-            // It has nobody but those in other sites.
-            self.bridge(t);
+            self.add_edges(t, host, wanted, &batch, &mut told);
         }
         for &host in members {
             let hosts = self.neighbours_of(t, host);
@@ -49,7 +36,11 @@ impl Core {
         }
         told.into_iter().for_each(|(host, news)| self.send_neighbours(t, host, news));
         self.tasks[t].undealt.extend(members);
-        self.deal_soon(t);
+        if self.tasks[t].dealing.is_none() {
+            let step = self.next_number();
+            self.tasks[t].dealing = Some(step);
+            self.arm(self.now + self.config.deal_time, Timer::Deal { task: t, step });
+        }
     }
 
     /// Gives those who joined meanwhile the neighbours that they lack, out of all who are there by now.
@@ -70,7 +61,7 @@ impl Core {
         let nobody = BTreeSet::new();
         for host in undealt {
             let degree = self.tasks[t].members.get(&host).map_or(0, |m| m.neighbours.len());
-            let news = self.add_edges(t, host, goal.saturating_sub(degree), false, &nobody, &mut told);
+            let news = self.add_edges(t, host, goal.saturating_sub(degree), &nobody, &mut told);
             told.entry(host).or_default().extend(news);
         }
         for (host, news) in told {
@@ -78,7 +69,6 @@ impl Core {
                 self.send_neighbours(t, host, news);
             }
         }
-        self.bridge(t);
     }
 
     /// A member asks for more neighbours, maybe because none of its own holds what it misses. `silence`: for how long
@@ -93,14 +83,11 @@ impl Core {
         if member.neighbours.len() >= NEIGHBOURS_MAX {
             // It has met as many as it can use: others take their place.
             task.unlink(host);
-            self.deal_soon(t);
         }
-        // Who is left without what it lacks may ask in other sites, too: those who were to bring it do not.
-        let anywhere = lacking && silence >= STARVED_MIN;
-        let degree = self.tasks[t].members[&host].neighbours.len();
+        let degree = task.members[&host].neighbours.len();
         let goal = self.config.neighbours_wanted.max(degree + NEIGHBOURS_MORE).min(NEIGHBOURS_MAX);
         let mut told = BTreeMap::new();
-        let news = self.add_edges(t, host, goal - degree, anywhere, &BTreeSet::from([host]), &mut told);
+        let news = self.add_edges(t, host, goal - degree, &BTreeSet::from([host]), &mut told);
         let none_new = news.is_empty();
         let hosts = if none_new { self.neighbours_of(t, host) } else { news };
         self.send_neighbours(t, host, hosts);
@@ -176,11 +163,10 @@ impl Core {
         t: TaskIx,
         host: HostIx,
         wanted: usize,
-        anywhere: bool,
         batch: &BTreeSet<HostIx>,
         told: &mut BTreeMap<HostIx, Vec<HostIx>>,
     ) -> Vec<HostIx> {
-        let chosen = self.choose(t, host, wanted, anywhere);
+        let chosen = self.choose(t, host, wanted);
         for &other in &chosen {
             let task = &mut self.tasks[t];
             let has_room = task.members[&other].neighbours.len() < self.config.neighbours_wanted;
@@ -193,25 +179,21 @@ impl Core {
         chosen
     }
 
-    /// Up to `wanted` hosts that `host` should trade with, best first: of its own site, unless they may be `anywhere`.
-    fn choose(&mut self, t: TaskIx, host: HostIx, wanted: usize, anywhere: bool) -> Vec<HostIx> {
+    /// Up to `wanted` hosts that `host` should trade with, best first.
+    fn choose(&mut self, t: TaskIx, host: HostIx, wanted: usize) -> Vec<HostIx> {
         let task = &self.tasks[t];
         let Some(member) = task.members.get(&host) else { return Vec::new() };
         let Some(group) = member.generation().and_then(|generation| task.groups.get(&generation)) else {
             return Vec::new();
         };
-        let site = task.site_of(group, member).filter(|_| !anywhere);
-        let list = site.map_or(&group.list, |site| &site.list);
-        let (count, sampled) = (list.len(), self.config.sampled_max);
+        let (count, sampled) = (group.list.len(), self.config.sampled_max);
         let mut candidates: BTreeSet<HostIx> = if count <= sampled + 1 {
-            list.iter().copied().collect()
+            group.list.iter().copied().collect()
         } else {
-            let pivot = list[self.rng.random_range(0..count)];
-            let sources = group.holders.range(pivot..).chain(group.holders.range(..pivot));
-            let is_here = |other: &&HostIx| site.is_none() || task.members[other].site == member.site;
-            let sources = sources.take(SOURCES_LOOKED_AT).filter(is_here).take(SOURCES_SAMPLED);
+            let pivot = group.list[self.rng.random_range(0..count)];
+            let sources = group.holders.range(pivot..).chain(group.holders.range(..pivot)).take(SOURCES_SAMPLED);
             let random = index::sample(&mut self.rng, count, sampled);
-            random.iter().map(|at| list[at]).chain(sources.copied()).collect()
+            random.iter().map(|at| group.list[at]).chain(sources.copied()).collect()
         };
         let me = &self.hosts[host];
         candidates.retain(|&other| {
@@ -260,13 +242,11 @@ impl Core {
         hosts
     }
 
-    pub(super) fn send_neighbours(&mut self, t: TaskIx, to: HostIx, hosts: Vec<HostIx>) {
+    fn send_neighbours(&mut self, t: TaskIx, to: HostIx, hosts: Vec<HostIx>) {
         let task = self.tasks[t].id;
-        let part = self.tasks[t].members.get(&to).and_then(|m| m.part).unwrap_or(Share::ALL);
         let describe = |&host: &HostIx| {
             let h = &self.hosts[host];
-            let share = h.is_across(&self.hosts[to]).then_some(part);
-            Neighbour { peer: h.peer, record: h.record.clone(), seen_ip: h.ip_bytes(), seed: h.seed, share }
+            Neighbour { peer: h.peer, record: h.record.clone(), seen_ip: h.ip_bytes(), seed: h.seed }
         };
         let messages: Vec<Vec<Neighbour>> = match hosts.is_empty() {
             true => vec![Vec::new()],

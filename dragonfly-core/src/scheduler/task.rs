@@ -10,7 +10,7 @@ use super::config::LEASES_PER_HOLDER_MAX;
 use super::ranges::RangeSet;
 use super::slab::HostIx;
 use crate::task::{Generation, Layout, PieceIndex, TaskId, TaskSpec, Validator};
-use crate::wire::control::{Failure, LeaseId, Share};
+use crate::wire::control::{Failure, LeaseId};
 use crate::wire::statement::SealBundle;
 
 /// A task in which hosts take part, or did a short while ago.
@@ -96,11 +96,6 @@ pub(super) struct Member {
     pub(super) waiting: Option<(u8, u64)>,
     /// The generation it trades, and its place in the group's list.
     pub(super) place: Option<(Generation, usize)>,
-    /// Its site, and its place in the list of that.
-    pub(super) site: Option<Arc<str>>,
-    pub(super) site_place: usize,
-    /// What it is to bring from other sites, if it is one of those who do.
-    pub(super) part: Option<Share>,
     pub(super) eighths: u8,
     pub(super) neighbours: BTreeSet<HostIx>,
     /// When it asked for a lease.
@@ -128,17 +123,6 @@ pub(super) struct Group {
     pub(super) complete: u32,
     /// Those who hold or fetch something and upload.
     pub(super) holders: BTreeSet<HostIx>,
-    /// Those whose site is known, by site.
-    pub(super) sites: BTreeMap<Arc<str>, Site>,
-}
-
-/// The members of a group in one site.
-#[derive(Default)]
-pub(super) struct Site {
-    /// In no order that matters: for sampling.
-    pub(super) list: Vec<HostIx>,
-    /// Those who bring pieces from other sites, each its part.
-    pub(super) bridges: Vec<HostIx>,
 }
 
 /// A member that wants a lease. The order is that of service.
@@ -322,11 +306,6 @@ impl Task {
             let group = self.groups.entry(generation).or_default();
             member.place = Some((generation, group.list.len()));
             group.list.push(host);
-            if let Some(site) = &member.site {
-                let site = group.sites.entry(site.clone()).or_default();
-                member.site_place = site.list.len();
-                site.list.push(host);
-            }
             group.update(host, (false, false), (member.is_complete_source(), member.is_source()));
         }
         debug_assert!(neighbours.iter().all(|n| !self.members[n].neighbours.contains(&host)));
@@ -335,8 +314,6 @@ impl Task {
     fn unplace(&mut self, host: HostIx) {
         let Some(member) = self.members.get_mut(&host) else { return };
         let Some((generation, at)) = member.place.take() else { return };
-        member.part = None;
-        let (site, site_at) = (member.site.clone(), member.site_place);
         let source = (member.is_complete_source(), member.is_source());
         let Some(group) = self.groups.get_mut(&generation) else { return };
         group.update(host, source, (false, false));
@@ -345,20 +322,6 @@ impl Task {
             && let Some(moved) = self.members.get_mut(&moved)
         {
             moved.place = Some((generation, at));
-        }
-        if let Some(name) = site
-            && let Some(site) = group.sites.get_mut(&name)
-        {
-            site.list.swap_remove(site_at);
-            if let Some(&moved) = site.list.get(site_at)
-                && let Some(moved) = self.members.get_mut(&moved)
-            {
-                moved.site_place = site_at;
-            }
-            site.bridges.retain(|bridge| *bridge != host);
-            if site.list.is_empty() {
-                group.sites.remove(&name);
-            }
         }
         if group.list.is_empty() {
             self.groups.remove(&generation);

@@ -47,14 +47,6 @@ impl Bits {
         true
     }
 
-    /// Removes what is in `other`.
-    pub(super) fn remove_all(&mut self, other: &Self) {
-        for (word, other) in self.words.iter_mut().zip(&other.words) {
-            self.count -= (*word & other).count_ones();
-            *word &= !other;
-        }
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = PieceIndex> + '_ {
         self.common(self, 0)
     }

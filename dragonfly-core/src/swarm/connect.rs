@@ -1,13 +1,11 @@
 //! Neighbours: whom to dial, which tasks to open over which lane, when to ask for more.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::host::Host;
 use super::task::{Candidate, Member, Task};
 use super::timers::Timer;
 use super::{Action, HostKey, Swarm, TaskKey};
-use crate::wire::control::Share;
 
 /// The shortest pause between two questions for neighbours; it doubles while they bring nobody new.
 pub(super) const ASK_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -44,12 +42,9 @@ const OPENING_MAX: Duration = Duration::from_secs(10);
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(30);
 
 impl Swarm {
-    pub(super) fn named(&mut self, key: TaskKey, hosts: &[HostKey], across: &[(HostKey, Share)]) {
+    pub(super) fn named(&mut self, key: TaskKey, hosts: &[HostKey]) {
         let Some(task) = self.tasks.get_mut(&key) else { return };
         let mut any_new = false;
-        // What they were before they were named anew is not so any more.
-        task.across.retain(|host, _| !hosts.contains(host));
-        task.across.extend(across.iter().take(CANDIDATES_MAX).copied());
         for (rank, host) in (0u32..).zip(hosts.iter().take(CANDIDATES_MAX)) {
             let retry = task.bans.get(host).map_or(self.now, |ban| ban.until);
             let candidate = task.candidates.entry(*host).or_insert_with(|| {
@@ -68,8 +63,6 @@ impl Swarm {
             let Some(worst) = worst.or_else(|| task.candidates.keys().next_back().copied()) else { break };
             task.candidates.remove(&worst);
         }
-        let (candidates, members) = (&task.candidates, &task.members);
-        task.across.retain(|host, _| candidates.contains_key(host) || members.contains_key(host));
         if any_new {
             task.ask_pause = ASK_PAUSE_MIN;
         }
@@ -96,17 +89,14 @@ impl Swarm {
             .map(|(host, candidate)| (candidate.failures, candidate.rank, *host))
             .collect();
         order.sort_unstable();
-        // Those across are there to bring what no other brings: they come on top.
-        let mut neighbours = task.members.keys().filter(|host| !task.across.contains_key(host)).count();
-        let across: BTreeSet<HostKey> = task.across.keys().copied().collect();
+        let mut neighbours = task.members.len();
         let mut next = None;
         for (_, _, host) in order {
-            let is_across = across.contains(&host);
-            if !is_across && neighbours >= self.config.neighbours_wanted {
-                continue;
+            if neighbours >= self.config.neighbours_wanted {
+                break;
             }
             match self.approach(key, host) {
-                Ok(()) => neighbours += usize::from(!is_across),
+                Ok(()) => neighbours += 1,
                 Err(Some(retry)) => next = Some(next.map_or(retry, |next: super::Time| next.min(retry))),
                 Err(None) => {}
             }

@@ -254,15 +254,11 @@ impl Swarm {
 
     /// Fills `views` with the children that may take allotments; the pieces of one.
     fn views(&self, task: &Task, views: &mut Vec<View>) -> u32 {
-        let takes = |member: &Member| member.wanted && member.counted && !member.theirs.is_full();
-        // What goes to another site first has to come back: only if there is nobody here.
-        let is_near = |host: &HostKey| !task.across.contains_key(host);
-        let any_near = task.members.iter().any(|(host, member)| takes(member) && is_near(host));
-        let is_child = |host: &HostKey, member: &Member| takes(member) && (!any_near || is_near(host));
-        let children = task.members.iter().filter(|(host, member)| is_child(host, member)).count();
+        let is_child = |member: &Member| member.wanted && member.counted && !member.theirs.is_full();
+        let children = task.members.values().filter(|member| is_child(member)).count();
         let unit = unit(task.layout.piece_length(), task.inject.waiting.len(), children);
         views.clear();
-        views.extend(task.members.iter().filter(|(host, member)| is_child(host, member)).map(|(host, member)| View {
+        views.extend(task.members.iter().filter(|(_, member)| is_child(member)).map(|(host, member)| View {
             host: *host,
             committed: member.child.committed,
             limit: limit(task.layout.piece_length(), self.hosts.get(host).and_then(|host| host.sent.value()), unit),

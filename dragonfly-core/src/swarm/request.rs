@@ -1,19 +1,15 @@
 //! What is asked of neighbours: feeding them requests, and what becomes of these.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::bits::Bits;
 use super::choose::{choose, extend, in_window};
-use super::host::Host;
 use super::pieces::PieceState;
 use super::takeover::{Current, Takeover, takeover};
 use super::task::{Ban, Task};
 use super::timers::Timer;
 use super::{Action, HostKey, RequestId, Swarm, TaskKey, Time, depth};
 use crate::task::PieceIndex;
-use crate::wire::control::Share;
 use crate::wire::lane::{REQUEST_PIECES_MAX, REQUESTS_MAX, RejectReason};
 
 /// The coarse tick on which stalls, takeovers and lapsed allotments are noticed.
@@ -45,9 +41,6 @@ const STALL_PIECES: u32 = 4;
 
 /// However slow it is, silence for this many times the configured bound is a stall.
 const STALL_MAX: u32 = 6;
-
-/// For so long at the least the others of a site are waited for.
-const OTHERS_MIN: Duration = Duration::from_secs(1);
 
 /// A request of ours.
 #[derive(Clone, Debug)]
@@ -125,20 +118,7 @@ impl Swarm {
         if is_full {
             return None;
         }
-        let Some(share) = task.across.get(&key).copied() else {
-            return choose(&task.pieces, &member.theirs, &task.window, run, &mut self.random);
-        };
-        let scope = task.scope(share, self.now);
-        if let Err(due) = scope {
-            self.timers.set_earlier(Timer::Sweep, due.max(self.now.after(SWEEP)));
-        }
-        let brings = task.brings(&self.hosts, &member.theirs, scope.unwrap_or(Share::NONE));
-        let chosen = choose(&task.pieces, &brings, &task.window, run, &mut self.random)?;
-        if share.covers(chosen.start) {
-            let first = task.bringing.map_or(self.now, |(first, _)| first);
-            task.bringing = Some((first, self.now));
-        }
-        Some(chosen)
+        choose(&task.pieces, &member.theirs, &task.window, run, &mut self.random)
     }
 
     /// Sends a request for as much of `run` (pieces that are missing) as the budget allows; whether it was sent.
@@ -227,10 +207,6 @@ impl Swarm {
     fn relief(&self, key: HostKey, task_key: TaskKey) -> Option<(RequestId, Takeover)> {
         let task = self.tasks.get(&task_key)?;
         let theirs = &task.members.get(&key)?.theirs;
-        // What was asked for elsewhere may be on its way: it would cross, or cross again.
-        if task.across.contains_key(&key) {
-            return None;
-        }
         let rate = self.hosts.get(&key)?.down.value();
         let mut best: Option<(Takeover, u64, RequestId)> = None;
         for other in task.members.keys().filter(|other| **other != key) {
@@ -506,34 +482,6 @@ impl Swarm {
 }
 
 impl Task {
-    /// What is asked of another site: what is ours to bring. The others are given the time that this took and a quarter;
-    /// then what they were to bring and have not is asked for, too.
-    fn scope(&self, share: Share, now: Time) -> Result<Share, Time> {
-        if share.of <= 1 || self.pieces.missing().iter().any(|piece| share.covers(piece)) {
-            return Ok(share);
-        }
-        let due = self.bringing.map_or(now, |(first, last)| last.after((last.since(first) / 4).max(OTHERS_MIN)));
-        if due > now { Err(due) } else { Ok(Share::ALL) }
-    }
-
-    /// Of what a neighbour in another site holds (`theirs`) that for which it is asked: what nobody near holds, of the
-    /// scope or in a reader's window.
-    fn brings(&self, hosts: &BTreeMap<HostKey, Host>, theirs: &Bits, scope: Share) -> Bits {
-        let mut far = theirs.clone();
-        let is_reliable = |host: &HostKey| hosts.get(host).is_some_and(|host| host.strikes == 0);
-        for (host, member) in &self.members {
-            if member.counted && is_reliable(host) && !self.across.contains_key(host) {
-                far.remove_all(&member.theirs);
-            }
-        }
-        let mut brings = Bits::empty(self.layout.pieces());
-        let is_ours = |piece: &PieceIndex| scope.covers(*piece) || self.window.contains(piece);
-        for piece in self.pieces.missing().common(&far, 0).filter(is_ours) {
-            brings.insert(piece);
-        }
-        brings
-    }
-
     /// The next run of missing pieces that a neighbour allotted to us.
     fn next_allotted(&mut self, host: HostKey) -> Option<Range<PieceIndex>> {
         let member = self.members.get_mut(&host)?;

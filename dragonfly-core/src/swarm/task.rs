@@ -12,7 +12,6 @@ use super::pieces::Pieces;
 use super::rate::Rate;
 use super::{HostKey, TaskOptions, Time};
 use crate::task::{HaveMap, Layout, PieceIndex};
-use crate::wire::control::Share;
 
 /// Runs that a neighbour may have allotted to us and we have not asked for yet; what is beyond is chosen as any
 /// other piece that it holds.
@@ -33,10 +32,6 @@ pub(super) struct Task {
     pub(super) members: BTreeMap<HostKey, Member>,
     pub(super) candidates: BTreeMap<HostKey, Candidate>,
     pub(super) bans: BTreeMap<HostKey, Ban>,
-    /// Hosts of other sites, and what is to be brought from there.
-    pub(super) across: BTreeMap<HostKey, Share>,
-    /// When our own share of that was asked for first and last.
-    pub(super) bringing: Option<(Time, Time)>,
     pub(super) window: Range<PieceIndex>,
     pub(super) inject: Inject,
     pub(super) leases: Leases,
@@ -74,8 +69,6 @@ impl Task {
             members: BTreeMap::new(),
             candidates: BTreeMap::new(),
             bans: BTreeMap::new(),
-            across: BTreeMap::new(),
-            bringing: None,
             window: 0..0,
             inject: Inject::default(),
             leases: Leases::default(),

@@ -1,14 +1,12 @@
 //! Tests of the core as a whole: single scenes, and random inputs, which must neither panic nor unbalance its books.
 #![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::task::{HaveMap, Layout};
-use crate::wire::control::Share;
 use crate::wire::lane::RejectReason;
 
 const TASK: TaskKey = TaskKey(1);
@@ -72,59 +70,6 @@ fn requests(actions: &[Action]) -> Vec<(HostKey, RequestId, u32, u32)> {
     actions.iter().filter_map(request).collect()
 }
 
-/// Names a host of another site, of which a share is to be brought, and lets it take part.
-fn join_across(driver: &mut Driver, host: u32, share: Share) {
-    let key = HostKey(host);
-    driver.put(Input::Neighbours { task: TASK, hosts: vec![key], across: vec![(key, share)] });
-    driver.join(host);
-}
-
-#[test]
-fn another_site_is_asked_for_ones_own_share_of_what_nobody_near_holds_and_then_for_the_rest() {
-    let mut driver = Driver::new(Config::default());
-    driver.add(16, &[], OPTIONS);
-    driver.join(1);
-    driver.have(1, 0..1);
-    join_across(&mut driver, 2, Share { part: 0, of: 2 });
-    let asked = requests(&driver.have(2, 0..16));
-    // Pieces 1 to 3 and 8 to 11 are of the share.
-    assert_eq!(bring(&mut driver, asked), BTreeSet::from([1, 2, 3, 8, 9, 10, 11]));
-    // The others of the site are to bring the rest; they have a second for it.
-    assert_eq!(requests(&driver.wait(Duration::from_millis(900))), []);
-    let asked = requests(&driver.wait(Duration::from_millis(500)));
-    assert_eq!(bring(&mut driver, asked), BTreeSet::from([4, 5, 6, 7, 12, 13, 14, 15]));
-}
-
-/// Brings what was asked of host 2, and what is asked of it meanwhile.
-fn bring(driver: &mut Driver, mut asked: Vec<(HostKey, RequestId, u32, u32)>) -> BTreeSet<u32> {
-    let mut brought = BTreeSet::new();
-    while let Some((host, request, first, count)) = asked.pop() {
-        assert_eq!((host, count), (HostKey(2), 1), "one at a time while its rate is not known");
-        assert!(brought.insert(first), "{first} was asked for twice");
-        asked.extend(requests(&driver.put(Input::Proven { host, request, piece: first })));
-        asked.extend(requests(&driver.put(Input::Stored { task: TASK, piece: first })));
-    }
-    brought
-}
-
-#[test]
-fn what_is_injected_goes_to_another_site_only_if_nobody_is_near() {
-    let allotted = |actions: &[Action]| -> BTreeSet<HostKey> {
-        let host = |action: &Action| if let Action::Allot { host, .. } = action { Some(*host) } else { None };
-        actions.iter().filter_map(host).collect()
-    };
-    for near in [false, true] {
-        let mut driver = Driver::new(Config::default());
-        let all: Vec<u32> = (0..64).collect();
-        driver.add(64, &all, TaskOptions { injector: true, ..OPTIONS });
-        let mut actions = if near { driver.join(1) } else { Vec::new() };
-        let key = HostKey(2);
-        driver.put(Input::Neighbours { task: TASK, hosts: vec![key], across: vec![(key, Share::ALL)] });
-        actions.extend(driver.join(2));
-        assert_eq!(allotted(&actions), BTreeSet::from([if near { HostKey(1) } else { HostKey(2) }]));
-    }
-}
-
 #[test]
 fn a_complete_task_and_one_without_pieces_are_done_at_once() {
     for pieces in [0, 2] {
@@ -161,7 +106,7 @@ fn a_lane_that_another_takes_the_place_of_costs_no_time() {
     let host = HostKey(1);
     let mut driver = Driver::new(Config::default());
     driver.add(1, &[], OPTIONS);
-    let dialled = driver.put(Input::Neighbours { task: TASK, hosts: vec![host], across: Vec::new() });
+    let dialled = driver.put(Input::Neighbours { task: TASK, hosts: vec![host] });
     assert!(dialled.contains(&Action::Dial { host }), "{dialled:?}");
     let open = Action::Open { host, task: TASK };
     assert!(driver.put(Input::LaneUp { host }).contains(&open));
@@ -196,7 +141,7 @@ fn a_banned_host_is_no_neighbour_because_it_opens_a_lane() {
     let host = HostKey(1);
     let mut driver = Driver::new(Config::default());
     driver.add(1, &[], OPTIONS);
-    driver.put(Input::Neighbours { task: TASK, hosts: vec![host], across: Vec::new() });
+    driver.put(Input::Neighbours { task: TASK, hosts: vec![host] });
     driver.join(1);
     let (_, request, ..) = requests(&driver.have(1, 0..1))[0];
     driver.put(Input::Refuted { host, request, piece: 0 });
@@ -211,14 +156,14 @@ fn a_task_that_is_wanted_later_is_fetched() {
     let host = HostKey(1);
     let mut driver = Driver::new(Config::default());
     driver.add(1, &[], TaskOptions { wanted: false, ..OPTIONS });
-    driver.put(Input::Neighbours { task: TASK, hosts: vec![host], across: Vec::new() });
+    driver.put(Input::Neighbours { task: TASK, hosts: vec![host] });
     driver.join(1);
     assert_eq!(requests(&driver.have(1, 0..1)), []);
     let actions = driver.put(Input::Wanted { task: TASK, may_lease: false });
     assert_eq!(requests(&actions).len(), 1, "{actions:?}");
     let mut driver = Driver::new(Config::default());
     driver.add(1, &[], TaskOptions { wanted: false, ..OPTIONS });
-    let idle = driver.put(Input::Neighbours { task: TASK, hosts: vec![host], across: Vec::new() });
+    let idle = driver.put(Input::Neighbours { task: TASK, hosts: vec![host] });
     assert!(!idle.contains(&Action::Dial { host }));
     let actions = driver.put(Input::Wanted { task: TASK, may_lease: true });
     assert!(actions.contains(&Action::Dial { host }), "{actions:?}");
@@ -237,7 +182,7 @@ fn a_lane_that_proves_useless_gives_its_place_to_a_named_neighbour() {
     let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
     driver.put(Input::Proven { host, request, piece: 0 });
     driver.put(Input::Stored { task: TASK, piece: 0 });
-    driver.put(Input::Neighbours { task: TASK, hosts: vec![HostKey(9)], across: Vec::new() });
+    driver.put(Input::Neighbours { task: TASK, hosts: vec![HostKey(9)] });
     let early = driver.wait(Duration::from_secs(19));
     let closed = |actions: &[Action]| -> Vec<HostKey> {
         let close = |action: &Action| if let Action::Close { host } = action { Some(*host) } else { None };
@@ -258,7 +203,7 @@ fn a_lane_that_proves_useless_gives_its_place_to_a_named_neighbour() {
     driver.join(1);
     driver.join(2);
     driver.have(1, 0..4);
-    driver.put(Input::Neighbours { task: TASK, hosts: vec![HostKey(9)], across: Vec::new() });
+    driver.put(Input::Neighbours { task: TASK, hosts: vec![HostKey(9)] });
     assert_eq!(closed(&driver.wait(Duration::from_secs(8))), []);
 }
 
@@ -530,7 +475,7 @@ fn input() -> impl Strategy<Value = Input> {
         1 => host().prop_map(|host| Input::LaneDown { host }),
         1 => (host(), task()).prop_map(|(host, task)| Input::TaskClosed { host, task }),
         1 => (host(), task()).prop_map(|(host, task)| Input::TaskReopened { host, task }),
-        1 => (task(), prop::collection::vec(host(), 0..4)).prop_map(|(task, hosts)| Input::Neighbours { task, hosts, across: Vec::new() }),
+        1 => (task(), prop::collection::vec(host(), 0..4)).prop_map(|(task, hosts)| Input::Neighbours { task, hosts }),
         1 => task().prop_map(|task| Input::AuthorityDown { task }),
         1 => task().prop_map(|task| Input::AuthorityUp { task }),
     ];

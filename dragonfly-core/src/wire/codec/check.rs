@@ -4,7 +4,7 @@ use super::CodecError;
 use crate::task::{InvalidLayout, InvalidSpec, Layout, NAME_BYTES_MAX, TaskSpec, Validator};
 use crate::wire::control::{
     Announce, Answer, Current, Described, FETCHING_MAX, Failure, Granted, Held, Join, NEIGHBOURS_MAX, Neighbour,
-    SITE_BYTES_MAX, TaskInfo, ToCoordinator, ToMember, Work,
+    TaskInfo, ToCoordinator, ToMember, Work,
 };
 use crate::wire::lane::{Message, Run, request_values};
 use crate::wire::statement::{Attestation, Evidence, Grant, GrantBundle, Seal, SealBundle, Signed};
@@ -147,7 +147,6 @@ impl Check for ToMember {
 
 impl Check for Announce {
     fn check(&self) -> Result<(), OutOfBounds> {
-        at_most("site", self.site.as_ref().map_or(0, String::len), SITE_BYTES_MAX)?;
         self.record.check()
     }
 }
@@ -215,7 +214,6 @@ impl Check for Current {
 impl Check for Neighbour {
     fn check(&self) -> Result<(), OutOfBounds> {
         ensure("seen_ip", self.seen_ip.as_ref().is_none_or(|ip| matches!(ip.len(), 4 | 16)))?;
-        ensure("share", self.share.is_none_or(|share| share.part < share.of))?;
         self.record.check()
     }
 }

@@ -55,13 +55,7 @@ fn to_coordinator() -> Vec<ToCoordinator> {
         spooled: false,
     };
     vec![
-        ToCoordinator::Announce(Announce {
-            version: 1,
-            record: Some(Signed(vec![9])),
-            seed: true,
-            slots: 8,
-            site: None,
-        }),
+        ToCoordinator::Announce(Announce { version: 1, record: Some(Signed(vec![9])), seed: true, slots: 8 }),
         ToCoordinator::Join(Join {
             info: info(),
             held: Some(held),
@@ -102,13 +96,8 @@ fn to_coordinator() -> Vec<ToCoordinator> {
 
 fn to_member() -> Vec<ToMember> {
     let (task, generation, lease) = (TASK, GENERATION, LEASE);
-    let neighbour = Neighbour {
-        peer: PEER,
-        record: Some(Signed(vec![9])),
-        seen_ip: Some(vec![10, 0, 0, 7]),
-        seed: true,
-        share: None,
-    };
+    let neighbour =
+        Neighbour { peer: PEER, record: Some(Signed(vec![9])), seen_ip: Some(vec![10, 0, 0, 7]), seed: true };
     let granted = |work| ToMember::Granted(Granted { task, lease, timeout_ms: 5_000, work });
     vec![
         ToMember::Welcome { interval_ms: 10_000, scheduler: true },

@@ -215,7 +215,7 @@ fn what_a_coordinator_is_told_is_bounded() {
         fetching: Vec::new(),
     });
     for message in [
-        ToCoordinator::Announce(Announce { version: 1, record, seed: false, slots: 0, site: None }),
+        ToCoordinator::Announce(Announce { version: 1, record, seed: false, slots: 0 }),
         ToCoordinator::LeaseFailed { task: TASK, lease, end: 0, failure: failure(TEXT_BYTES_MAX + 1) },
         ToCoordinator::Report { task: TASK, generation: GENERATION, eighths: EIGHTHS + 1 },
         ToCoordinator::Join(join(spec.clone(), PRIORITY_MAX + 1)),
@@ -231,8 +231,7 @@ fn what_a_coordinator_is_told_is_bounded() {
 
 #[test]
 fn what_a_member_is_told_is_bounded() {
-    let neighbour =
-        |ip: usize| Neighbour { peer: PEER, record: None, seen_ip: Some(vec![0; ip]), seed: false, share: None };
+    let neighbour = |ip: usize| Neighbour { peer: PEER, record: None, seen_ip: Some(vec![0; ip]), seed: false };
     let hosts = |n| ToMember::Neighbours { task: TASK, hosts: vec![neighbour(4); n] };
     let members = |n| ToMember::Members(vec![neighbour(16); n]);
     let granted = |work| {

@@ -141,9 +141,8 @@ fn answer() -> impl Strategy<Value = Answer> {
 }
 
 pub(super) fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
-    let announce = (any::<u16>(), of(signed()), any::<bool>(), any::<u16>(), of("[a-z]{0,64}")).prop_map(
-        |(version, record, seed, slots, site)| ToCoordinator::Announce(Announce { version, record, seed, slots, site }),
-    );
+    let announce = (any::<u16>(), of(signed()), any::<bool>(), any::<u16>())
+        .prop_map(|(version, record, seed, slots)| ToCoordinator::Announce(Announce { version, record, seed, slots }));
     let described = (task(), lease(), any::<Option<u64>>(), answer()).prop_map(|(task, lease, fresh_ms, answer)| {
         ToCoordinator::Described(Described { task, lease, fresh_ms, answer })
     });
@@ -184,9 +183,8 @@ pub(super) fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
 
 fn neighbour() -> impl Strategy<Value = Neighbour> {
     let ip = of(prop_oneof![vec(any::<u8>(), 4), vec(any::<u8>(), 16)]);
-    let share = (1..=u16::MAX).prop_flat_map(|of| (0..of).prop_map(move |part| Share { part, of }));
-    (peer(), of(vec(any::<u8>(), 0..60).prop_map(Signed)), ip, any::<bool>(), of(share))
-        .prop_map(|(peer, record, seen_ip, seed, share)| Neighbour { peer, record, seen_ip, seed, share })
+    (peer(), of(vec(any::<u8>(), 0..60).prop_map(Signed)), ip, any::<bool>())
+        .prop_map(|(peer, record, seen_ip, seed)| Neighbour { peer, record, seen_ip, seed })
 }
 
 fn current() -> impl Strategy<Value = Current> {
