@@ -11,6 +11,7 @@ use url::Url;
 
 use super::intercept::Intercept;
 use super::users::Users;
+use crate::task::{FILTER_DEFAULT, FILTERED_MAX, NAME_BYTES_MAX};
 
 /// The registry that everybody knows by another name than its own.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "https://registry-1.docker.io");
@@ -162,7 +163,9 @@ impl FromStr for Rule {
                 }
                 None if action == "tls" => rule.tls = true,
                 Some(("host", host)) if is_host(host) => rule.host = Some(host.to_owned()),
-                Some(("filter", names)) if names.split(',').all(is_name) => {
+                Some(("filter", names))
+                    if names.split(',').all(is_name) && names.split(',').count() <= FILTERED_MAX =>
+                {
                     rule.filtered = Some(names.split(',').map(str::to_owned).collect());
                 }
                 _ => return Err(InvalidRule(format!("there is no action {action:?}"))),
@@ -187,7 +190,9 @@ fn split(text: &str) -> Option<(&str, &str)> {
 
 /// Whether it can be the name of a query's parameter, as a rule can say it.
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&#=+:,".contains(&byte))
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name != FILTER_DEFAULT
+        && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"&#=+:,".contains(&byte))
 }
 
 fn is_host(host: &str) -> bool {
@@ -243,6 +248,7 @@ mod tests {
             "filter=:x",
             "filter=a,:x",
             "filter=a b:x",
+            "swarm+filter=@default/1:x",
         ] {
             assert!(wrong.parse::<Rule>().is_err(), "{wrong}");
         }

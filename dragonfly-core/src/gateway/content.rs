@@ -39,6 +39,8 @@ pub(super) struct Wanted<'a> {
     pub(super) length: Option<u64>,
     /// Whether the rest of it is fetched where only a part was asked for.
     pub(super) prefetch: bool,
+    /// Whether nothing of it is sent before the whole was found to have its digest.
+    pub(super) proven: bool,
     /// Where the rest is had if the swarm fails in the middle.
     pub(super) rest: Rest,
 }
@@ -123,6 +125,9 @@ impl Inner {
         reader.seek(io::SeekFrom::Start(range.start)).await.map_err(Error::from_read)?;
         let checked = part != Part::Whole && is_sent_unchecked(&range, length);
         let mut streaming = Streaming { gateway: Arc::clone(self), reader, began: range.start, left: range, checked };
+        if wanted.proven {
+            streaming.verified().await?;
+        }
         let first = streaming.next().await?;
         Ok(Some((part, streaming, first)))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Gateway, Inner, head, intercept, pass, remembered, server, tunnel, wholes, windows};
+use super::{Gateway, Inner, head, intercept, pass, registry, remembered, server, tunnel, wholes, windows};
 use crate::node::{Metric, MetricKind, Number, metrics_text};
 
 #[derive(Default)]
@@ -93,7 +93,7 @@ impl Gateway {
 }
 
 impl Inner {
-    fn bounds(&self) -> [(&'static str, &'static str, u64); 21] {
+    fn bounds(&self) -> [(&'static str, &'static str, u64); 24] {
         let config = &self.config;
         let places = config.connections_max;
         let taken = places.saturating_sub(self.places.available_permits());
@@ -170,6 +170,17 @@ impl Inner {
                 "Wholes that the gateway fetches at a time because parts were asked for.",
                 wholes::WHOLES_MAX as u64,
             ),
+            (
+                "dragonfly_gateway_wholes_pause_seconds_limit",
+                "Seconds for which a whole that could not be fetched is not fetched again.",
+                wholes::FAILED_PAUSE.as_secs(),
+            ),
+            (
+                "dragonfly_gateway_manifests_limit",
+                "Manifests that are read at a time for their type.",
+                registry::MANIFESTS_MAX as u64,
+            ),
+            ("dragonfly_gateway_manifest_bytes_limit", "Bytes of such a manifest.", registry::MANIFEST_MAX),
             (
                 "dragonfly_gateway_handshake_seconds_limit",
                 "Seconds that a client's TLS handshake may take.",

@@ -85,6 +85,8 @@ struct Inner {
     kept: AtomicUsize,
     /// For requests over HTTP/2, which are several on a connection.
     streams: Arc<Semaphore>,
+    /// For manifests that are read for their type.
+    manifests: Semaphore,
     /// For tunnels over HTTP/2: requests within them need a place of the former.
     tunnels: Arc<Semaphore>,
     /// What is fetched because parts of it were asked for.
@@ -131,6 +133,7 @@ impl Gateway {
             places: Arc::new(Semaphore::new(config.connections_max)),
             kept: AtomicUsize::new(0),
             streams: Arc::new(Semaphore::new(config.connections_max)),
+            manifests: Semaphore::new(registry::MANIFESTS_MAX),
             tunnels: Arc::new(Semaphore::new(config.connections_max)),
             wholes: Wholes::default(),
             windows: Windows::default(),

@@ -99,6 +99,7 @@ pub(super) async fn answer(
         version: Some(version.clone()),
         length: head.length,
         prefetch: said.prefetch.unwrap_or(gateway.config.prefetch),
+        proven: false,
         rest: Rest::of_version(&object, version.clone()),
     };
     // What the swarm took for current may be of seconds ago: then it asks once more.
@@ -158,6 +159,7 @@ impl Inner {
             length: head.length,
             object: head.headers,
             prefetch: false,
+            proven: false,
         };
         self.swarm(said.request(object, self).stale_ok(true), wanted).await.ok()?
     }

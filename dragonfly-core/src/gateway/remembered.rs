@@ -183,13 +183,13 @@ impl Remembered {
     /// Whether a server's last word on this was no, or may have been.
     pub(super) fn is_refused(&self, url: &Url) -> bool {
         let state = self.lock();
-        state.is_refused(&key_of(url)) || blob_of(url).is_some_and(|blob| state.is_refused(&blob))
+        state.is_refused(&key_of(url)) || object_of(url).is_some_and(|object| state.is_refused(&object))
     }
 
     /// A server said this to whoever has this key.
     pub(super) fn allow(&self, url: &Url, key: Key, head: &Head) {
-        let (mut state, blob, url) = (self.lock(), blob_of(url), key_of(url));
-        if blob.is_some_and(|blob| state.refused.remove(&blob)) {
+        let (mut state, object, url) = (self.lock(), object_of(url), key_of(url));
+        if object.is_some_and(|object| state.refused.remove(&object)) {
             // It is to be had in one of the repositories. The file has no word for that.
             state.is_other = true;
         }
@@ -220,9 +220,11 @@ impl Remembered {
         let mut refused: Vec<Key> = (fixed || !told.is_empty()).then_some(key).into_iter().collect();
         // What a tag stood for was known by that tag.
         let digests = told.iter().filter_map(|answer| answer.head()?.digest()?.parse::<Digest>().ok());
-        refused.extend(digests.map(|digest| key_of(&named(url, &digest))).filter(|digest| *digest != key));
-        // Its digest names a blob in every repository: who was refused it in one does not have it by the name of another.
-        refused.extend(blob_of(url).filter(|_| fixed || !told.is_empty()));
+        let named: Vec<Url> = digests.map(|digest| named(url, &digest)).collect();
+        refused.extend(named.iter().map(key_of).filter(|digest| *digest != key));
+        // A digest names the same in every repository: who was refused it in one does not have it by the name of another.
+        refused.extend(named.iter().filter_map(object_of));
+        refused.extend(object_of(url).filter(|_| fixed || !told.is_empty()));
         for url in refused {
             if state.refuse(url) {
                 state.push(&encoded(url, None, url));
@@ -331,11 +333,12 @@ fn key_of(url: &Url) -> Key {
     *blake3::hash(url.as_str().as_bytes()).as_bytes()
 }
 
-/// A blob of a registry by its digest alone, whatever repository it is asked for in.
-fn blob_of(url: &Url) -> Option<Key> {
+/// What a digest names at a registry, by that alone, whatever repository it is asked for in.
+fn object_of(url: &Url) -> Option<Key> {
     let (path, digest) = url.path().rsplit_once('/')?;
     let name = || format!("{} {digest}", url.origin().ascii_serialization());
-    path.ends_with("/blobs").then(|| *blake3::hash(name().as_bytes()).as_bytes())
+    let fixed = path.ends_with("/blobs") || path.ends_with("/manifests") && digest.contains(':');
+    fixed.then(|| *blake3::hash(name().as_bytes()).as_bytes())
 }
 
 fn encoded(key: Key, told: Option<Told>, url: Key) -> Vec<u8> {

@@ -78,7 +78,7 @@ impl Streaming {
     ///
     /// # Errors
     /// It is wrong, or nothing came of what is missing for too long.
-    async fn verified(&mut self) -> Result<()> {
+    pub(super) async fn verified(&mut self) -> Result<()> {
         let patience = self.gateway.config.patience;
         let mut held = self.held();
         loop {

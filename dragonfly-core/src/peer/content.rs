@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tracing::Span;
@@ -20,6 +20,9 @@ use crate::wire::PeerId;
 use crate::wire::codec;
 use crate::wire::statement::Evidence;
 use crate::{Error, ErrorKind};
+
+/// What was read once, and found to have a digest, is not read for that again for so long: a disk may damage it meanwhile.
+pub(super) const DIGEST_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// What keeps content from going on whose pieces are not written.
 const SLOW_DISK: &str = "the disk of this host does not take what has come";
@@ -109,8 +112,8 @@ pub(crate) struct Content {
     trace: Mutex<Option<Span>>,
     /// Whether its download was traced although it was over by then.
     told: AtomicBool,
-    /// What the whole was found to have, and the root that it had then.
-    digest: Mutex<Option<(Digest, [u8; 32])>>,
+    /// What the whole was found to have, the root that it had then, and when.
+    digest: Mutex<Option<(Digest, [u8; 32], Instant)>>,
     /// While it is downloaded or wanted it is neither evicted nor removed.
     guard: Mutex<Option<UseGuard>>,
 }
@@ -205,16 +208,18 @@ impl Content {
         values.map(|values| root_of(&values))
     }
 
-    /// The root that it had when all of it was found to have this digest.
+    /// The root that it had when all of it was found to have this digest, if that is no longer ago than [`DIGEST_AGE_MAX`].
     pub(super) fn root_of_digest(&self, digest: &Digest) -> Option<[u8; 32]> {
         let found = self.digest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        found.as_ref().filter(|(found, _)| found == digest).map(|(_, root)| *root)
+        let fresh = |(found, _, at): &&(Digest, [u8; 32], Instant)| found == digest && at.elapsed() < DIGEST_AGE_MAX;
+        found.as_ref().filter(fresh).map(|(_, root, _)| *root)
     }
 
     /// All of it was read, and has this digest.
     pub(super) fn found_digest(&self, digest: Digest) {
-        if let Some(root) = self.root() {
-            *self.digest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((digest, root));
+        let known = self.root_of_digest(&digest);
+        if let Some(root) = self.root().filter(|root| known != Some(*root)) {
+            *self.digest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((digest, root, Instant::now()));
         }
     }
 

@@ -66,7 +66,7 @@ use crate::wire::lane::SLOTS_MAX;
 use crate::{Error, ErrorKind, Result};
 
 /// The bounds of this engine that are not shown beside what is used of them.
-pub(crate) const BOUNDS: [Bound; 15] = [
+pub(crate) const BOUNDS: [Bound; 16] = [
     (
         "dragonfly_recall_pause_seconds_limit",
         "Seconds between two times that lanes begin anew because members contradicted themselves.",
@@ -115,6 +115,11 @@ pub(crate) const BOUNDS: [Bound; 15] = [
         "dragonfly_spool_disk_seconds_limit",
         "Seconds that the disk may take for a part of content of unknown length.",
         origin::DEAD_DISK.as_secs(),
+    ),
+    (
+        "dragonfly_digest_age_seconds_limit",
+        "Seconds for which content that was found to have a digest is not read for that again.",
+        content::DIGEST_AGE_MAX.as_secs(),
     ),
     (
         "dragonfly_versions_limit",

@@ -78,6 +78,13 @@ impl Reader {
         self.digest.as_deref()
     }
 
+    /// Whether all of it is held, and was found to have the digest that it is held to a short while ago.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn is_verified(&self) -> bool {
+        let known = self.digest.as_ref().and_then(|digest| self.content.root_of_digest(digest));
+        self.content.is_complete() && known.is_some() && known == self.content.root()
+    }
+
     /// Who may share it.
     #[cfg(feature = "gateway")]
     pub(crate) fn class(&self) -> crate::task::Class {

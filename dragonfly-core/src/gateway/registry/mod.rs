@@ -28,7 +28,10 @@ use crate::peer;
 use crate::task::{Digest, DigestHasher};
 
 /// The longest manifest whose own word is taken for what it is. Registries take none that is longer.
-const MANIFEST_MAX: u64 = 4 << 20;
+pub(in crate::gateway) const MANIFEST_MAX: u64 = 4 << 20;
+
+/// Such manifests that are read at a time.
+pub(in crate::gateway) const MANIFESTS_MAX: usize = 16;
 
 /// Where clients name the registry behind a mirror: containerd in the query, Dragonfly's in a header.
 const REGISTRY: &str = "x-dragonfly-registry";
@@ -150,11 +153,11 @@ impl Inner {
             asked = asked.header(name, value);
         }
         let mut asked = self.trusting(asked);
-        let head = match self.head(&object, true, true).await {
-            Ok(head) => head,
+        let (head, is_away) = match self.head(&object, true, true).await {
+            Ok(head) => (head, false),
             Err(error) if error.is_unreached() => {
                 asked = asked.stale_ok(true);
-                self.offline(&object, kind, &asked).await.ok_or(error)?
+                (self.offline(&object, kind, &asked).await.ok_or(error)?, true)
             }
             Err(error) => return Err(error.into()),
         };
@@ -172,14 +175,16 @@ impl Inner {
             described.insert(header::CONTENT_LENGTH, length.into());
             return Ok(head_only(described));
         }
-        if self.config.proven_parts && asks_for_part(method, headers, head.length) && !self.is_proven(&asked).await {
+        let proven = self.config.proven_parts && asks_for_part(method, headers, head.length);
+        if proven && !is_away && !self.is_proven(&asked).await {
             // The registry's own word, as without this gateway; the next one may find all of it here.
             self.wholes.fetch(&self.peer, asked);
             return self.own_answer((method.clone(), headers), object.url, (client, true)).await;
         }
         let prefetch = self.config.prefetch;
         let rest = Rest::of_digest(&object, digest.clone());
-        let wanted = Wanted { method, headers, object: described, version: None, length: head.length, prefetch, rest };
+        let wanted =
+            Wanted { method, headers, object: described, version: None, length: head.length, prefetch, proven, rest };
         match self.swarm(asked, wanted).await {
             Ok(Some(response)) => Ok(response),
             // A blob that is not what its digest says is of no use to anybody. Manifests of the old kind (schema 1) have
@@ -198,13 +203,10 @@ impl Inner {
         }
     }
 
-    /// Whether all of it is here and has its digest. Waits only for that to be found out.
+    /// Whether all of it is here and was found to have its digest. Whoever fetches the whole finds that out, once for all.
     async fn is_proven(&self, asked: &peer::Request) -> bool {
-        let proven = async {
-            let mut reader = self.peer.open(asked.clone()).await.ok()?;
-            if reader.is_complete() { reader.receipt().await.ok() } else { None }
-        };
-        tokio::time::timeout(self.config.patience, proven).await.is_ok_and(|receipt| receipt.is_some())
+        let opened = tokio::time::timeout(self.config.patience, self.peer.open(asked.clone())).await;
+        opened.is_ok_and(|reader| reader.is_ok_and(|reader| reader.is_verified()))
     }
 
     /// What may be given out while a registry cannot be reached: to clients without credentials, if it is allowed at all, and
@@ -236,11 +238,12 @@ impl Inner {
         struct Typed {
             media_type: String,
         }
+        let _one_of_few = self.manifests.acquire().await.ok()?;
         let mut reader = self.peer.open(asked).await.ok()?;
         let length = Some(reader.length()).filter(|length| *length <= MANIFEST_MAX)?;
         reader.receipt().await.ok()?;
-        let mut text = Vec::new();
-        reader.read_to_end(&mut text).await.ok()?;
+        let mut text = Vec::with_capacity(length as usize);
+        reader.take(length).read_to_end(&mut text).await.ok()?;
         let said: Typed = serde_json::from_slice(&text).ok()?;
         Some((HeaderValue::try_from(said.media_type).ok()?, length))
     }

@@ -103,6 +103,9 @@ fn a_no_counts_for_all_who_ask_and_stays() {
         let elsewhere = Url::parse("https://registry.test/v2/b/blobs/9").unwrap();
         let another = Url::parse("https://other.test/v2/b/blobs/9").unwrap();
         assert!(remembered.is_refused(&elsewhere) && !remembered.is_refused(&another));
+        // So is the manifest that a tag stood for when it was refused.
+        let manifest = |host: &str| Url::parse(&format!("https://{host}/v2/zzz/manifests/{digest}")).unwrap();
+        assert!(remembered.is_refused(&manifest("registry.test")) && !remembered.is_refused(&manifest("other.test")));
     }
     allow(&remembered, 9, "again");
     for remembered in [&remembered, &Remembered::open(Some(&path))] {
