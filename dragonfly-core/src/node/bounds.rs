@@ -95,7 +95,7 @@ pub(crate) mod tests {
 
     /// Bounds on each single thing of which there are many: a message, an attempt, a connection, a task; and times. What is used of
     /// them is another number for each.
-    const OF_ONE: [&str; 53] = [
+    const OF_ONE: [&str; 54] = [
         "admission_seconds",
         "announced_proof_bytes",
         "block_bytes",
@@ -148,6 +148,7 @@ pub(crate) mod tests {
         "starved_seconds",
         "streams_per_connection",
         "spool_disk_seconds",
+        "digest_age_seconds",
         "versions",
     ];
 

@@ -29,7 +29,7 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub(crate) struct IoPool {
     jobs: mpsc::Sender<Job>,
-    /// How many jobs are done.
+    /// How many jobs, and blocks of long ones, are done.
     done: Arc<AtomicU64>,
 }
 
@@ -75,17 +75,18 @@ impl IoPool {
     /// Runs `job` on one of the threads. Dropping the future does not stop a job that was queued.
     ///
     /// # Errors
-    /// The disk does nothing any more: for [`SILENCE_MAX`] no job was done while this one waited for its turn, or this one was
-    /// no block further. Temporary. The job may still be done later.
+    /// The disk does nothing any more: for [`SILENCE_MAX`] no job was done, nor a block of one, while this one waited for its turn,
+    /// or this one was no block further. Temporary. The job may still be done later.
     pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let blocks = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&blocks);
         // Other jobs may be done by other threads, which says nothing of one that has begun.
         let progress = || match blocks.load(Ordering::Relaxed) {
-            0 => (false, self.done.load(Ordering::Relaxed)),
+            0 => (false, self.progress()),
             blocks => (true, blocks),
         };
-        let work = self.run_however_long(move || progress::counted(counted, job));
+        let of_all = Arc::clone(&self.done);
+        let work = self.run_however_long(move || progress::counted([counted, of_all], job));
         unless_silent(work, progress).await?
     }
 
@@ -99,10 +100,9 @@ impl IoPool {
         answer.await.map_err(|_| stopped())
     }
 
-    /// Lets go of what lies on the disk, such as a file that its end removes, without waiting for that.
-    pub(crate) fn let_go<T: Send + 'static>(&self, value: T) {
-        // Where there is no room for one more job it is the caller who waits.
-        let _ = self.jobs.try_send(Box::new(move || drop(value)));
+    /// How far everybody's jobs are.
+    pub(crate) fn progress(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
     }
 }
 
@@ -253,5 +253,44 @@ mod tests {
         let (blocks, ()) = tokio::join!(pool.run(job), driving);
         assert_eq!(blocks.unwrap(), 10);
         assert!(since.elapsed() > 5 * SILENCE_MAX);
+    }
+
+    /// All threads are at long jobs, which get on: the disk is not dead for who waits for his turn.
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_behind_long_jobs_is_not_told_of_a_dead_disk() {
+        let pool = IoPool::start().unwrap();
+        let mut ends = Vec::new();
+        let (further, got_on) = std::sync::mpsc::channel::<()>();
+        let mut long = Vec::new();
+        for _ in 0..THREADS {
+            let (go_on, gate) = std::sync::mpsc::channel::<()>();
+            ends.push(go_on);
+            let further = further.clone();
+            long.push(pool.run(move || {
+                while gate.recv().is_ok() {
+                    crate::store::progress::block_done();
+                    further.send(()).unwrap();
+                }
+            }));
+        }
+        let long = futures::future::join_all(long);
+        let behind = async {
+            tokio::task::yield_now().await;
+            pool.run(|| 7).await.unwrap()
+        };
+        let driving = async {
+            for _ in 0..5 {
+                tokio::time::sleep(SILENCE_MAX - 2 * (SILENCE_MAX / LOOKS)).await;
+                for go_on in &ends {
+                    go_on.send(()).unwrap();
+                    got_on.recv().unwrap();
+                }
+            }
+            tokio::time::resume();
+            drop(ends);
+        };
+        let (long, seven, ()) = tokio::join!(long, behind, driving);
+        assert!(long.into_iter().all(|done| done.is_ok()));
+        assert_eq!(seven, 7);
     }
 }

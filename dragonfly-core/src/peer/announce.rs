@@ -63,7 +63,7 @@ pub(super) async fn run(node: Node, keys: Arc<AtomicU32>, events: mpsc::Sender<E
         let opened = node.io().run(move || open(&opener, number, &key)).await;
         pause = pause_after(0, |pause| node.jitter(pause));
         match opened {
-            // A disk that does nothing now: what is next may lie elsewhere, or be read later.
+            // A disk that does nothing now may do what is next later. This one is offered when it is asked for here.
             Err(error) if error.is_temporary() => pause = node.jitter(FIRST_PAUSE),
             Err(_) => return,
             Ok(Ok(None)) => {}

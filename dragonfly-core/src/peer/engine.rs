@@ -125,17 +125,28 @@ impl Engine {
         }
         // Who waits here keeps none of the threads for the disk from others, also while one does nothing any more. Nearly all who
         // wait are kept with the first.
-        let one = unless_silent(Arc::clone(&self.0.keeping).lock_owned(), || ()).await?;
+        let io = self.node().io();
+        let one = match unless_silent(Arc::clone(&self.0.keeping).lock_owned(), || io.progress()).await {
+            Ok(one) => one,
+            Err(error) => {
+                unkept(content, &error);
+                return Ok(());
+            }
+        };
         if content.entry.is_kept() {
             return Ok(());
         }
         let entry = Arc::clone(&content.entry);
-        let kept = self.node().io().run(move || {
+        let kept = io.run(move || {
             let _one = one;
             entry.keep()
         });
-        if let Err(error) = kept.await? {
-            tracing::debug!(task = ?content.task, %error, "a kill now would cost pieces");
+        match kept.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => unkept(content, &error),
+            // It is here all the same; what else is wanted of the disk says so itself.
+            Err(error) if error.is_temporary() => unkept(content, &error),
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -412,4 +423,8 @@ impl Drop for Want {
             let _ = events.send(Event::Command(Command::Unwant { task, id })).await;
         });
     }
+}
+
+fn unkept(content: &Content, error: &dyn std::fmt::Display) {
+    tracing::debug!(task = ?content.task, %error, "a kill now would cost pieces");
 }

@@ -441,9 +441,17 @@ impl Actor {
         }
     }
 
+    /// Its end removes a file, which is for a thread that may wait for the disk.
+    pub(super) fn let_go(&self, spooled: Option<Spooled>) {
+        let Some(spooled) = spooled else { return };
+        let node = self.node.clone();
+        self.node.spawn(async move { node.io().run_however_long(move || drop(spooled)).await });
+    }
+
     pub(super) fn revoked(&mut self, task: TaskId, lease: LeaseId) {
         if let Some(task) = self.tasks.get_mut(&task) {
-            self.node.io().let_go(task.bodies.revoke(lease));
+            let spooled = task.bodies.revoke(lease);
+            self.let_go(spooled);
         }
         let lease = LeaseKey { lease: lease.number, epoch: lease.epoch };
         let Some(key) = self.tasks.get(&task).and_then(|task| task.current) else { return };

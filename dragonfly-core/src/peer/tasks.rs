@@ -348,8 +348,9 @@ impl Actor {
             // And what was to take its place meanwhile does not.
             task.activating = None;
             // Nor what was taken in to see that it is the same: it has a place among those of unknown length.
-            self.node.io().let_go(task.bodies.take_spooled());
+            let spooled = task.bodies.take_spooled();
             let named = std::mem::take(&mut task.named);
+            self.let_go(spooled);
             self.input(Input::LeaseNone { task: key, retry: Some(std::time::Duration::ZERO) });
             if !named.is_empty() {
                 self.neighbours(id, named);

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 thread_local! {
-    static BLOCKS: RefCell<Option<Arc<AtomicU64>>> = const { RefCell::new(None) };
+    static BLOCKS: RefCell<Option<[Arc<AtomicU64>; 2]>> = const { RefCell::new(None) };
 }
 
-/// Runs `job` on this thread; `blocks` counts that it began, and each block that it has got further.
-pub(crate) fn counted<T>(blocks: Arc<AtomicU64>, job: impl FnOnce() -> T) -> T {
-    blocks.fetch_add(1, Ordering::Relaxed);
+/// Runs `job` on this thread; each of `blocks` (of this job, and of all) counts that it began, and each block that it has got
+/// further.
+pub(crate) fn counted<T>(blocks: [Arc<AtomicU64>; 2], job: impl FnOnce() -> T) -> T {
     BLOCKS.set(Some(blocks));
+    block_done();
     let done = job();
     BLOCKS.set(None);
     done
@@ -23,7 +24,7 @@ pub(crate) fn counted<T>(blocks: Arc<AtomicU64>, job: impl FnOnce() -> T) -> T {
 /// A block of a long job is done.
 pub(crate) fn block_done() {
     BLOCKS.with_borrow(|blocks| {
-        if let Some(blocks) = blocks {
+        for blocks in blocks.iter().flatten() {
             blocks.fetch_add(1, Ordering::Relaxed);
         }
     });
