@@ -82,7 +82,7 @@ impl IoPool {
         let counted = Arc::clone(&blocks);
         // Other jobs may be done by other threads, which says nothing of one that has begun.
         let progress = || match blocks.load(Ordering::Relaxed) {
-            0 => (false, self.progress()),
+            0 => (false, self.done.load(Ordering::Relaxed)),
             blocks => (true, blocks),
         };
         let of_all = Arc::clone(&self.done);
@@ -98,11 +98,6 @@ impl IoPool {
         let (reply, answer) = oneshot::channel();
         self.room().await?.run(move || drop(reply.send(job())));
         answer.await.map_err(|_| stopped())
-    }
-
-    /// How far everybody's jobs are.
-    pub(crate) fn progress(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
     }
 }
 

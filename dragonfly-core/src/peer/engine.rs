@@ -125,8 +125,8 @@ impl Engine {
         }
         // Who waits here keeps none of the threads for the disk from others, also while one does nothing any more. Nearly all who
         // wait are kept with the first.
-        let io = self.node().io();
-        let one = match unless_silent(Arc::clone(&self.0.keeping).lock_owned(), || io.progress()).await {
+        // Whoever has the lock is at it for as long as the index takes to write; what others do says nothing of that.
+        let one = match unless_silent(Arc::clone(&self.0.keeping).lock_owned(), || ()).await {
             Ok(one) => one,
             Err(error) => {
                 unkept(content, &error);
@@ -137,7 +137,7 @@ impl Engine {
             return Ok(());
         }
         let entry = Arc::clone(&content.entry);
-        let kept = io.run(move || {
+        let kept = self.node().io().run(move || {
             let _one = one;
             entry.keep()
         });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, FuturesOrdered};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -225,13 +225,35 @@ impl Waiting<'_> {
         meanwhile(free, PROGRESS_INTERVAL, renew).await
     }
 
-    /// What `work`, a job for the disk, comes to, which has to be soon. `end`: what was taken in so far.
-    async fn disk<T>(&self, end: u32, work: impl Future<Output = crate::Result<T>>) -> crate::Result<T> {
+    /// What a job for the disk comes to, which has to be done soon once it is begun. `end`: what was taken in so far.
+    async fn disk<T: Send + 'static>(
+        &self,
+        node: &Node,
+        end: u32,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> crate::Result<T> {
         let renew = || self.events.send(Event::LeaseProgress { task: self.task, lease: self.lease, end });
-        meanwhile(tokio::time::timeout(DEAD_DISK, work), PROGRESS_INTERVAL, renew).await.unwrap_or_else(|_| {
-            let context = format!("the disk of this host has taken nothing for {DEAD_DISK:?}");
-            Err(Error::new(ErrorKind::Timeout, context).temporary(true))
-        })
+        let began = Arc::new(Notify::new());
+        let of_job = Arc::clone(&began);
+        let work = node.io().run(move || {
+            of_job.notify_one();
+            job()
+        });
+        let dead = async {
+            began.notified().await;
+            tokio::time::sleep(DEAD_DISK).await;
+        };
+        let done = async {
+            tokio::select! {
+                biased;
+                done = work => done,
+                () = dead => {
+                    let context = format!("the disk of this host has taken nothing for {DEAD_DISK:?}");
+                    Err(Error::new(ErrorKind::Timeout, context).temporary(true))
+                }
+            }
+        };
+        meanwhile(done, PROGRESS_INTERVAL, renew).await
     }
 
     /// Who waits for it here is told what happened before the lease is given back.
@@ -261,7 +283,7 @@ async fn spool(
 ) -> Result<(Spooled, u64), SourceError> {
     let store = Arc::clone(node.store());
     let waiting = Waiting { task, lease, events };
-    let mut spool = match waiting.disk(0, node.io().run(move || store.spool())).await {
+    let mut spool = match waiting.disk(node, 0, move || store.spool()).await {
         Ok(created) => created.map_err(|e| local_error(e.to_string()))?,
         Err(error) => return Err(waiting.spool_failed(error).await),
     };
@@ -298,7 +320,7 @@ async fn spool(
         };
         let outcome;
         let taken = format!("after {length} bytes of unknown length, none of which can be kept");
-        (spool, place, outcome) = match waiting.disk(end, node.io().run(appended)).await {
+        (spool, place, outcome) = match waiting.disk(node, end, appended).await {
             Ok(done) => done,
             Err(error) => return Err(waiting.spool_failed(error.and(&taken)).await),
         };

@@ -51,6 +51,8 @@ pub(super) struct HeldEntry {
     /// The run in which what is held was made or proven.
     proven: AtomicU64,
     proving: Mutex<()>,
+    /// Blocks that proofs have read so far.
+    blocks_proven: AtomicU64,
     state: Mutex<State>,
     written: Condvar,
 }
@@ -126,6 +128,7 @@ impl HeldEntry {
             // Without a proof owed, what is held is as good as proven in this run.
             proven: AtomicU64::new(if needs_proof { marks.proven } else { run.current }),
             proving: Mutex::new(()),
+            blocks_proven: AtomicU64::new(0),
             state: Mutex::new(state),
             written: Condvar::new(),
             catalogue: catalogue.clone(),

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::catalogue::{Catalogue, Medium};
 use super::content::SLAB_LENGTH_MAX;
 use super::entry::HeldEntry;
-use super::{Described, Entry, EntryKey, Spool, StoreError};
+use super::{Described, Entry, EntryKey, Spool, StoreError, progress};
 use crate::task::{Layout, PieceHash};
 
 /// Spools open at a time: each has a descriptor, and content of unknown length in it.
@@ -209,6 +209,7 @@ fn complete(
             let mut piece = vec![0; (range.end - range.start) as usize];
             read(range.start, &mut piece)?;
             entry.write_piece(index, &piece, value)?;
+            progress::block_done();
         }
     }
     Ok(())

@@ -176,10 +176,13 @@ impl Inner {
             return Ok(head_only(described));
         }
         let proven = self.config.proven_parts && asks_for_part(method, headers, head.length);
-        if proven && !is_away && !self.is_proven(&asked).await {
-            // The registry's own word, as without this gateway; the next one may find all of it here.
-            self.wholes.fetch(&self.peer, asked);
-            return self.own_answer((method.clone(), headers), object.url, (client, true)).await;
+        if proven && !self.is_proven(&asked).await {
+            // The next one may find all of it here, and read.
+            self.wholes.fetch(&self.peer, asked.clone());
+            if !is_away {
+                // The registry's own word, as without this gateway.
+                return self.own_answer((method.clone(), headers), object.url, (client, true)).await;
+            }
         }
         let prefetch = self.config.prefetch;
         let rest = Rest::of_digest(&object, digest.clone());
@@ -238,10 +241,10 @@ impl Inner {
         struct Typed {
             media_type: String,
         }
-        let _one_of_few = self.manifests.acquire().await.ok()?;
         let mut reader = self.peer.open(asked).await.ok()?;
         let length = Some(reader.length()).filter(|length| *length <= MANIFEST_MAX)?;
         reader.receipt().await.ok()?;
+        let _one_of_few = self.manifests.acquire().await.ok()?;
         let mut text = Vec::with_capacity(length as usize);
         reader.take(length).read_to_end(&mut text).await.ok()?;
         let said: Typed = serde_json::from_slice(&text).ok()?;

@@ -2,8 +2,9 @@
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, TryLockError};
+use std::time::Duration;
 
 use super::super::files::bury;
 use super::super::progress;
@@ -15,11 +16,14 @@ use crate::task::{HaveMap, PieceHash, PieceHasher, PieceIndex};
 /// Bytes hashed at a time when an entry is proven again.
 const PROVE_BLOCK: usize = 256 << 10;
 
+/// How often somebody looks whether another is done with the same proof.
+const PROOF_LOOK: Duration = Duration::from_millis(20);
+
 impl HeldEntry {
     /// See [`Entry::prove`].
     pub(super) fn prove_held(&self) -> Result<HaveMap, StoreError> {
         let _use = self.enter()?;
-        let _one = self.proving.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.alone_at_proof();
         if !self.is_doubted() {
             return Ok(self.have());
         }
@@ -41,6 +45,24 @@ impl HeldEntry {
         Ok(have)
     }
 
+    /// One at a time proves an entry. Who waits for another to be done with it gets on as that one does.
+    fn alone_at_proof(&self) -> MutexGuard<'_, ()> {
+        let mut seen = 0;
+        loop {
+            match self.proving.try_lock() {
+                Ok(one) => return one,
+                Err(TryLockError::Poisoned(one)) => return one.into_inner(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            let now = self.blocks_proven.load(Ordering::Relaxed);
+            if now != seen {
+                seen = now;
+                progress::block_done();
+            }
+            std::thread::sleep(PROOF_LOOK);
+        }
+    }
+
     /// Hashes one held piece from the medium.
     fn hash(&self, index: PieceIndex, buf: &mut [u8]) -> Option<PieceHash> {
         let layout = &self.described.layout;
@@ -52,6 +74,7 @@ impl HeldEntry {
             self.read_content(offset, block).ok()?;
             hasher.update(block).ok()?;
             offset += block.len() as u64;
+            self.blocks_proven.fetch_add(1, Ordering::Relaxed);
             progress::block_done();
         }
         hasher.finish(layout, index).ok()
