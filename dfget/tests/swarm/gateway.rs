@@ -96,9 +96,10 @@ fn an_image_outlives_its_registry_and_a_daemon_that_is_killed() {
     let pull = |daemon: &Daemon| {
         for name in ["v1", &digest] {
             let (head, mut body) = ask(daemon, &format!("/v2/lib/a/manifests/{name}?ns=registry.test"));
-            assert!(head.starts_with("HTTP/1.1 200") && head.contains("content-type: a/manifest"), "{name} {head}");
             let mut text = String::new();
             body.read_to_string(&mut text).unwrap();
+            let is_there = head.starts_with("HTTP/1.1 200") && head.contains("content-type: a/manifest");
+            assert!(is_there, "{name} {head}{text}\n{}", daemon.log());
             assert_eq!(text, manifest);
         }
         let (head, body) = ask(daemon, &format!("{blob}?ns=registry.test"));
