@@ -108,6 +108,18 @@ fn an_image_outlives_its_registry_and_a_daemon_that_is_killed() {
     };
     pull(&daemon);
     daemon = daemon.kill_and_restart();
-    drop(origin);
+    let _refused = gone(origin);
     pull(&daemon);
+}
+
+/// Ends an origin. For as long as what is returned lives, whoever asks there is refused, and not answered by what another test has
+/// listen at an address that has become free.
+fn gone(origin: TestOrigin) -> tokio::net::TcpSocket {
+    let address = origin.origin.address();
+    drop(origin);
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    // Bound, and not listening.
+    socket.bind(address).unwrap();
+    socket
 }
