@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::node::{Node, Throttles};
 use crate::swarm::PROGRESS_BYTES_MIN;
+
+/// A lease is renewed at most so often: a quarter of the default time-out of a lease, and then some.
+pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// When bytes of a generation last came to this host, from wherever.
 pub(super) struct Arrivals(Mutex<State>);
@@ -67,6 +71,13 @@ pub(super) async fn meanwhile<T, F: Future>(
             Err(_) => drop(tick().await),
         }
     }
+}
+
+/// Waits until bytes from an origin may pass.
+pub(super) async fn pass(node: &Node, of_task: &Throttles, bytes: usize) {
+    node.throttles().intake.pass(bytes).await;
+    node.throttles().origin.pass(bytes).await;
+    of_task.origin.pass(bytes).await;
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ mod receipt;
 mod request;
 mod resolve;
 mod seal;
+mod spool;
 #[cfg(test)]
 mod storm;
 mod tasks;
@@ -114,7 +115,7 @@ pub(crate) const BOUNDS: [Bound; 16] = [
     (
         "dragonfly_spool_disk_seconds_limit",
         "Seconds that the disk may take for a part of content of unknown length.",
-        origin::DEAD_DISK.as_secs(),
+        spool::DEAD_DISK.as_secs(),
     ),
     (
         "dragonfly_digest_age_seconds_limit",

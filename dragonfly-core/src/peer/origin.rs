@@ -8,25 +8,22 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, FuturesOrdered};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::arrivals::meanwhile;
+use super::arrivals::{PROGRESS_INTERVAL, meanwhile, pass};
 use super::attest::Signer;
 use super::content::Content;
 use super::event::Event;
+use super::spool::{Spooled, Waiting, spool};
 use super::trace;
-use crate::node::{Node, Throttles};
+use crate::node::Node;
 use crate::source::{OpenRequest, Opened, OriginTrust, Registry, Retries, SourceError, SourceErrorKind};
-use crate::store::Spool;
 use crate::swarm::LeaseKey;
-use crate::task::{
-    Layout, PIECE_LENGTH_UNKNOWN, PIECES_MAX, PieceHash, PieceHasher, PieceIndex, TaskId, Validator, piece_length_for,
-};
+use crate::task::{PIECE_LENGTH_UNKNOWN, PieceHash, PieceHasher, PieceIndex, TaskId, Validator, piece_length_for};
 use crate::wire::control::{Answer, Failure, FailureKind, LeaseId};
 use crate::wire::statement::{ATTESTED_PIECES_MAX, GrantBundle};
-use crate::{Error, ErrorKind};
 
 /// How much of the content the describing request takes with it. At least one whole piece of anything below
 /// 256 GiB; what it carries beyond whole pieces would be fetched twice.
@@ -37,16 +34,6 @@ const WRITES_MAX: usize = 4;
 
 /// A disk that has not written a piece in so long is named as what stands in the way.
 const SLOW_DISK: Duration = Duration::from_secs(10);
-
-/// The same where content of unknown length is taken in: who waits for that has the minute of a lease to describe, and is to be
-/// told before it is over.
-pub(super) const DEAD_DISK: Duration = Duration::from_secs(45);
-
-/// So much more of content of unknown length is progress, in bytes.
-const SPOOL_STEP: u64 = 16 << 10;
-
-/// A lease is renewed at most so often: a quarter of the default time-out of a lease, and then some.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How this host may ask the origin of a task. Holds credentials: never logged, never sent to a peer.
 #[derive(Clone)]
@@ -105,14 +92,6 @@ pub(super) enum Body {
     Stream(OriginBody),
     /// All of it, in the store already.
     Spooled(Spooled),
-}
-
-/// Content of unknown length, taken in whole.
-pub(super) struct Spooled {
-    pub(super) spool: Box<dyn Spool>,
-    pub(super) values: Vec<PieceHash>,
-    /// Its place among those that are under way.
-    pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
 /// Asks the origin what the content is now; `shared`: for other hosts, too. For content of unknown length all of it is
@@ -210,139 +189,8 @@ pub(super) async fn describe(
     Ok(Description { answer, fresh_ms, body, private })
 }
 
-/// Who waits for a place for what is to be described, and keeps its lease meanwhile.
-pub(super) struct Waiting<'a> {
-    pub(super) task: TaskId,
-    pub(super) lease: LeaseId,
-    pub(super) events: &'a mpsc::Sender<Event>,
-}
-
-impl Waiting<'_> {
-    /// It says that it is there, and not that it gets on: where others wait for what it finds it has its minute, and another host is
-    /// asked after that.
-    pub(super) async fn place<T>(&self, free: impl Future<Output = T>) -> T {
-        let renew = || self.events.send(Event::LeaseProgress { task: self.task, lease: self.lease, end: 0 });
-        meanwhile(free, PROGRESS_INTERVAL, renew).await
-    }
-
-    /// What a job for the disk comes to, which has to be done soon once it is begun. `end`: what was taken in so far.
-    async fn disk<T: Send + 'static>(
-        &self,
-        node: &Node,
-        end: u32,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> crate::Result<T> {
-        let renew = || self.events.send(Event::LeaseProgress { task: self.task, lease: self.lease, end });
-        let began = Arc::new(Notify::new());
-        let of_job = Arc::clone(&began);
-        let work = node.io().run(move || {
-            of_job.notify_one();
-            job()
-        });
-        let dead = async {
-            began.notified().await;
-            tokio::time::sleep(DEAD_DISK).await;
-        };
-        let done = async {
-            tokio::select! {
-                biased;
-                done = work => done,
-                () = dead => {
-                    let context = format!("the disk of this host has taken nothing for {DEAD_DISK:?}");
-                    Err(Error::new(ErrorKind::Timeout, context).temporary(true))
-                }
-            }
-        };
-        meanwhile(done, PROGRESS_INTERVAL, renew).await
-    }
-
-    /// Who waits for it here is told what happened before the lease is given back.
-    async fn spool_failed(&self, error: Error) -> SourceError {
-        let failure = local_error(error.to_string());
-        let _ = self.events.send(Event::SpoolFailed { task: self.task, error }).await;
-        failure
-    }
-}
-
-/// Waits until bytes from an origin may pass.
-async fn pass(node: &Node, of_task: &Throttles, bytes: usize) {
-    node.throttles().intake.pass(bytes).await;
-    node.throttles().origin.pass(bytes).await;
-    of_task.origin.pass(bytes).await;
-}
-
 fn millis(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
-}
-
-/// Takes in a body of unknown length.
-async fn spool(
-    node: &Node,
-    (mut body, mut place): (OriginBody, Option<OwnedSemaphorePermit>),
-    Waiting { task, lease, events }: Waiting<'_>,
-) -> Result<(Spooled, u64), SourceError> {
-    let store = Arc::clone(node.store());
-    let waiting = Waiting { task, lease, events };
-    let mut spool = match waiting.disk(node, 0, move || store.spool()).await {
-        Ok(created) => created.map_err(|e| local_error(e.to_string()))?,
-        Err(error) => return Err(waiting.spool_failed(error).await),
-    };
-    let mut values = Vec::new();
-    let mut hasher = PieceHasher::new(0, PIECE_LENGTH_UNKNOWN);
-    let mut length = 0_u64;
-    let mut renewed = Instant::now();
-    let throttles = node.task_throttles();
-    while let Some(bytes) = body.next().await {
-        let bytes = bytes?;
-        let end = 1 + (length / SPOOL_STEP) as u32;
-        let renew = || events.send(Event::LeaseProgress { task, lease, end });
-        meanwhile(pass(node, &throttles, bytes.len()), PROGRESS_INTERVAL, renew).await;
-        let mut rest = bytes.as_ref();
-        while !rest.is_empty() {
-            if hasher.taken() == PIECE_LENGTH_UNKNOWN {
-                // A byte follows, so the piece is not the only one: its value is not the root's.
-                let index = values.len() as u32;
-                if index >= PIECES_MAX - 1 {
-                    return Err(local_error(format!("more than {PIECES_MAX} MiB of unknown length")));
-                }
-                let finished = std::mem::replace(&mut hasher, PieceHasher::new(index + 1, PIECE_LENGTH_UNKNOWN));
-                values.push(finish(finished, length + 1, index)?);
-            }
-            let take = rest.len().min((PIECE_LENGTH_UNKNOWN - hasher.taken()) as usize);
-            hasher.update(&rest[..take]).map_err(|e| local_error(e.to_string()))?;
-            length += take as u64;
-            rest = &rest[take..];
-        }
-        let appended = move || {
-            let outcome = spool.append(&bytes);
-            // Its place goes with it: it is one of those under way until the last job for it is done.
-            (spool, place, outcome)
-        };
-        let outcome;
-        let taken = format!("after {length} bytes of unknown length, none of which can be kept");
-        (spool, place, outcome) = match waiting.disk(node, end, appended).await {
-            Ok(done) => done,
-            Err(error) => return Err(waiting.spool_failed(error.and(&taken)).await),
-        };
-        if let Err(error) = outcome {
-            return Err(waiting.spool_failed(Error::from(error).and(&taken)).await);
-        }
-        if renewed.elapsed() >= PROGRESS_INTERVAL {
-            renewed = Instant::now();
-            let end = 1 + (length / SPOOL_STEP) as u32;
-            let _ = events.send(Event::LeaseProgress { task, lease, end }).await;
-        }
-    }
-    if length > 0 {
-        let index = values.len() as u32;
-        values.push(finish(hasher, length, index)?);
-    }
-    Ok((Spooled { spool, values, place }, length))
-}
-
-fn finish(hasher: PieceHasher, length: u64, index: u32) -> Result<PieceHash, SourceError> {
-    let layout = Layout::new(length, PIECE_LENGTH_UNKNOWN).map_err(|e| local_error(e.to_string()))?;
-    hasher.finish(&layout, index).map_err(|e| local_error(e.to_string()))
 }
 
 /// A lease on a range, as its holder works it off.
@@ -637,11 +485,6 @@ fn local(error: &dyn std::fmt::Display) -> Failure {
     let mut text = error.to_string();
     text.truncate(text.floor_char_boundary(crate::wire::control::FAILURE_TEXT_MAX));
     Failure { kind: FailureKind::Local, temporary: false, status: None, retry_ms: None, text }
-}
-
-/// An error of this host's own while it worked for an origin's content.
-fn local_error(error: impl Into<String>) -> SourceError {
-    SourceError::new(SourceErrorKind::Local, error)
 }
 
 impl std::fmt::Debug for Description {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::event::Event;
-use super::origin::Waiting;
+use super::spool::Waiting;
 use crate::task::TaskId;
 use crate::wire::control::LeaseId;
 

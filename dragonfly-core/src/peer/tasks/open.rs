@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::node::{Node, now_unix};
 use crate::peer::content::Content;
 use crate::peer::event::Scope;
-use crate::peer::origin::Spooled;
+use crate::peer::spool::Spooled;
 use crate::store::{Described, Entry, EntryKey};
 use crate::swarm::TaskKey;
 use crate::task::Layout;
