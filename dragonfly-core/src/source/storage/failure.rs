@@ -64,7 +64,8 @@ pub(super) fn of_opendal(kind: Kind, request: &OpenRequest, error: &opendal::Err
         return own.clone();
     }
     let told = |of, what: &str| SourceError::new(of, format!("{shown}: {what}"));
-    if error.message().contains("credential") || error.message().contains("sign") {
+    // Nothing else tells it: of OpenDAL these are unexpected errors, like all others before a request.
+    if ["credential", "signing http request"].iter().any(|text| error.message().contains(text)) {
         return told(SourceErrorKind::Forbidden, &format!("no usable credential was found: {}", how(kind)));
     }
     match error.kind() {

@@ -46,13 +46,14 @@ async fn begin(
     if !prefix.is_empty() && !prefix.ends_with('/') {
         prefix.push('/');
     }
-    // Nothing was given out before the first page is there: until then it can be begun anew.
-    let first = retrying(request, || async {
+    // Over HTTP each page is asked for again by itself. Of others nothing was given out before the first page is there:
+    // until then the list can be begun anew.
+    let begin = || async {
         let mut pages = Pages::begin(&asking, &prefix, request).await?;
         let page = pages.next().await?;
         Ok((pages, page))
-    });
-    let (pages, page) = first.await?;
+    };
+    let (pages, page) = if asking.kind.is_over_http() { begin().await? } else { retrying(request, begin).await? };
     // A directory that is not there and one with nothing in it are the same to object stores.
     let rest = stream::unfold(Some(pages), |pages| async move {
         let mut pages = pages?;
@@ -75,7 +76,7 @@ struct Pages {
 
 impl Pages {
     async fn begin(asking: &Asking, prefix: &str, request: &OpenRequest) -> Result<Self, SourceError> {
-        let (operator, seen) = asking.operator(request);
+        let (operator, seen) = asking.lister(request);
         let path = if prefix.is_empty() { "/" } else { prefix };
         let lister = operator.lister_with(path).await.map_err(|error| told(asking, request, &seen, &error))?;
         let (asking, request) = (asking.clone(), request.clone());

@@ -213,6 +213,15 @@ impl Shared {
 impl Asking {
     /// The site as one request may ask it, and where its answers are noted.
     fn operator(&self, request: &OpenRequest) -> (Operator, Seen) {
+        self.operator_of(request, None)
+    }
+
+    /// The same for its lists.
+    fn lister(&self, request: &OpenRequest) -> (Operator, Seen) {
+        self.operator_of(request, Some(request.clone()))
+    }
+
+    fn operator_of(&self, request: &OpenRequest, lists: Option<OpenRequest>) -> (Operator, Seen) {
         let seen = Seen::default();
         let transport = Transport {
             reach: Arc::clone(&self.reach),
@@ -220,6 +229,7 @@ impl Asking {
             trust: if self.credential { OriginTrust::default() } else { request.trust.clone() },
             local: request.local,
             cloud: self.kind.has_buckets(),
+            lists,
             seen: Arc::clone(&seen),
         };
         let context = OperationContext::default().with_http_transport(HttpTransporter::new(transport));

@@ -86,6 +86,11 @@ impl Kind {
         is_hub || matches!(self, Self::S3 | Self::Gcs | Self::Azblob | Self::Oss | Self::Obs | Self::Cos)
     }
 
+    /// Whether it is asked over HTTP.
+    pub(super) fn is_over_http(self) -> bool {
+        self.has_buckets() || matches!(self, Self::Webdav | Self::Webhdfs)
+    }
+
     /// Whether it answers a ranged GET as an HTTP server does.
     pub(super) fn answers_as_http(self) -> bool {
         self.has_buckets() || self == Self::Webdav

@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+#[cfg(all(feature = "s3", feature = "gcs", feature = "azblob", feature = "oss", feature = "obs", feature = "cos"))]
+mod buckets;
+
 use url::Url;
 
 use super::super::{OriginPattern, Proxy};

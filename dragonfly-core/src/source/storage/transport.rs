@@ -12,12 +12,14 @@ use ::http::{Method, Request, Response};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, stream};
+use opendal::raw::oio::ReadStream as _;
 use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 use url::Url;
 
 use super::super::body::stalled;
-use super::super::http::{failure, redirect};
-use super::super::{OriginTrust, SourceError, SourceErrorKind, redact};
+use super::super::http::{failure, redirect, status_failure};
+use super::super::retry::retrying;
+use super::super::{OpenRequest, OriginTrust, SourceError, SourceErrorKind, redact};
 use super::Reach;
 
 /// Redirects that are followed: a name node sends to a data node, a bucket to its region.
@@ -25,6 +27,9 @@ const REDIRECTS_MAX: usize = 5;
 
 /// The most of an error's body that is read, in bytes.
 const ERROR_BODY_MAX: usize = 64 * 1024;
+
+/// The longest page of a list that is read, in bytes: a thousand names of a thousand bytes, and what stands around them.
+const PAGE_BYTES_MAX: usize = 16 << 20;
 
 /// The longest code of an error that is shown, in bytes.
 const CODE_MAX: usize = 64;
@@ -60,18 +65,57 @@ pub(super) struct Transport {
     pub(super) local: bool,
     /// Whether this kind of storage has credentials that a machine may be given.
     pub(super) cloud: bool,
+    /// What is asked for is a list, for this request. Each page that fails in a way that may pass is asked for again here:
+    /// a list that has failed once OpenDAL does not go on with.
+    pub(super) lists: Option<OpenRequest>,
     pub(super) seen: Seen,
 }
 
 impl HttpTransport for Transport {
     async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
-        self.follow(request)
-            .await
-            .map_err(|error| opendal::Error::new(ErrorKind::Unexpected, "the request failed").set_source(error))
+        let answered = match &self.lists {
+            None => self.follow(request).await,
+            Some(list) => retrying(list, || self.page(list, request.clone())).await,
+        };
+        answered.map_err(|error| opendal::Error::new(ErrorKind::Unexpected, "the request failed").set_source(error))
     }
 }
 
 impl Transport {
+    /// One attempt at a page of a list: what failed for good, or came to its end.
+    async fn page(&self, list: &OpenRequest, request: Request<Buffer>) -> Result<Response<HttpBody>, SourceError> {
+        let shown = redact(&list.url);
+        // What the attempt before was answered is nothing any more.
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let (parts, mut body) = self.follow(request).await?.into_parts();
+        if !parts.status.is_success() {
+            let judged = status_failure(&shown, parts.status.as_u16(), &parts.headers);
+            return if judged.is_temporary() { Err(judged) } else { Ok(Response::from_parts(parts, body)) };
+        }
+        let mut all = Vec::new();
+        let silence = self.reach.http.silence_timeout;
+        loop {
+            let read = tokio::time::timeout(silence, body.read()).await.map_err(|_| stalled(&shown, silence))?;
+            let broken = |error: opendal::Error| match super::failure::own(&error) {
+                Some(own) => own.clone(),
+                None => {
+                    SourceError::new(SourceErrorKind::Network, format!("{shown}: the list broke off")).temporary(true)
+                }
+            };
+            let bytes = read.map_err(broken)?.to_bytes();
+            if bytes.is_empty() {
+                break;
+            }
+            if bytes.len() > PAGE_BYTES_MAX - all.len() {
+                let text = format!("{shown}: a page of its list has more than {} MiB", PAGE_BYTES_MAX >> 20);
+                return Err(SourceError::new(SourceErrorKind::Origin, text));
+            }
+            all.extend_from_slice(&bytes);
+        }
+        let once = stream::once(std::future::ready(Ok(Buffer::from(all))));
+        Ok(Response::from_parts(parts, HttpBody::new(Shared(Mutex::new(once.boxed())), None)))
+    }
+
     async fn follow(&self, request: Request<Buffer>) -> Result<Response<HttpBody>, SourceError> {
         let (parts, body) = request.into_parts();
         // Content is only read: what else the library beneath would do is not done. Credentials are asked for by POST.
@@ -167,7 +211,9 @@ impl Transport {
                     opendal::Error::new(ErrorKind::Unexpected, "the body broke off").set_source(error)
                 })
             });
-            HttpBody::new(Shared(Mutex::new(mapped.boxed())), None)
+            // Who reads takes nothing for the end.
+            let some = mapped.filter(|item| std::future::ready(!matches!(item, Ok(bytes) if bytes.is_empty())));
+            HttpBody::new(Shared(Mutex::new(some.boxed())), None)
         } else {
             let bytes = self.error_body(response).await;
             answer.code = code(&headers, &bytes);
