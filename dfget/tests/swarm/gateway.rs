@@ -58,6 +58,48 @@ fn a_blob_leaves_its_registry_once_and_a_daemon_that_stops_sends_it_to_its_end()
     assert_eq!(counted, [1, 1, 0, LENGTH]);
 }
 
+/// The head of an answer.
+fn head_of(gateway: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(gateway).unwrap();
+    write!(stream, "{request}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// A client of the gateway comes to no door of the daemon by it, whatever it says.
+#[test]
+fn nobody_is_led_to_the_daemons_own_doors() {
+    let args = ["--gateway", "127.0.0.1:0", "--api-tcp", "127.0.0.1:0", "--gateway-rule", "swarm:bin$"];
+    let daemon = Daemon::with_role("scheduler,peer,gateway").args(args).start();
+    let ready = daemon.ready();
+    let gateway = ready.gateway.clone().unwrap();
+    let mut doors: Vec<String> =
+        [&ready.gateway, &ready.metrics, &ready.api_tcp].into_iter().flatten().cloned().collect();
+    assert_eq!(doors.len(), 3);
+    let swarm: Vec<String> = ready
+        .listen
+        .iter()
+        .filter_map(|address| {
+            let parts: Vec<&str> = address.split('/').collect();
+            matches!(parts[..], [_, "ip4", _, "tcp", ..]).then(|| format!("{}:{}", parts[2], parts[4]))
+        })
+        .collect();
+    assert!(!swarm.is_empty(), "{:?}", ready.listen);
+    doors.extend(swarm);
+    for door in doors {
+        for request in [
+            format!("CONNECT {door} HTTP/1.1\r\nhost: {door}"),
+            format!("GET http://{door}/metrics HTTP/1.1\r\nhost: {door}"),
+            format!("GET http://{door}/a.bin HTTP/1.1\r\nhost: {door}"),
+            format!("GET /v2/lib/a/manifests/v1?ns={door} HTTP/1.1\r\nhost: x"),
+        ] {
+            let answer = head_of(&gateway, &request);
+            assert!(answer.starts_with("HTTP/1.1 403"), "{request:?}: {answer}");
+        }
+    }
+}
+
 #[test]
 fn a_gateway_needs_an_engine_that_fetches() {
     let dir = tempfile::tempdir().unwrap();

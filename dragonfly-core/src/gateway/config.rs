@@ -55,7 +55,8 @@ pub struct GatewayConfig {
     pub client_timeout: Duration,
     /// Connections of clients at a time; more wait in the kernel's queue. Default 512.
     pub connections_max: usize,
-    /// Where this process listens itself, for other things: nobody is led there.
+    /// Where this process listens itself, for other things than the gateway's own node: nobody is led there, nor to where
+    /// that node listens.
     pub own: Vec<SocketAddr>,
 }
 

@@ -124,12 +124,15 @@ impl Gateway {
         };
         let remembered = Arc::new(remembered);
         let mark = http::HeaderValue::try_from(data_encoding::HEXLOWER.encode(&mark));
+        let of_node = node.listeners().into_iter().chain(node.lane_listeners());
+        let of_node = of_node.filter_map(|address| Some(SocketAddr::new(address.ip()?, address.port()?)));
+        let own = config.own.iter().copied().chain(of_node).collect();
         Self(Arc::new(Inner {
             upstream: node.sources().upstream().clone(),
             trust: OriginTrust { ca_pem: config.ca_pem.clone(), insecure: false },
             mark: mark.unwrap_or_else(|_| http::HeaderValue::from_static("dragonfly")),
             peer: peer.clone(),
-            own: config.own.clone().into(),
+            own,
             places: Arc::new(Semaphore::new(config.connections_max)),
             kept: AtomicUsize::new(0),
             streams: Arc::new(Semaphore::new(config.connections_max)),
