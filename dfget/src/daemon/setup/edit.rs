@@ -284,7 +284,8 @@ fn without_element(before: &str, key: &str, value: &str) -> Option<Left> {
     Some(if object.is_empty() { Left::Nothing } else { Left::Theirs(shown(&object)) })
 }
 
-fn is_ours(text: &str) -> bool {
+/// Whether it is a file of our own.
+pub(super) fn is_ours(text: &str) -> bool {
     text.lines().next().is_some_and(|line| line.trim_end_matches(" -->").ends_with(OURS))
 }
 

@@ -118,12 +118,17 @@ fn pieces(args: &Setup) -> Result<Vec<Piece>, Failure> {
                 piece(&path, Change::own("#", format!("{server}{host}")))
             };
             match args.registry.as_slice() {
+                [] if args.undo => {
+                    let names = ours_of_containerd(&args.root)?;
+                    names.iter().map(|name| of(name, String::new())).collect()
+                }
                 [] => vec![of("_default", String::new())],
                 names => names.iter().map(|name| of(name, format!("server = \"https://{name}\"\n\n"))).collect(),
             }
         }
         ClientKind::Crio | ClientKind::Podman => {
-            if args.registry.is_empty() {
+            // Both read one file, and taking it back takes it from both.
+            if args.registry.is_empty() && !args.undo {
                 return Err(Failure::usage("which registry is to be mirrored? This client wants it named")
                     .hint("--registry registry.example"));
             }
@@ -185,6 +190,35 @@ impl ClientKind {
             Self::Pip => "next: the index's URL must be an http: one, and a rule may say tls: 'swarm+tls:\\.whl$'",
         }
     }
+}
+
+/// The registries that containerd has a file of ours for; the name of all registries where there is none, so that it is
+/// said where it was looked.
+fn ours_of_containerd(root: &Path) -> Result<Vec<String>, Failure> {
+    let directory = Path::new("etc/containerd/certs.d");
+    let path = Place::below(root, directory)?.path;
+    let failed = |e| Failure::io(format_args!("cannot read {}", path.display()), &e);
+    let mut names = Vec::new();
+    match fs::read_dir(&path) {
+        Ok(entries) => {
+            for entry in entries {
+                let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
+                let file = Place::below(root, &directory.join(&name).join("hosts.toml"));
+                // What cannot be read as text is nobody's but somebody else's.
+                let text = file.ok().and_then(|file| fs::read_to_string(file.path).ok());
+                if text.is_some_and(|text| edit::is_ours(&text)) {
+                    names.push(name);
+                }
+            }
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(failed(e)),
+    }
+    names.sort();
+    if names.is_empty() {
+        names.push("_default".to_owned());
+    }
+    Ok(names)
 }
 
 fn read(path: &Path) -> Result<Option<String>, Failure> {

@@ -238,6 +238,27 @@ fn what_is_set_up_is_taken_back() {
     }
 }
 
+/// Who takes it back need not know any more for which registries it was.
+#[test]
+fn undo_needs_no_names() {
+    for client in [ClientKind::Containerd, ClientKind::Crio, ClientKind::Podman] {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["registry.example:5000".to_owned(), "other.example".to_owned()];
+        setup(&Setup { registry: names.to_vec(), ..args(client, dir.path()) }).unwrap();
+        let theirs = dir.path().join("etc/containerd/certs.d/theirs.example/hosts.toml");
+        fs::create_dir_all(theirs.parent().unwrap()).unwrap();
+        fs::write(&theirs, "server = \"https://theirs.example\"\n").unwrap();
+        let undo = || setup(&Setup { undo: true, registry: Vec::new(), ..args(client, dir.path()) }).unwrap();
+        let told = undo();
+        let removed = if client == ClientKind::Containerd { 2 } else { 1 };
+        assert_eq!(told.matches(": removed").count(), removed, "{told}");
+        assert!(theirs.exists());
+        assert!(undo().contains("not there"));
+        let none = setup(&Setup { registry: Vec::new(), ..args(client, dir.path()) });
+        assert_eq!(none.is_ok(), client == ClientKind::Containerd, "to set it up two of them want names");
+    }
+}
+
 #[test]
 fn what_others_wrote_stays() {
     let dir = tempfile::tempdir().unwrap();
