@@ -1,1 +1,3 @@
 //! Small complete programs that embed Dragonfly; see `src/bin`.
+
+pub mod shelf;
