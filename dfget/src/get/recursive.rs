@@ -136,6 +136,7 @@ async fn below(
     // In an image's layout nothing is there to be changed: its files are named by their digests.
     let keeps = root.scheme() != "oci";
     let (mut had, planned) = (None, jobs.len());
+    let mut wanted = Vec::new();
     while let Some(entry) = walk.next().await {
         let entry = entry.map_err(|error| {
             let failure: Failure = dragonfly_core::Error::from(error).into();
@@ -155,11 +156,15 @@ async fn below(
         }
         counts.bytes = counts.bytes.saturating_add(entry.length.unwrap_or(0));
         counts.sized &= entry.length.is_some();
-        let path = dir.join(inner_path(&entry.path)?);
         if args.dry_run {
-            tell(&entry, &path)?;
-            continue;
+            tell(&entry, &dir.join(inner_path(&entry.path)?))?;
+        } else {
+            wanted.push(entry);
         }
+    }
+    // Nothing is made before all is known to be wanted.
+    for entry in wanted {
+        let path = dir.join(inner_path(&entry.path)?);
         let there = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file);
         let version = version(&entry);
         if keeps && entry.pinned && had.is_none() {

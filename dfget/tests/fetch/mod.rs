@@ -7,6 +7,7 @@ mod interrupted;
 mod models;
 mod options;
 mod outputs;
+mod recursive;
 
 use std::fs;
 use std::io::{IoSliceMut, Read, Write};

@@ -4,6 +4,8 @@ mod drain;
 mod gateway;
 mod killed;
 mod large;
+#[cfg(feature = "storages")]
+mod listed;
 mod options;
 mod secrets;
 
