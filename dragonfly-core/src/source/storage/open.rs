@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use ::http::header::HeaderMap;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use opendal::{Buffer, BufferStream, ErrorKind, Operator};
 
 use super::super::body::{Promise, checked, stalled};
@@ -154,7 +154,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 fn body(
-    stream: Option<BufferStream>,
+    stream: Option<impl Stream<Item = opendal::Result<Buffer>> + Send + 'static>,
     shape: &Shape,
     asking: &Asking,
     request: &OpenRequest,
@@ -204,7 +204,12 @@ async fn open_stated(asking: &Asking, key: &str, request: &OpenRequest) -> Resul
         }
         let opening = async { reading.await?.into_stream(start..end).await };
         let opened = tokio::time::timeout(limit, opening).await.map_err(|_| stalled(&shown, limit))?;
-        Some(opened.map_err(|error| told(asking, request, &seen, &error))?)
+        let mut stream = opened.map_err(|error| told(asking, request, &seen, &error))?;
+        // Who may see that it is there may not be let read it: that is known with the first bytes.
+        let silence = asking.reach.http.silence_timeout;
+        let first = tokio::time::timeout(silence, stream.next()).await.map_err(|_| stalled(&shown, silence))?;
+        let first = first.transpose().map_err(|error| told(asking, request, &seen, &error))?;
+        Some(stream::iter(first.map(Ok)).chain(stream))
     };
     let body = body(stream, &shape, asking, request);
     let key = key.to_owned();
