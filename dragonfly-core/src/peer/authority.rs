@@ -181,7 +181,7 @@ async fn run(
     // Reading is not cancel-safe in the middle of a frame, but its buffer lives outside of the future.
     loop {
         tokio::select! {
-            frame = queue.next() => {
+            frame = queue.next_together() => {
                 let Some(frame) = frame else {
                     // What was said last is not lost with the stream.
                     let _ = output.shutdown().await;

@@ -33,6 +33,7 @@ mod receipt;
 mod request;
 mod resolve;
 mod seal;
+mod shelf;
 mod spool;
 #[cfg(test)]
 mod storm;
@@ -55,6 +56,7 @@ pub use reader::Reader;
 pub use receipt::{Event, Exported, Proof, Receipt};
 pub use request::Request;
 pub(crate) use resolve::resolve_trigger;
+pub(crate) use shelf::SHELF_MAX;
 pub(crate) use tasks::TASKS_MAX;
 pub use trace::TRACE_TARGET;
 pub use view::{ActiveTask, NeighbourInfo};

@@ -227,7 +227,7 @@ async fn serve(
         }
     };
     let write = async {
-        while let Some(frame) = queue.next().await {
+        while let Some(frame) = queue.next_together().await {
             if write_frame(&mut output, frame).await.is_err() {
                 return;
             }

@@ -158,6 +158,17 @@ impl Claims {
     pub fn is_expired(&self, now_unix: u64) -> bool {
         self.not_after.is_some_and(|end| now_unix >= end)
     }
+
+    /// Whether they, whose signatures hold, count still.
+    ///
+    /// # Errors
+    /// They have ended, or they or `peer`, whose they are, were revoked.
+    pub(super) fn hold(&self, peer: PeerId, now_unix: u64, revocations: &Revocations) -> Result<(), CredentialError> {
+        if self.is_expired(now_unix) {
+            return Err(CredentialError::Expired);
+        }
+        if revocations.revokes(peer, self) { Err(CredentialError::Revoked) } else { Ok(()) }
+    }
 }
 
 /// Which rule a credential fails.
@@ -356,12 +367,7 @@ impl Credential {
         if !key::verify(&key, MEMBER_DOMAIN, network, peer.public_key(), &shown.signature) {
             return Err(CredentialError::Forged);
         }
-        if claims.is_expired(now_unix) {
-            return Err(CredentialError::Expired);
-        }
-        if revocations.revokes(peer, &claims) {
-            return Err(CredentialError::Revoked);
-        }
+        claims.hold(peer, now_unix, revocations)?;
         Ok(claims)
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::checked::Checked;
 use super::contradicted::CONTRADICTED_MAX;
-use super::credential::{Claims, Credential, CredentialError, Roles};
+use super::credential::{Claims, CredentialError, Roles};
 use super::membership::{Membership, may_attest};
 use super::network::OriginTrust;
 use super::revocation::Revocations;
@@ -22,9 +23,6 @@ pub const ATTESTATIONS_MAX: usize = PIECES_MAX as usize;
 
 /// Statements of voided signers that are known by their bytes, per task.
 const VOID_MAX: usize = 1 << 17;
-
-/// Checked credentials remembered per task, so that each host's is checked once and not with each grant.
-pub(super) const CHECKED_MAX: usize = 256;
 
 /// Whose grants count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +160,7 @@ pub struct EvidenceVerifier {
     task: TaskId,
     generation: Generation,
     layout: Layout,
-    checked: BTreeMap<([u8; 32], PeerId), Claims>,
+    checked: Arc<Checked>,
     grants: BTreeMap<[u8; 32], Granted>,
     next_grant: u64,
     attestations: BTreeMap<u64, Attested>,
@@ -228,7 +226,7 @@ impl EvidenceVerifier {
             task,
             generation,
             layout,
-            checked: BTreeMap::new(),
+            checked: Arc::clone(membership.checked()),
             grants: BTreeMap::new(),
             next_grant: 0,
             attestations: BTreeMap::new(),
@@ -292,7 +290,6 @@ impl EvidenceVerifier {
     /// is revoked no more are.
     pub fn set_revocations(&mut self, revocations: Arc<Revocations>) {
         self.revocations = revocations;
-        self.checked.clear();
     }
 
     fn accept_grant(&mut self, bundle: &GrantBundle, now_unix: u64) -> Result<Outcome, EvidenceError> {
@@ -379,20 +376,8 @@ impl EvidenceVerifier {
         Ok(())
     }
 
-    /// Checks a credential, or remembers that it was.
-    fn claims(&mut self, credential: &[u8], peer: PeerId, now_unix: u64) -> Result<Claims, EvidenceError> {
-        let key = (*blake3::hash(credential).as_bytes(), peer);
-        if let Some(claims) = self.checked.get(&key) {
-            let expired = claims.is_expired(now_unix);
-            return if expired { Err(CredentialError::Expired.into()) } else { Ok(claims.clone()) };
-        }
-        let credential = Credential::decode(credential)?;
-        let claims = credential.check(&self.network, peer, now_unix, &self.revocations)?;
-        if self.checked.len() >= CHECKED_MAX {
-            self.checked.pop_first();
-        }
-        self.checked.insert(key, claims.clone());
-        Ok(claims)
+    fn claims(&self, credential: &[u8], peer: PeerId, now_unix: u64) -> Result<Claims, EvidenceError> {
+        Ok(self.checked.check(credential, (&self.network, peer), now_unix, &self.revocations)?)
     }
 
     fn accept_attestation(&mut self, signed: &Signed) -> Result<Outcome, EvidenceError> {

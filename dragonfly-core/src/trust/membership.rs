@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
+use super::checked::Checked;
 use super::codec;
 use super::credential::{CHAIN_MAX, Chain, Claims, Credential, CredentialError, Delegation, Roles, TokenId, is_tenant};
 use super::file::{FileError, Kind};
@@ -63,6 +64,7 @@ pub struct Membership {
     credential: Vec<u8>,
     bootstrap: Vec<Address>,
     revocations: Arc<Revocations>,
+    checked: Arc<Checked>,
     founder: Option<Network>,
 }
 
@@ -113,6 +115,7 @@ impl Membership {
             credential,
             bootstrap: parts.addresses,
             revocations: Arc::default(),
+            checked: Arc::default(),
             founder: None,
         }
     }
@@ -211,6 +214,11 @@ impl Membership {
         &self.revocations
     }
 
+    /// What of others' credentials was checked before.
+    pub(super) const fn checked(&self) -> &Arc<Checked> {
+        &self.checked
+    }
+
     pub(super) fn gates(&self) -> &[Secret] {
         &self.gates
     }
@@ -225,7 +233,7 @@ impl Membership {
     /// # Errors
     /// The rule that it fails.
     pub fn check(&self, credential: &[u8], peer: PeerId, now_unix: u64) -> Result<Claims, CredentialError> {
-        Credential::decode(credential)?.check(&self.network, peer, now_unix, &self.revocations)
+        self.checked.check(credential, (&self.network, peer), now_unix, &self.revocations)
     }
 
     /// A token for this member's tenant, with at most its own roles and life (`None`: as long as its own).

@@ -11,6 +11,7 @@
 //! - [`EvidenceVerifier`]: which piece values one may believe, and what shows it to the next host.
 
 mod admission;
+mod checked;
 mod codec;
 mod contradicted;
 mod credential;
@@ -55,6 +56,6 @@ pub(crate) const BOUNDS: [Bound; 5] = [
     ),
     ("dragonfly_evidence_grants_limit", "Grants kept of a task.", GRANTS_MAX as u64),
     ("dragonfly_evidence_attestations_limit", "Attestations kept of a task.", ATTESTATIONS_MAX as u64),
-    ("dragonfly_credentials_checked_limit", "Checked credentials remembered of a task.", evidence::CHECKED_MAX as u64),
+    ("dragonfly_credentials_checked_limit", "Checked credentials remembered.", checked::CHECKED_MAX as u64),
     ("dragonfly_revoked_limit", "Tokens and identities that a network may have revoked.", REVOKED_MAX as u64),
 ];
