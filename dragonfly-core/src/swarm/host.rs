@@ -28,8 +28,6 @@ pub(super) struct Host {
     /// Tasks of which we ask it for everything at once, and their bytes.
     pub(super) asks: BTreeMap<TaskKey, u64>,
     pub(super) asked_bytes: u64,
-    /// Whether it answers, once that is known.
-    pub(super) answers: Option<bool>,
     /// When small content was last asked for or answered, either way.
     pub(super) used: Time,
     /// Our requests, oldest first.
@@ -70,7 +68,6 @@ impl Host {
             opening: BTreeMap::new(),
             asks: BTreeMap::new(),
             asked_bytes: 0,
-            answers: None,
             used: Time::ZERO,
             requests: BTreeSet::new(),
             pending: 0,

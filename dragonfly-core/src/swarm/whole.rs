@@ -11,13 +11,9 @@ use super::{Action, Answered, HostKey, Swarm, TaskKey};
 use crate::task::PieceIndex;
 use crate::wire::lane::{ASKS_MAX, WHOLE_BYTES_MAX};
 
-/// A neighbour that owes answers and gives none for so long is not waited for: many round trips, and 64 KiB at a quarter of a
+/// A neighbour that owes answers and gives none for so long is not waited for: many round trips, and 64 KiB at half a
 /// megabit a second.
-pub(super) const ANSWER_MAX: Duration = Duration::from_secs(2);
-
-/// Nor is the task opened with one that has answered before: what it owes comes ahead of anything else on its lane. After this it
-/// is tried all the same.
-pub(super) const LATE_MAX: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// Bytes that one neighbour may be asked for so at a time: sixteen of the longest. More is asked for piece by piece, where who
 /// is slow is found out.
@@ -47,11 +43,7 @@ impl Task {
 impl Host {
     /// Whether it may be asked for so many bytes more.
     fn takes(&self, bytes: u64) -> bool {
-        self.up
-            && self.answers != Some(false)
-            && self.strikes == 0
-            && self.asks.len() < ASKS_MAX
-            && self.asked_bytes + bytes <= ASKED_BYTES_MAX
+        self.up && self.strikes == 0 && self.asks.len() < ASKS_MAX && self.asked_bytes + bytes <= ASKED_BYTES_MAX
     }
 
     pub(super) fn unask(&mut self, key: TaskKey) {
@@ -76,7 +68,7 @@ impl Swarm {
                 let due = self.hosts.get(&host).map(|host| host.used.after(ANSWER_MAX)).filter(|due| *due > self.now);
                 match due {
                     Some(due) => self.timers.set(Timer::Connect(key), due),
-                    None => self.owes(host, key),
+                    None => self.ask_no_more(key),
                 }
                 due.is_some()
             }
@@ -92,9 +84,7 @@ impl Swarm {
         let (hosts, now, bytes) = (&self.hosts, self.now, task.layout.length());
         let may = |host: &HostKey| hosts.get(host).is_some_and(|host| host.takes(bytes) && host.probation <= now);
         let named = task.candidates.iter().filter(|(host, candidate)| candidate.retry <= now && may(host));
-        let best = named
-            .filter(|(host, _)| !task.members.contains_key(host))
-            .min_by_key(|(host, candidate)| (candidate.failures, candidate.rank, **host));
+        let best = named.filter(|(host, _)| !task.members.contains_key(host)).min_by_key(|(host, candidate)| (candidate.failures, candidate.rank, **host));
         let Some(host_key) = best.map(|(host, _)| *host) else { return false };
         task.asking = Asking::Of(host_key);
         if let Some(host) = self.hosts.get_mut(&host_key) {
@@ -107,20 +97,6 @@ impl Swarm {
         self.timers.set(Timer::Connect(key), now.after(ANSWER_MAX));
         self.actions.push_back(Action::Ask { host: host_key, task: key });
         true
-    }
-
-    /// A neighbour is silent. One that never answered may not know the question: it is not asked again.
-    fn owes(&mut self, host_key: HostKey, key: TaskKey) {
-        let late = self.now.after(LATE_MAX);
-        if let Some(host) = self.hosts.get_mut(&host_key)
-            && let Some(task) = self.tasks.get_mut(&key)
-        {
-            let answers = *host.answers.get_or_insert(false);
-            if let Some(candidate) = task.candidates.get_mut(&host_key).filter(|_| answers) {
-                candidate.retry = candidate.retry.max(late);
-            }
-        }
-        self.ask_no_more(key);
     }
 
     /// Nobody is asked for all of a task any more.
@@ -137,7 +113,7 @@ impl Swarm {
     /// A neighbour has answered. However late: what is proven is of use.
     pub(super) fn answered(&mut self, host_key: HostKey, key: TaskKey, answered: Answered) {
         if let Some(host) = self.hosts.get_mut(&host_key) {
-            (host.used, host.answers) = (self.now, Some(true));
+            host.used = self.now;
             if answered == Answered::Proven {
                 host.useful = true;
                 host.strikes = host.strikes.saturating_sub(1);
@@ -149,9 +125,6 @@ impl Swarm {
             if task.pieces.is(ALL, PieceState::Missing) {
                 task.pieces.set(ALL, PieceState::Proven);
             }
-        }
-        if let Some(candidate) = task.candidates.get_mut(&host_key) {
-            candidate.retry = task.bans.get(&host_key).map_or(self.now, |ban| ban.until);
         }
         if task.asking == Asking::Of(host_key) {
             self.ask_no_more(key);

@@ -35,11 +35,7 @@ pub(crate) const BOUNDS: [Bound; 8] = [
         "Bytes of content that is had in one answer.",
         lane::WHOLE_BYTES_MAX as u64,
     ),
-    (
-        "dragonfly_small_asks_limit",
-        "Questions for small content that one side may have outstanding.",
-        lane::ASKS_MAX as u64,
-    ),
+    ("dragonfly_small_asks_limit", "Questions for small content that one side may have outstanding.", lane::ASKS_MAX as u64),
 ];
 
 pub use peer_id::{Address, InvalidName, PeerId};

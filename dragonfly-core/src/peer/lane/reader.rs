@@ -219,7 +219,11 @@ pub(super) struct Learnt {
 }
 
 /// Takes in what a neighbour shows; the caller keeps what is new.
-pub(super) async fn learn(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> Result<Learnt, LaneError> {
+pub(super) async fn learn(
+    lane: &Lane,
+    content: &Arc<Content>,
+    items: Vec<Evidence>,
+) -> Result<Learnt, LaneError> {
     let (mut fresh, mut sealed) = (Vec::new(), false);
     for (at, item) in (1..).zip(items) {
         if at % TURN == 0 {

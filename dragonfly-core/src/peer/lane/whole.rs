@@ -19,7 +19,11 @@ use crate::wire::statement::Evidence;
 const ALL: PieceIndex = 0;
 
 /// A neighbour asks for all of small content.
-pub(super) async fn asked(lane: &Lane, (task, generation): (TaskId, Generation), length: u64) -> Result<(), LaneError> {
+pub(super) async fn asked(
+    lane: &Lane,
+    (task, generation): (TaskId, Generation),
+    length: u64,
+) -> Result<(), LaneError> {
     {
         let mut shared = lane.shared();
         if shared.asks >= ASKS_MAX {
@@ -100,7 +104,8 @@ fn says(items: &[Evidence], value: PieceHash) -> bool {
 impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     /// Asks the neighbour for all of small content.
     pub(super) async fn ask(&mut self, content: Arc<Content>) -> Result<(), LaneError> {
-        let (key, task, generation, length) = (content.key, content.task, content.generation, content.layout.length());
+        let (key, task, generation, length) =
+            (content.key, content.task, content.generation, content.layout.length());
         let known = {
             let asked = &mut self.lane.shared().asked;
             // The same content anew, of which the answer is on its way, or more than it may be asked at a time.

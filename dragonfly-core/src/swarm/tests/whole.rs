@@ -1,7 +1,7 @@
 //! Small content is had in one answer, and otherwise as all content is.
 
 use super::super::connect::IDLE_MAX;
-use super::super::whole::{ANSWER_MAX, ASKED_BYTES_MAX, LATE_MAX};
+use super::super::whole::{ANSWER_MAX, ASKED_BYTES_MAX};
 use super::*;
 
 const HOST: HostKey = HostKey(1);
@@ -88,32 +88,6 @@ fn an_answer_that_comes_late_is_of_use_all_the_same() {
     driver.answered(HOST, Answered::Proven);
     let held = driver.put(Input::Stored { task: TASK, piece: 0 });
     assert!(held.contains(&Action::Done { task: TASK }), "{held:?}");
-}
-
-/// What it owes comes ahead of anything else on its lane: what is opened with it meanwhile would come twice.
-#[test]
-fn one_that_has_answered_before_is_given_time_and_others_are_asked() {
-    let mut driver = driver();
-    driver.named(TaskKey(2), PIECE, vec![HOST]);
-    driver.put(Input::Answered { host: HOST, task: TaskKey(2), answered: Answered::Proven });
-    driver.put(Input::Stored { task: TaskKey(2), piece: 0 });
-    driver.named(TASK, PIECE, vec![HOST, OTHER]);
-    let silent = driver.wait(ANSWER_MAX);
-    assert!(silent.contains(&open(OTHER)) && !silent.contains(&open(HOST)), "{silent:?}");
-    let waited = driver.wait(LATE_MAX - ANSWER_MAX);
-    assert!(!waited.contains(&open(HOST)), "{waited:?}");
-    let late = driver.wait(ANSWER_MAX * 2);
-    assert!(late.contains(&open(HOST)), "{late:?}");
-}
-
-/// It may be of an earlier version: it is opened with at once, and not asked again.
-#[test]
-fn one_that_never_answers_is_not_asked_again() {
-    let mut driver = driver();
-    driver.named(TASK, PIECE, vec![HOST]);
-    assert!(driver.wait(ANSWER_MAX).contains(&open(HOST)));
-    let opened = driver.named(TaskKey(2), PIECE, vec![HOST]);
-    assert!(opened.contains(&Action::Open { host: HOST, task: TaskKey(2) }), "{opened:?}");
 }
 
 #[test]

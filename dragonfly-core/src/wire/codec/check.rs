@@ -246,9 +246,7 @@ impl Check for Message {
                 runs.check()
             }
             Self::Request { values, .. } => ensure("requested values", request_values(values).is_some()),
-            Self::Ask { length, .. } => {
-                ensure("length of small content", (1..=WHOLE_BYTES_MAX as u64).contains(length))
-            }
+            Self::Ask { length, .. } => ensure("length of small content", (1..=WHOLE_BYTES_MAX as u64).contains(length)),
             Self::Whole { items, bytes, .. } => {
                 at_most("evidence", items.len(), WHOLE_EVIDENCE_MAX)?;
                 at_most("small content", bytes.len(), WHOLE_BYTES_MAX)?;

@@ -15,12 +15,12 @@ use tokio::task::JoinHandle;
 
 use super::peer::{Hostile, Lane, Wire};
 use super::{BOUND, granted, joining};
-use crate::harness::{Network, SEED, logged, loopback, metric};
+use crate::harness::{Network, SEED, logged, metric};
 
 const LENGTH: u64 = 4000;
 
-/// Files that are tried until the hostile member is asked for one: for the first there may be no lane to it yet.
-const FILES: u64 = 10;
+/// Files that are tried until the hostile member is asked for one: each time it is it or the honest one.
+const FILES: u64 = 40;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Harm {
@@ -113,15 +113,9 @@ struct Scene {
 impl Scene {
     /// A member that will hold what it is told to, beside two honest ones; it does harm to the second of these.
     async fn of(harm: Harm) -> Self {
-        let mut network = Network::start(0, false).await;
-        let token = network.token();
-        let hostile = Arc::new(Hostile::join(&token).await);
-        // Of two that are as good as each other the one that came first is named first.
+        let network = Network::start(2, false).await;
+        let hostile = Arc::new(Hostile::join(&network.token()).await);
         let session = hostile.session(&network.scheduler.as_ref().unwrap().0).await;
-        for number in 0..2 {
-            let member = network.member(number, &token, loopback()).await;
-            network.peers.push(member);
-        }
         let attack = Arc::new(Attack { harm, victim: network.peers[1].node.peer_id(), seen: Mutex::default() });
         let (mut incoming, serving) = (hostile.take_lanes(), Arc::clone(&attack));
         let lanes = tokio::spawn(async move {
@@ -213,10 +207,7 @@ async fn one_question_and_nothing_more() {
     }
     let heard = scene.heard_of(0).split_off(before);
     assert_eq!(heard.len(), 3, "{heard:?}");
-    assert!(
-        heard.iter().all(|frame| matches!(frame, Frame::Message(Message::Ask { length: LENGTH, .. }))),
-        "{heard:?}"
-    );
+    assert!(heard.iter().all(|frame| matches!(frame, Frame::Message(Message::Ask { length: LENGTH, .. }))), "{heard:?}");
     scene.stop().await;
 }
 

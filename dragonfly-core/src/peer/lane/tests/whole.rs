@@ -281,9 +281,6 @@ async fn what_is_not_as_it_is_asked_for_is_not_had() {
     };
     rig.commands.send(LaneCommand::Answer { task, generation, content: Some(content) }).await.unwrap();
     let answer = rig.heard().await;
-    assert!(
-        matches!(&answer, Message::Whole { bytes, items, .. } if bytes.is_empty() && items.is_empty()),
-        "{answer:?}"
-    );
+    assert!(matches!(&answer, Message::Whole { bytes, items, .. } if bytes.is_empty() && items.is_empty()), "{answer:?}");
     node.shutdown().await.unwrap();
 }

@@ -256,11 +256,8 @@ fn message() -> impl Strategy<Value = Message> {
     ];
     let bytes = prop_oneof![vec(any::<u8>(), 0..50), Just(vec![7; WHOLE_BYTES_MAX])];
     prop_oneof![
-        (task(), generation(), 1..=WHOLE_BYTES_MAX as u64).prop_map(|(task, generation, length)| Message::Ask {
-            task,
-            generation,
-            length
-        }),
+        (task(), generation(), 1..=WHOLE_BYTES_MAX as u64)
+            .prop_map(|(task, generation, length)| Message::Ask { task, generation, length }),
         (task(), generation(), vec(item, 0..=WHOLE_EVIDENCE_MAX), bytes)
             .prop_map(|(task, generation, items, bytes)| Message::Whole { task, generation, items, bytes }),
         (any::<u32>(), task(), generation(), layout(), any::<bool>()).prop_map(
