@@ -22,7 +22,6 @@ use super::event::{Command, Event};
 use super::hosts::Hosts;
 use super::lane::Registry;
 use super::leases::Lease;
-use super::shelf::Shelf;
 use super::tasks::Task;
 use crate::node::Node;
 use crate::scheduler::Coordinator;
@@ -46,7 +45,6 @@ pub(super) struct Actor {
     /// The generations that take part in the swarm.
     pub(super) contents: BTreeMap<TaskKey, Arc<Content>>,
     pub(super) registry: Registry,
-    pub(super) shelf: Shelf,
     pub(super) hosts: Hosts,
     pub(super) authorities: Authorities,
     pub(super) coordinator: Arc<Coordinator>,
@@ -80,7 +78,6 @@ impl Actor {
             tasks: BTreeMap::new(),
             contents: BTreeMap::new(),
             registry: Registry::default(),
-            shelf: Shelf::default(),
             hosts: Hosts::default(),
             authorities: Authorities::default(),
             coordinator,

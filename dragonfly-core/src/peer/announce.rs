@@ -152,7 +152,6 @@ impl Actor {
         }
         let mut task = Task::new(held.info, held.label, held.scope, 0);
         task.described = Some(held.current);
-        self.let_fall(id);
         self.tasks.insert(id, task);
         self.enter(id, held.content);
         self.reassign(id);

@@ -350,7 +350,6 @@ impl Actor {
 
     /// The tasks of a coordinator that is gone look for another.
     pub(super) fn lose(&mut self, id: AuthorityId) {
-        self.lose_shelf_of(id);
         let peer = self.authorities.all.get(&id).and_then(|authority| authority.peer);
         let connecting = self.authorities.is_pending(id);
         let mut current = Vec::new();

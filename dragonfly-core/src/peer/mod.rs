@@ -33,7 +33,6 @@ mod receipt;
 mod request;
 mod resolve;
 mod seal;
-mod shelf;
 mod spool;
 #[cfg(test)]
 mod storm;
@@ -56,7 +55,6 @@ pub use reader::Reader;
 pub use receipt::{Event, Exported, Proof, Receipt};
 pub use request::Request;
 pub(crate) use resolve::resolve_trigger;
-pub(crate) use shelf::SHELF_MAX;
 pub(crate) use tasks::TASKS_MAX;
 pub use trace::TRACE_TARGET;
 pub use view::{ActiveTask, NeighbourInfo};

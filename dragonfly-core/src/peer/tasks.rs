@@ -140,8 +140,6 @@ impl Actor {
             return;
         }
         let (used, is_local) = (want.id.0, want.scope.is_local());
-        // Whoever coordinates it now is told of it anew.
-        let named = self.take_down(id);
         let task = self.tasks.entry(id).or_insert_with(|| Task::new(want.info, want.label, want.scope, used));
         task.used = used;
         task.held = want.held.filter(|_| task.current.is_none());
@@ -196,9 +194,6 @@ impl Actor {
                 self.reassign(id);
             }
         }
-        if let Some(named) = named.filter(|named| self.tasks.get(&id).and_then(|task| task.authority) != Some(*named)) {
-            self.tell(named, ToCoordinator::Leave(id));
-        }
     }
 
     /// What takes part in the swarm may do so for others' sake alone, or without a way to the origin: no longer.
@@ -227,7 +222,6 @@ impl Actor {
 
     /// The store has evicted what took part in the swarm.
     pub(super) fn evicted(&mut self, id: TaskId, generation: Generation) {
-        self.evicted_from_shelf(id, generation);
         let content = self.tasks.get(&id).and_then(|task| task.current).and_then(|key| self.contents.get(&key));
         // Unless it came back meanwhile, under the same name.
         if content.is_some_and(|content| content.generation == generation && content.entry.use_guard().is_err()) {
@@ -239,17 +233,14 @@ impl Actor {
     fn has_room(&mut self) -> bool {
         while self.tasks.len() >= TASKS_MAX {
             let idle = self.tasks.iter().filter(|(_, task)| task.wants.is_empty()).min_by_key(|(_, task)| task.used);
-            let Some(id) = idle.map(|(id, _)| *id) else { return false };
-            if !self.shelve(id) {
-                self.drop_task(id);
-            }
+            let Some((id, _)) = idle else { return false };
+            self.drop_task(*id);
         }
         true
     }
 
     /// Takes part in the task no more.
     fn drop_task(&mut self, id: TaskId) {
-        self.let_fall(id);
         self.leave(id);
         self.deactivate(id);
         self.tasks.remove(&id);
@@ -442,8 +433,11 @@ impl Actor {
         let grants = std::mem::take(&mut task.grants);
         self.contents.insert(key, Arc::clone(&content));
         self.registry.insert(&content);
+        self.input(Input::TaskAdded { task: key, layout: content.layout, have, options });
         let hosts: Vec<_> = named.into_iter().filter_map(|host| self.intern(host)).collect();
-        self.input(Input::TaskAdded { task: key, layout: content.layout, have, options, hosts });
+        if !hosts.is_empty() {
+            self.input(Input::Neighbours { task: key, hosts });
+        }
         for granted in grants {
             self.granted(granted);
         }

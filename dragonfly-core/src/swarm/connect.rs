@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::host::Host;
 use super::task::{Candidate, Member, Task};
 use super::timers::Timer;
-use super::whole::Asking;
-use super::{Action, HostKey, Swarm, TaskKey, Time};
+use super::{Action, HostKey, Swarm, TaskKey};
 
 /// The shortest pause between two questions for neighbours; it doubles while they bring nobody new.
 pub(super) const ASK_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -80,10 +79,9 @@ impl Swarm {
     pub(super) fn connect(&mut self, key: TaskKey) {
         let Some(task) = self.tasks.get(&key) else { return };
         let injects = self.config.upload && task.public.held() < task.pieces.have().held();
-        if !task.is_wanting() && !injects || self.asks(key) {
+        if !task.is_wanting() && !injects {
             return;
         }
-        let Some(task) = self.tasks.get(&key) else { return };
         let mut order: Vec<(u32, u32, HostKey)> = task
             .candidates
             .iter()
@@ -273,9 +271,6 @@ impl Swarm {
     /// A host is no neighbour of a task any more.
     pub(super) fn part(&mut self, host_key: HostKey, key: TaskKey) {
         self.drop_requests(host_key, Some(key), false);
-        if self.tasks.get(&key).is_some_and(|task| task.asking == Asking::Of(host_key)) {
-            self.ask_no_more(key);
-        }
         let Some(host) = self.hosts.get_mut(&host_key) else { return };
         host.opening.remove(&key);
         if !host.tasks.remove(&key) {
@@ -313,11 +308,6 @@ impl Swarm {
             }
         }
         let is_idle = host.up && host.tasks.is_empty() && host.opening.is_empty();
-        // Small content goes over it without a task.
-        let rests = host.used.after(IDLE_MAX);
-        if is_idle && host.used > Time::ZERO && rests > now {
-            next = Some(next.map_or(rests, |next| next.min(rests)));
-        }
         self.hungry.insert(key);
         if let Some(next) = next {
             self.timers.set(Timer::Host(key), next);

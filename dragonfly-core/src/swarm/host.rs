@@ -25,11 +25,6 @@ pub(super) struct Host {
     pub(super) tasks: BTreeSet<TaskKey>,
     /// Tasks that we offered to open, and when.
     pub(super) opening: BTreeMap<TaskKey, Time>,
-    /// Tasks of which we ask it for everything at once, and their bytes.
-    pub(super) asks: BTreeMap<TaskKey, u64>,
-    pub(super) asked_bytes: u64,
-    /// When small content was last asked for or answered, either way.
-    pub(super) used: Time,
     /// Our requests, oldest first.
     pub(super) requests: BTreeSet<RequestId>,
     /// Bytes requested of it that have not arrived.
@@ -66,9 +61,6 @@ impl Host {
             useful: false,
             tasks: BTreeSet::new(),
             opening: BTreeMap::new(),
-            asks: BTreeMap::new(),
-            asked_bytes: 0,
-            used: Time::ZERO,
             requests: BTreeSet::new(),
             pending: 0,
             down: Rate::default(),

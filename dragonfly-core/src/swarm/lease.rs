@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::pieces::PieceState;
 use super::task::Task;
 use super::timers::Timer;
-use super::whole::Asking;
 use super::{Action, LeaseKey, Swarm, TaskKey, Time};
 use crate::task::PieceIndex;
 
@@ -68,8 +67,7 @@ impl Swarm {
         if !self.tasks.get(&key).is_some_and(|task| is_wanted(task) && self.is_lacking(task)) {
             return;
         }
-        // Whom a neighbour gives all of it does not go to the origin.
-        let Some(task) = self.tasks.get_mut(&key).filter(|task| !matches!(task.asking, Asking::Of(_))) else { return };
+        let Some(task) = self.tasks.get_mut(&key) else { return };
         match task.leases.ask {
             Ask::Never => return,
             Ask::Now => {}

@@ -22,7 +22,6 @@ mod restart;
 mod resume;
 mod seeds;
 mod sizes;
-mod small;
 mod stop;
 mod storm;
 mod stream;

@@ -57,13 +57,13 @@ struct Shown {
     items: HashSet<[u8; 32]>,
 }
 
-pub(super) struct Writer<'a, W> {
-    pub(super) lane: &'a Lane,
+struct Writer<'a, W> {
+    lane: &'a Lane,
     output: W,
     buffer: BytesMut,
     shown: HashMap<TaskKey, Shown>,
     serving: VecDeque<Serving>,
-    pub(super) served: Served,
+    served: Served,
 }
 
 pub(super) async fn run(
@@ -128,7 +128,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         if self.buffer.len() >= SAID_BYTES_MAX { self.flush().await } else { Ok(()) }
     }
 
-    pub(super) fn message(&mut self, message: Message) -> Result<(), LaneError> {
+    fn message(&mut self, message: Message) -> Result<(), LaneError> {
         codec::encode(&Frame::Message(message), &mut self.buffer)?;
         Ok(())
     }
@@ -185,8 +185,6 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             LaneCommand::Request { content, request, first, count } => {
                 self.request(&content, request, first, count).await?
             }
-            LaneCommand::Ask { content } => self.ask(content).await?,
-            LaneCommand::Answer { task, generation, content } => self.answer(task, generation, content).await?,
             LaneCommand::Cancel { request } => {
                 {
                     let mut shared = self.lane.shared();

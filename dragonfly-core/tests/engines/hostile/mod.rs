@@ -8,7 +8,6 @@ mod holders;
 mod peer;
 mod served;
 mod slow;
-mod small;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
