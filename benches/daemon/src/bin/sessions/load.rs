@@ -264,9 +264,10 @@ pub(crate) async fn mixed(
     each(hosts, |mut host| {
         let (tasks, eighths) = (tasks.to_vec(), eighths.to_vec());
         async move {
-            // Each at its own time.
+            // Each at its own time, spread over a whole peer-task: at any moment some join while others report.
             let part = f64::from(host.number.wrapping_mul(0x9e37_79b9)) / f64::from(u32::MAX);
-            let mut due = tokio::time::Instant::now() + pause.mul_f64(part);
+            let whole = pause * (eighths.len() as u32 + 2);
+            let mut due = tokio::time::Instant::now() + whole.mul_f64(part);
             let mut wait = async || {
                 tokio::time::sleep_until(due).await;
                 due += pause;
