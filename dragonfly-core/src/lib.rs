@@ -109,7 +109,7 @@
 //! | `hf`, `modelscope` | `source::HubSource`: models and datasets of Hugging Face and ModelScope, with `storage` for its settings | |
 //! | `gateway` | `gateway::Gateway`: a registry mirror and forward proxy, with `http` | 7 beside HTTP's |
 //! | `conformance` | `source::conformance`: tries a source on a real origin; for tests | |
-//! | `fuzzing` | what the fuzzers of this repository call; for nobody else | |
+//! | `fuzzing` | what the fuzzers and measurements of this repository call; for nobody else | |
 //!
 //! Without any there are 203 crates beneath this one, with the four first 254 (some are shared). Engines, store and metrics
 //! are no features: they have no dependencies of their own worth leaving out.

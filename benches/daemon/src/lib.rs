@@ -10,5 +10,5 @@ mod torrent;
 pub use daemon::{Daemon, Home, Launch, Metrics, program};
 pub use figures::Times;
 pub use network::{Network, Place, payload};
-pub use processor::{Machine, Running};
+pub use processor::{Machine, Running, processor_of, resident_of};
 pub use torrent::{Said, Torrent, TorrentPart};

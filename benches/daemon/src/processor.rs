@@ -79,13 +79,26 @@ impl Drop for Running {
 }
 
 /// Processor time that a process has used so far, all its threads, in seconds.
-pub(crate) fn processor_of(pid: u32) -> anyhow::Result<f64> {
+///
+/// # Errors
+/// It is gone.
+pub fn processor_of(pid: u32) -> anyhow::Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name stands in brackets, and may hold anything.
     let (_, rest) = text.rsplit_once(')').context("a line of /proc/PID/stat")?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let ticks: u64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum();
     Ok(ticks as f64 / clock_ticks_per_second() as f64)
+}
+
+/// The memory of a process that is in use, in bytes.
+///
+/// # Errors
+/// It is gone.
+pub fn resident_of(pid: u32) -> anyhow::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS in /proc/PID/status")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
 }
 
 /// How busy the machine was, between two looks.

@@ -61,6 +61,17 @@ impl Scheduler {
         answer.await.map_err(|_| stopped())
     }
 
+    /// Puts a member in without a connection, for measurements; it says this, and is never taken for silent. Cancel-safe: it
+    /// may have said a part.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    #[cfg(feature = "fuzzing")]
+    #[doc(hidden)]
+    pub async fn put_in(&self, peer: PeerId, ip: IpAddr, says: Vec<ToCoordinator>) -> Result<()> {
+        self.coordinator.put_in(peer, ip, says).await
+    }
+
     /// Ends its sessions and stops. Members go on with what they have and turn to the next scheduler. Idempotent.
     ///
     /// # Errors
@@ -111,6 +122,8 @@ pub(super) struct Session {
     pub(super) claims: Claims,
     credential: Vec<u8>,
     pub(super) ip: Option<IpAddr>,
+    /// Of this process: it has nobody who would say that it lives.
+    local: bool,
     outbox: Outbox,
 }
 
@@ -150,6 +163,7 @@ impl Coordinator {
             claims: self.node.claims().clone(),
             credential: self.node.membership().credential_bytes().to_vec(),
             ip: None,
+            local: true,
         };
         self.node.spawn(serve(
             member,
@@ -168,6 +182,22 @@ impl Coordinator {
         let _ = self.inbox.try_send(Event::OtherLost);
     }
 
+    /// Puts a member in that says this and is never heard of again, without a connection: what it is told is encoded, and
+    /// nobody sends it.
+    #[cfg(feature = "fuzzing")]
+    async fn put_in(&self, peer: PeerId, ip: IpAddr, says: Vec<ToCoordinator>) -> Result<()> {
+        let number = self.node.next_number();
+        let (outbox, _) = self.node.outbox();
+        let claims = self.node.claims().clone();
+        let credential = self.node.membership().credential_bytes().to_vec();
+        let session = Session { number, claims, credential, ip: Some(ip), local: true, outbox };
+        self.send(Event::Up { session, peer }).await?;
+        for message in says {
+            self.send(Event::Message { session: number, peer, message }).await?;
+        }
+        Ok(())
+    }
+
     async fn send(&self, event: Event) -> Result<()> {
         self.inbox.send(event).await.map_err(|_| stopped())
     }
@@ -182,6 +212,7 @@ struct Member {
     claims: Claims,
     credential: Vec<u8>,
     ip: Option<IpAddr>,
+    local: bool,
 }
 
 /// Takes in the sessions that members open.
@@ -189,7 +220,7 @@ async fn accept(node: Node, inbox: mpsc::Sender<Event>, stop: CancellationToken)
     while let Some(incoming) = node.next_control().await {
         let peer = incoming.peer;
         let Some((claims, credential)) = node.admitted(peer) else { continue };
-        let member = Member { peer, claims, credential, ip: node.host().remote_ip(peer) };
+        let member = Member { peer, claims, credential, ip: node.host().remote_ip(peer), local: false };
         node.spawn(serve(member, node.next_number(), incoming.stream, node.outbox(), inbox.clone(), stop.clone()));
     }
 }
@@ -206,7 +237,8 @@ async fn serve(
     let (input, mut output) = tokio::io::split(stream);
     let mut input = ControlReader::<_, ToCoordinator>::new(input);
     let peer = member.peer;
-    let session = Session { number, claims: member.claims, credential: member.credential, ip: member.ip, outbox };
+    let Member { claims, credential, ip, local, .. } = member;
+    let session = Session { number, claims, credential, ip, local, outbox };
     if inbox.send(Event::Up { session, peer }).await.is_err() {
         return;
     }
@@ -316,7 +348,7 @@ impl Actor {
                         seed_role: claims.roles.contains(Roles::SEED),
                         tenant: claims.tenant.clone(),
                         seen_ip: session.ip,
-                        local: peer == self.node.peer_id(),
+                        local: session.local,
                     },
                 );
                 self.sessions.insert(peer, session);

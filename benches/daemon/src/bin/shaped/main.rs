@@ -4,6 +4,7 @@
 //! `cargo build --release -p dfget -p dragonfly-testkit && cargo run --release -p dragonfly-bench --bin shaped`
 #![allow(clippy::print_stdout, reason = "benches print what they measured")]
 
+mod aria2;
 mod curve;
 mod ours;
 mod report;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::{Parser, ValueEnum};
+use dragonfly_bench::Torrent;
 
 use report::Report;
 
@@ -27,6 +29,8 @@ enum Case {
     Alone,
     /// The seed holds the file: libtorrent, which is to be installed for `--python`.
     Libtorrent,
+    /// The seed holds the file: aria2, which is to be installed with opentracker, mktorrent and curl.
+    Aria2,
 }
 
 /// Measures how a file reaches many hosts at once.
@@ -76,6 +80,24 @@ impl Args {
     }
 }
 
+impl Case {
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+/// What is not there of what a case needs.
+fn lacks(args: &Args, case: Case) -> Option<String> {
+    match case {
+        Case::Warm | Case::Cold | Case::Alone => None,
+        Case::Libtorrent => {
+            let is_there = Torrent::is_there(&args.python);
+            (!is_there).then(|| format!("{} has no libtorrent", args.python.display()))
+        }
+        Case::Aria2 => aria2::lacks(),
+    }
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
@@ -90,12 +112,20 @@ async fn main() -> anyhow::Result<()> {
     println!("{}", report::HEAD);
     for _ in 0..args.rounds {
         for case in &args.cases {
+            if let Some(reason) = lacks(&args, *case) {
+                println!("{:12} left out: {reason}", case.name());
+                continue;
+            }
             let dir = tempfile::tempdir_in(&args.dir)?;
             let report: Report = match case {
                 Case::Warm | Case::Cold | Case::Alone => ours::run(&args, *case, dir.path()).await?,
                 Case::Libtorrent => {
                     let (args, dir) = (args.clone(), dir.path().to_owned());
                     tokio::task::spawn_blocking(move || rivals::libtorrent(&args, &dir)).await??
+                }
+                Case::Aria2 => {
+                    let (args, dir) = (args.clone(), dir.path().to_owned());
+                    tokio::task::spawn_blocking(move || aria2::run(&args, &dir)).await??
                 }
             };
             report.print(&args, *case);

@@ -39,7 +39,7 @@ impl Report {
         let mut done = self.done.clone();
         done.sort_by(f64::total_cmp);
         let at = |index: usize| done.get(index).map_or(f64::NAN, |done| done / bound(args));
-        let name = format!("{case:?}").to_lowercase();
+        let name = case.name();
         let tell = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
         println!(
             "{name:12} {:10.3} {:7.3} {:6.3} | {:>20} {:>8} | {:>15} | {:>6} | {:12.2} {:12.0}%",

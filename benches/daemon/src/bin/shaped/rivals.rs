@@ -1,4 +1,4 @@
-//! Other systems on the same network.
+//! libtorrent on the same network.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::ours::{SEED, check};
 use crate::report::Report;
 
 /// Of hosts with an address each.
-const PORT: u16 = 6881;
+pub(crate) const PORT: u16 = 6881;
 
 /// libtorrent, one seed, everyone connected to everyone.
 pub(crate) fn libtorrent(args: &Args, dir: &Path) -> anyhow::Result<Report> {
@@ -69,7 +69,7 @@ pub(crate) fn libtorrent(args: &Args, dir: &Path) -> anyhow::Result<Report> {
     })
 }
 
-fn write(path: &Path, length: u64) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, length: u64) -> anyhow::Result<()> {
     const PART: usize = 1 << 20;
     let mut file = std::fs::File::create(path)?;
     for at in (0..length).step_by(PART) {
