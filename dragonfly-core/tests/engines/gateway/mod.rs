@@ -6,6 +6,7 @@ mod intercept;
 mod lazy;
 mod proxy;
 mod registry;
+mod trouble;
 
 use std::net::SocketAddr;
 use std::time::Duration;
