@@ -7,10 +7,10 @@ use dragonfly_core::Peer;
 use dragonfly_core::gateway::{Gateway, GatewayConfig};
 use dragonfly_testkit::{Origin, Resource, content};
 use http::Request;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use tokio::net::TcpListener;
 
-use super::{Gateways, open, sha256};
+use super::{Gateways, sha256};
 use crate::harness::{Network, SEED, eventually, loopback};
 
 /// Not a whole number of pieces.
@@ -151,23 +151,6 @@ async fn parts_and_conditions() {
     gateways.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_registrys_own_errors_pass_through() {
-    let gateways = Gateways::start(mirrors).await;
-    let digest = blob().1;
-    let path = format!("/v2/lib/none/blobs/{digest}");
-    assert_eq!(gateways.get(0, &path, &[]).await.whole().0, 404);
-    gateways.network.origin.set(&path, Resource::bytes("x").fail_first(2, 503, Some(7)));
-    let busy = gateways.get(0, &path, &[]).await;
-    assert_eq!((busy.status.as_u16(), busy.header("retry-after")), (503, Some("7")));
-    for (path, wanted) in [("/v2/A/manifests/x", 400), ("/v2/a/manifests/v1?ns=a/b", 400), ("/nothing", 404)] {
-        assert_eq!(gateways.get(0, path, &[]).await.whole().0, wanted, "{path}");
-    }
-    let push = Request::post("/v2/a/blobs/uploads/").body(Full::from("x")).unwrap();
-    assert_eq!(gateways.ask(0, push).await.whole().0, 405);
-    gateways.stop().await;
-}
-
 /// A registry that gives other bytes than the digest says: nobody gets a whole answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_content_is_never_sent_to_its_end() {
@@ -289,29 +272,6 @@ async fn schemes_that_bind_to_connections_are_neither_taken_nor_offered() {
     let answer = gateways.get(0, path, &[]).await;
     assert_eq!(answer.header("www-authenticate"), Some("Basic x"));
     assert_eq!(gateways.get(0, path, &[("authorization", "NTLM TlRMTVNTUAAB")]).await.whole().0, 501);
-    gateways.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bytes_come_before_the_end_is_there_and_stop_with_the_client() {
-    let gateways = Gateways::start(mirrors).await;
-    let (bytes, digest) = blob();
-    let path = serve_blob(&gateways, "lib/a", &digest);
-    let resource = Resource::seeded(SEED, LENGTH).etag(format!("\"{digest}\"")).no_last_modified();
-    gateways.network.origin.set(&path, resource.stall_after(1 << 20, u64::MAX));
-    let request = Request::get(&path).body(Full::<Bytes>::default()).unwrap();
-    let mut response = open(gateways.gateways[0].1, request).await;
-    assert_eq!(response.status().as_u16(), 200);
-    let first = response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
-    assert_eq!(first, bytes[..first.len()]);
-    assert!(!first.is_empty());
-    drop(response);
-    let peer = &gateways.network.peers[0].peer;
-    crate::harness::eventually("nobody wants it any more", async || {
-        let active = peer.active().await.unwrap();
-        active.iter().all(|task| task.callers == 0).then_some(())
-    })
-    .await;
     gateways.stop().await;
 }
 
