@@ -1,6 +1,7 @@
 //! Gateways of real nodes, between a client that speaks HTTP by hand and an origin that counts every byte.
 
 mod continued;
+mod errors;
 mod gone;
 mod h2;
 mod intercept;
