@@ -8,6 +8,7 @@ mod intercept;
 mod lazy;
 mod proxy;
 mod registry;
+mod tokens;
 mod trouble;
 
 use std::net::SocketAddr;
