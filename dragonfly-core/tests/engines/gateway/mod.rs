@@ -8,6 +8,7 @@ mod intercept;
 mod lazy;
 mod proxy;
 mod registry;
+mod said;
 mod tokens;
 mod trouble;
 
