@@ -151,6 +151,32 @@ async fn parts_and_conditions() {
     gateways.stop().await;
 }
 
+/// What a blob is the registry says, in its own words.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blobs_media_type_is_the_registrys() {
+    let gateways = Gateways::start(mirrors).await;
+    let (bytes, digest) = blob();
+    for (repository, kind) in [("lib/a", "application/octet-stream"), ("lib/b", "application/vnd.test.layer+gzip; a=b")]
+    {
+        let path = format!("/v2/{repository}/blobs/{digest}");
+        let resource = Resource::seeded(SEED, LENGTH).etag(format!("\"{digest}\"")).no_last_modified();
+        gateways.network.origin.set(&path, resource.header("content-type", kind));
+        for host in 0..2 {
+            for (headers, status) in [(&[][..], 200), (&[("range", "bytes=5-9")], 206)] {
+                let answer = gateways.get(host, &path, headers).await;
+                assert!(answer.header("x-dragonfly-task-id").is_some(), "{answer:?}");
+                assert_eq!(answer.header("content-type"), Some(kind), "{host} {status}");
+                let (said, body) = answer.whole();
+                let wanted = if status == 200 { bytes.clone() } else { bytes.slice(5..10) };
+                assert_eq!((said, body == wanted), (status, true), "{host}");
+            }
+            let head = Request::head(&path).body(Full::default()).unwrap();
+            assert_eq!(gateways.ask(host, head).await.header("content-type"), Some(kind), "{host}");
+        }
+    }
+    gateways.stop().await;
+}
+
 /// A registry that gives other bytes than the digest says: nobody gets a whole answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_content_is_never_sent_to_its_end() {
