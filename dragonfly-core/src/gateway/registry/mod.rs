@@ -23,6 +23,7 @@ use super::proxy::Said;
 use super::range::{Part, part};
 use super::rest::Rest;
 use super::route::Body;
+use super::streaming::cut;
 use super::{Client, Inner};
 use crate::ErrorKind;
 use crate::peer;
@@ -294,6 +295,7 @@ fn checked(body: Body, digest: Digest) -> Body {
                 }
             }
             if hasher.finish() != digest {
+                cut().await;
                 return Err(io::Error::other(format!("the registry's content is not {digest}")));
             }
             Ok(held.map(|last| (Frame::data(last), None)))

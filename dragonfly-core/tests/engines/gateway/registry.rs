@@ -188,7 +188,8 @@ async fn wrong_content_is_never_sent_to_its_end() {
         gateways.network.origin.set(&path, resource);
         for host in 0..2 {
             let answer = gateways.get(host, &path, &[]).await;
-            assert!(answer.body.is_err() || answer.status.as_u16() == 502, "{host}: {answer:?}");
+            // All of what is short was seen to be wrong before any of it went out.
+            assert!(answer.is_cut() || answer.status.as_u16() == 502, "{host}: {answer:?}");
         }
     }
     gateways.stop().await;
@@ -206,7 +207,7 @@ async fn a_page_that_asks_for_a_password_is_no_yes() {
     gateways.network.origin.set("/login", Resource::bytes("Who are you?"));
     for host in 0..2 {
         let answer = gateways.get(host, &path, &[("authorization", "Bearer mallory")]).await;
-        assert!(answer.body.is_err(), "neither the blob, nor a page in place of it: {answer:?}");
+        assert!(answer.is_cut(), "neither the blob, nor a page in place of it: {answer:?}");
     }
     gateways.stop().await;
 }
@@ -244,7 +245,7 @@ async fn a_private_blob_of_unknown_length_is_for_who_may_read_it() {
         for host in 0..2 {
             let mallory = format!("Bearer mallory-{length}");
             let answer = gateways.get(host, &path, &[("authorization", &mallory)]).await;
-            assert!(answer.body.is_err(), "neither the blob, nor a page in place of it: {answer:?}");
+            assert!(answer.is_cut(), "neither the blob, nor a page in place of it: {answer:?}");
         }
     }
     gateways.stop().await;
