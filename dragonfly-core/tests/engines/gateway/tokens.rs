@@ -83,8 +83,8 @@ async fn a_challenge_passes_and_the_token_that_it_leads_to() {
         );
     }
     assert_eq!(asked.len(), 20, "nobody else asked: {asked:?}");
-    for host in 0..2 {
-        assert_eq!(gateways.gateways[host].0.counts().fallbacks, 0);
+    for (gateway, _) in &gateways.gateways {
+        assert_eq!(gateway.counts().fallbacks, 0);
     }
     gateways.stop().await;
 }
