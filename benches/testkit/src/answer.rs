@@ -8,18 +8,19 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, response};
-use http_body_util::{Either, Empty};
+use http_body_util::{Either, Full};
 
 use crate::body::{ContentBody, Fault};
+use crate::counters::{Count, UnderWay};
 use crate::resource::{Content, Pacer, Resource, Served, Tag};
 
-pub(crate) type AnswerBody = Either<ContentBody, Empty<Bytes>>;
+pub(crate) type AnswerBody = Either<ContentBody, Full<Bytes>>;
 
 /// Answers one request for `served`; an error closes the connection without an answer.
 pub(crate) fn answer<B>(
     request: &Request<B>,
     served: &Served,
-    count: Arc<AtomicU64>,
+    count: Count,
     shared_pacer: Option<Arc<Pacer>>,
 ) -> io::Result<Response<AnswerBody>> {
     let resource = &served.resource;
@@ -73,33 +74,41 @@ pub(crate) fn answer<B>(
         return Ok(empty(builder));
     }
     let body = body(served, content, from, to, count, shared_pacer);
-    Ok(builder.body(Either::Left(body)).unwrap_or_else(|_| Response::new(Either::Right(Empty::new()))))
+    Ok(builder.body(Either::Left(body)).unwrap_or_else(|_| Response::new(Either::Right(Full::default()))))
 }
 
 /// Failures on demand and missing credentials.
 fn refuse<B>(resource: &Resource, seen: u64, request: &Request<B>) -> Option<Response<AnswerBody>> {
+    let refused = |builder: response::Builder| match &resource.refusal {
+        None => empty(builder),
+        Some((media_type, body)) => {
+            let builder = builder.header(header::CONTENT_TYPE, media_type);
+            builder
+                .body(Either::Right(Full::from(body.clone())))
+                .unwrap_or_else(|_| Response::new(Either::Right(Full::default())))
+        }
+    };
+    let mut builder = Response::builder();
     if let Some((times, status, retry_after)) = resource.fail
         && seen < times
     {
-        let mut builder = Response::builder().status(status);
+        builder = builder.status(status);
         if let Some(seconds) = retry_after {
             builder = builder.header(header::RETRY_AFTER, seconds);
         }
-        return Some(empty(builder));
+        return Some(refused(builder));
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return Some(empty(Response::builder().status(StatusCode::METHOD_NOT_ALLOWED)));
+        return Some(refused(builder.status(StatusCode::METHOD_NOT_ALLOWED)));
     }
     let has = |name: &str, value: &str| request.headers().get(name).is_some_and(|given| given == value);
-    if let Some(basic) = &resource.basic
-        && !has("authorization", basic)
+    if let Some((wanted, challenge)) = &resource.auth
+        && !has("authorization", wanted)
     {
-        return Some(empty(
-            Response::builder().status(401).header(header::WWW_AUTHENTICATE, "Basic realm=\"testkit\""),
-        ));
+        return Some(refused(builder.status(401).header(header::WWW_AUTHENTICATE, challenge)));
     }
     if resource.required.iter().any(|(name, value)| !has(name, value)) {
-        return Some(empty(Response::builder().status(403)));
+        return Some(refused(builder.status(403)));
     }
     None
 }
@@ -143,7 +152,7 @@ fn body(
     content: &Content,
     from: u64,
     to: u64,
-    count: Arc<AtomicU64>,
+    count: Count,
     shared_pacer: Option<Arc<Pacer>>,
 ) -> ContentBody {
     let resource = &served.resource;
@@ -163,12 +172,13 @@ fn body(
         flushed: false,
         pacers: served.pacer.iter().chain(&shared_pacer).cloned().collect(),
         wait: None,
-        count,
+        count: count.bytes,
+        _under_way: UnderWay::new(count.bodies),
     }
 }
 
 fn empty(builder: response::Builder) -> Response<AnswerBody> {
-    builder.body(Either::Right(Empty::new())).unwrap_or_else(|_| Response::new(Either::Right(Empty::new())))
+    builder.body(Either::Right(Full::default())).unwrap_or_else(|_| Response::new(Either::Right(Full::default())))
 }
 
 /// What tells versions apart (RFC 9110, 8.8).

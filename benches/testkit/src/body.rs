@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tokio::time::Sleep;
 
+use crate::counters::UnderWay;
 use crate::resource::{Content, Pacer};
 
 /// Bytes in one part where no rate limits them.
@@ -34,6 +35,7 @@ pub(crate) struct ContentBody {
     pub(crate) pacers: Vec<Arc<Pacer>>,
     pub(crate) wait: Option<Pin<Box<Sleep>>>,
     pub(crate) count: Arc<AtomicU64>,
+    pub(crate) _under_way: UnderWay,
 }
 
 impl Body for ContentBody {

@@ -91,6 +91,30 @@ pub(crate) struct Meter {
     body: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     log: Mutex<Vec<Logged>>,
     requests: Mutex<BTreeMap<String, u64>>,
+    bodies: Arc<AtomicU64>,
+}
+
+/// What a body counts.
+pub(crate) struct Count {
+    /// Of its path.
+    pub(crate) bytes: Arc<AtomicU64>,
+    pub(crate) bodies: Arc<AtomicU64>,
+}
+
+/// A body that has neither ended nor been given up.
+pub(crate) struct UnderWay(Arc<AtomicU64>);
+
+impl UnderWay {
+    pub(crate) fn new(bodies: Arc<AtomicU64>) -> Self {
+        bodies.fetch_add(1, Ordering::Relaxed);
+        Self(bodies)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Meter {
@@ -103,9 +127,14 @@ impl Meter {
         lock(&self.log).push(entry);
     }
 
-    /// The counter of body bytes of a path.
-    pub(crate) fn of(&self, path: &str) -> Arc<AtomicU64> {
-        lock(&self.body).entry(path.to_owned()).or_default().clone()
+    /// What a body of this path counts.
+    pub(crate) fn of(&self, path: &str) -> Count {
+        let bytes = lock(&self.body).entry(path.to_owned()).or_default().clone();
+        Count { bytes, bodies: self.bodies.clone() }
+    }
+
+    pub(crate) fn bodies(&self) -> u64 {
+        self.bodies.load(Ordering::Relaxed)
     }
 
     pub(crate) fn log(&self) -> Vec<Logged> {

@@ -168,6 +168,11 @@ impl Origin {
         self.counters().body_bytes.get(path).copied().unwrap_or_default()
     }
 
+    /// Bodies that are being sent: neither at their end nor given up by who asked for them.
+    pub fn bodies_under_way(&self) -> u64 {
+        self.shared.meter.bodies()
+    }
+
     /// Forgets log and totals.
     pub fn reset(&self) {
         self.shared.meter.reset();
@@ -236,7 +241,7 @@ fn respond(request: &Request<Incoming>, shared: &Shared) -> io::Result<Response<
     let answered = match served {
         Some(served) => answer(request, &served, shared.meter.of(path), shared.pacer.clone()),
         None => {
-            let mut response = Response::new(Either::Right(http_body_util::Empty::new()));
+            let mut response = Response::new(Either::Right(Full::default()));
             *response.status_mut() = http::StatusCode::NOT_FOUND;
             Ok(response)
         }

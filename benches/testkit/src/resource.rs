@@ -28,7 +28,10 @@ pub struct Resource {
     pub(crate) redirect: Option<(u16, String)>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) required: Vec<(String, String)>,
-    pub(crate) basic: Option<String>,
+    /// The `Authorization` that is asked for, and what asks for it.
+    pub(crate) auth: Option<(String, String)>,
+    /// The type and text of refusals.
+    pub(crate) refusal: Option<(String, Bytes)>,
     pub(crate) fail: Option<(u64, u16, Option<u64>)>,
     pub(crate) hang_up: u64,
     pub(crate) reset: Option<(u64, u64)>,
@@ -118,7 +121,8 @@ impl Resource {
             redirect: None,
             headers: Vec::new(),
             required: Vec::new(),
-            basic: None,
+            auth: None,
+            refusal: None,
             fail: None,
             hang_up: 0,
             reset: None,
@@ -199,7 +203,23 @@ impl Resource {
     /// Requests without these credentials get 401.
     #[must_use]
     pub fn basic_auth(mut self, user: &str, password: &str) -> Self {
-        self.basic = Some(format!("Basic {}", base64(format!("{user}:{password}").as_bytes())));
+        let basic = format!("Basic {}", base64(format!("{user}:{password}").as_bytes()));
+        self.auth = Some((basic, "Basic realm=\"testkit\"".to_owned()));
+        self
+    }
+
+    /// Requests without this token get 401 with this `WWW-Authenticate`, as of a registry that sends its clients to a server
+    /// of tokens.
+    #[must_use]
+    pub fn bearer_auth(mut self, token: &str, challenge: impl Into<String>) -> Self {
+        self.auth = Some((format!("Bearer {token}"), challenge.into()));
+        self
+    }
+
+    /// What refusals say, which else have no body: those of missing credentials and headers, and failures on demand.
+    #[must_use]
+    pub fn refusal_body(mut self, media_type: impl Into<String>, body: impl Into<Bytes>) -> Self {
+        self.refusal = Some((media_type.into(), body.into()));
         self
     }
 

@@ -149,16 +149,43 @@ pub(super) fn head_only(mut headers: HeaderMap) -> Response<Body> {
 
 /// Whether the client has what is current (RFC 9110, 13.1.2 and 13.1.3).
 pub(super) fn is_unchanged(client: &HeaderMap, object: &HeaderMap) -> bool {
-    if let Some(known) = client.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok()) {
-        let weak = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-        let etag = object.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(weak);
-        return etag.is_some_and(|etag| known.split(',').any(|known| weak(known) == etag || known.trim() == "*"));
+    if client.contains_key(header::IF_NONE_MATCH) {
+        // Dates count for nothing beside tags.
+        let etag = object.get(header::ETAG).map(|etag| weak(etag.as_bytes()));
+        return client.get_all(header::IF_NONE_MATCH).iter().any(|known| {
+            let mut tags = tags(known.as_bytes());
+            // Whatever is there now is what it asks about.
+            known.as_bytes().trim_ascii() == b"*" || etag.is_some_and(|etag| tags.any(|known| known == etag))
+        });
     }
     let date = |headers: &HeaderMap, name| {
         headers.get(name).and_then(|value| value.to_str().ok()).and_then(|date| httpdate::parse_http_date(date).ok())
     };
     let since = date(client, header::IF_MODIFIED_SINCE);
     since.zip(date(object, header::LAST_MODIFIED)).is_some_and(|(since, modified)| modified <= since)
+}
+
+/// An entity tag as the weak comparison sees it.
+fn weak(tag: &[u8]) -> &[u8] {
+    let tag = tag.trim_ascii();
+    tag.strip_prefix(b"W/").unwrap_or(tag)
+}
+
+/// The entity tags of a list, which may have commas in them.
+fn tags(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        while let Some((b',' | b' ' | b'\t', rest)) = list.split_first() {
+            list = rest;
+        }
+        let mut quoted = false;
+        let end = list.iter().position(|byte| {
+            quoted ^= *byte == b'"';
+            !quoted && *byte == b','
+        });
+        let (tag, rest) = list.split_at(end.unwrap_or(list.len()));
+        list = rest;
+        (!tag.is_empty()).then(|| weak(tag))
+    })
 }
 
 /// Says so.
@@ -175,4 +202,61 @@ fn empty() -> Body {
 
 fn internal() -> Error {
     Error::new(ErrorKind::Internal, "a number is no header's value")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn headers(of: &[(&'static str, &str)]) -> HeaderMap {
+        of.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn who_has_what_is_current() {
+        const NONE: &str = "if-none-match";
+        const SINCE: &str = "if-modified-since";
+        const THEN: &str = "Mon, 01 Jan 2024 00:00:00 GMT";
+        const BEFORE: &str = "Sun, 31 Dec 2023 23:59:59 GMT";
+        let strong = headers(&[("etag", "\"a,b\""), ("last-modified", THEN)]);
+        let by_weak = headers(&[("etag", "W/\"a\"")]);
+        let untagged = headers(&[("last-modified", THEN)]);
+        for (client, object, wanted) in [
+            (&[][..], &strong, false),
+            (&[(NONE, "\"a,b\"")], &strong, true),
+            (&[(NONE, "W/\"a,b\"")], &strong, true),
+            (&[(NONE, "a,b")], &strong, false),
+            (&[(NONE, "\"a\", \"b\"")], &strong, false),
+            (&[(NONE, "\"x\",\t\"y\" ,, W/\"a,b\" , \"z\"")], &strong, true),
+            (&[(NONE, "*")], &strong, true),
+            (&[(NONE, " * ")], &strong, true),
+            (&[(NONE, "*")], &untagged, true),
+            (&[(NONE, "*, \"x\"")], &strong, false),
+            (&[(NONE, "\"*\"")], &strong, false),
+            (&[(NONE, "")], &strong, false),
+            (&[(NONE, "\"a")], &strong, false),
+            (&[(NONE, "\"x\""), (NONE, "\"a,b\"")], &strong, true),
+            (&[(NONE, "\"a\"")], &by_weak, true),
+            (&[(NONE, "w/\"a\"")], &by_weak, false),
+            (&[(NONE, "\"a\"")], &untagged, false),
+            (&[(SINCE, THEN)], &strong, true),
+            (&[(SINCE, "Tue, 02 Jan 2024 00:00:00 GMT")], &untagged, true),
+            (&[(SINCE, "Monday, 01-Jan-24 00:00:00 GMT")], &untagged, true),
+            (&[(SINCE, BEFORE)], &untagged, false),
+            (&[(SINCE, "yesterday")], &untagged, false),
+            (&[(SINCE, THEN)], &by_weak, false),
+            // A tag counts, and the date beside it does not, whatever either says.
+            (&[(NONE, "\"x\""), (SINCE, THEN)], &strong, false),
+            (&[(NONE, "\"a,b\""), (SINCE, BEFORE)], &strong, true),
+            (&[(NONE, "\"x\""), (SINCE, THEN)], &untagged, false),
+            (&[(NONE, "\"\u{e4}\""), (SINCE, THEN)], &strong, false),
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in client {
+                map.append(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            assert_eq!(is_unchanged(&map, object), wanted, "{client:?} of {object:?}");
+        }
+    }
 }

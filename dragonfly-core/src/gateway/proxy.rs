@@ -19,17 +19,17 @@ use crate::peer;
 use crate::source::redact;
 
 /// What a client says of how its request is to be treated, in the original's words.
-struct Said {
+pub(super) struct Said {
     swarm: Option<bool>,
-    prefetch: Option<bool>,
+    pub(super) prefetch: Option<bool>,
     tag: String,
     application: String,
-    priority: Option<u8>,
+    pub(super) priority: Option<u8>,
     filtered: Option<Vec<String>>,
 }
 
 impl Said {
-    fn by(headers: &HeaderMap) -> Self {
+    pub(super) fn by(headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         let yes = |name: &str| text(name).and_then(|value| value.to_ascii_lowercase().parse::<bool>().ok());
         let names = text("x-dragonfly-filtered-query-params");
@@ -119,6 +119,11 @@ pub(super) async fn answer(
 
 impl Said {
     fn request(&self, object: &Object, gateway: &Inner) -> peer::Request {
+        gateway.trusting(self.of(object))
+    }
+
+    /// What the swarm is asked for.
+    fn of(&self, object: &Object) -> peer::Request {
         let mut request = peer::Request::new(object.url.as_str())
             .tag(&self.tag)
             .application(&self.application)
@@ -132,7 +137,7 @@ impl Said {
         if let Some(names) = &self.filtered {
             request = request.filtered_query_params(names.iter().cloned());
         }
-        gateway.trusting(request)
+        request
     }
 }
 
@@ -162,5 +167,26 @@ impl Inner {
             proven: false,
         };
         self.swarm(said.request(object, self).stale_ok(true), wanted).await.ok()?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_said_reaches_the_swarm() {
+        let of = |headers: &[(&'static str, &str)]| {
+            let headers: HeaderMap =
+                headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            let object = Object::new("http://a.test/x".parse().unwrap(), &headers, Client { local: true });
+            Said::by(&headers).of(&object.unwrap())
+        };
+        for (said, wanted) in [("0", 0), ("2", 2), (" 7 ", 7), ("8", 7), ("255", 7), ("256", 4), ("-1", 4), ("high", 4)]
+        {
+            assert_eq!(of(&[("x-dragonfly-priority", said)]).priority, wanted, "{said}");
+        }
+        assert_eq!(of(&[]).priority, 4);
     }
 }

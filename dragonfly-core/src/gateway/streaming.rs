@@ -171,6 +171,12 @@ impl Whence {
     }
 }
 
+/// To be waited for before a body's error: HTTP sends what it has while a body has nothing. Else the client may never see
+/// the head of the answer that is cut, and take it for none.
+pub(super) async fn cut() {
+    tokio::task::yield_now().await;
+}
+
 /// A failure is an error of the body, on which the connection is cut: the client sees that it is not all.
 pub(super) fn frames(
     streaming: Streaming,
@@ -188,6 +194,7 @@ pub(super) fn frames(
             Ok(next) => next.map(|(bytes, from)| (Ok(Frame::data(bytes)), Some((from, None)))),
             Err(error) => {
                 tracing::warn!(?task, "an answer was cut short: {error:?}");
+                cut().await;
                 Some((Err(error.into()), None))
             }
         }

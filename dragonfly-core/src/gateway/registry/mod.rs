@@ -19,9 +19,11 @@ use super::content::{Wanted, head_only, is_sent_unchecked, is_unchanged, unchang
 use super::fail::Refusal;
 use super::head::{CONTENT_DIGEST, Head, Object};
 use super::pass::is_conditional;
+use super::proxy::Said;
 use super::range::{Part, part};
 use super::rest::Rest;
 use super::route::Body;
+use super::streaming::cut;
 use super::{Client, Inner};
 use crate::ErrorKind;
 use crate::peer;
@@ -152,6 +154,11 @@ impl Inner {
         for (name, value) in &object.headers {
             asked = asked.header(name, value);
         }
+        // Its digest alone says which task it is; how it is had the client may say here, too.
+        let said = Said::by(headers);
+        if let Some(priority) = said.priority {
+            asked = asked.priority(priority);
+        }
         let mut asked = self.trusting(asked);
         let (head, is_away) = match self.head(&object, true, true).await {
             Ok(head) => (head, false),
@@ -184,7 +191,7 @@ impl Inner {
                 return self.own_answer((method.clone(), headers), object.url, (client, true)).await;
             }
         }
-        let prefetch = self.config.prefetch;
+        let prefetch = said.prefetch.unwrap_or(self.config.prefetch);
         let rest = Rest::of_digest(&object, digest.clone());
         let wanted =
             Wanted { method, headers, object: described, version: None, length: head.length, prefetch, proven, rest };
@@ -288,6 +295,7 @@ fn checked(body: Body, digest: Digest) -> Body {
                 }
             }
             if hasher.finish() != digest {
+                cut().await;
                 return Err(io::Error::other(format!("the registry's content is not {digest}")));
             }
             Ok(held.map(|last| (Frame::data(last), None)))

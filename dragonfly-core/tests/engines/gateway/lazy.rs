@@ -142,3 +142,73 @@ async fn parts_of_wrong_content_are_never_the_swarms() {
     }
     gateways.stop().await;
 }
+
+const LARGE: u64 = 64 << 20;
+
+fn large() -> (String, Resource) {
+    let digest = format!("sha256:{}", content::hex(&content::sha256(SEED, LARGE)));
+    (
+        format!("/v2/lib/a/blobs/{digest}"),
+        Resource::seeded(SEED, LARGE).etag(format!("\"{digest}\"")).no_last_modified(),
+    )
+}
+
+fn mirror(network: &Network) -> GatewayConfig {
+    let mut config = GatewayConfig::default();
+    config.registry_default = Some(network.origin.url("/").parse().unwrap());
+    config.rules = vec!["swarm:\\.bin$".parse().unwrap()];
+    config
+}
+
+/// With prefetch the rest comes after the part, although nobody asks for it, and other parts cost the server nothing.
+async fn the_rest_comes_too(config: impl Fn(&Network) -> GatewayConfig, headers: &[(&str, &str)], paths: &[&str]) {
+    let gateways = Gateways::start(config).await;
+    let origin = &gateways.network.origin;
+    let (blob, resource) = large();
+    for path in paths {
+        let path = if path.is_empty() { &*blob } else { path };
+        origin.set(path, resource.clone());
+        let uri = if path == blob { path.to_owned() } else { origin.url(path) };
+        let part = async |host: usize, from: u64| {
+            let range = format!("bytes={from}-{}", from + 4095);
+            let headers: Vec<_> = headers.iter().copied().chain([("range", &*range)]).collect();
+            let answer = gateways.get(host, &uri, &headers).await;
+            let task = answer.header("x-dragonfly-task-id").unwrap_or_else(|| panic!("{answer:?}")).to_owned();
+            assert_eq!(answer.whole(), (206, content::bytes(SEED, from, 4096)));
+            task
+        };
+        let task = part(0, LARGE - (1 << 20)).await;
+        let peer = &gateways.network.peers[0].peer;
+        eventually("all of it is held", async || {
+            let active = peer.active().await.unwrap();
+            active.iter().any(|of| of.task.to_string() == task && of.bytes_held == LARGE).then_some(())
+        })
+        .await;
+        let sent = origin.body_bytes(path);
+        assert!((LARGE..LARGE + (4 << 20)).contains(&sent), "{sent} bytes left the origin, of {LARGE}");
+        for from in [0, LARGE / 2, LARGE - 4096] {
+            part(0, from).await;
+        }
+        part(1, LARGE / 3).await;
+        assert_eq!(origin.body_bytes(path), sent, "from hosts alone: {path}");
+    }
+    for (gateway, _) in &gateways.gateways {
+        assert_eq!(gateway.counts().fallbacks, 0);
+    }
+    gateways.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prefetch_of_all_clients() {
+    let config = |network: &Network| {
+        let mut config = mirror(network);
+        config.prefetch = true;
+        config
+    };
+    the_rest_comes_too(config, &[], &["", "/model.bin"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prefetch_of_who_asks_for_it() {
+    the_rest_comes_too(mirror, &[("x-dragonfly-prefetch", "true")], &["", "/model.bin"]).await;
+}

@@ -1,13 +1,19 @@
 //! Gateways of real nodes, between a client that speaks HTTP by hand and an origin that counts every byte.
 
 mod continued;
+mod errors;
+mod gone;
 mod h2;
 mod intercept;
 mod lazy;
 mod proxy;
 mod registry;
+mod said;
+mod tokens;
+mod trouble;
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +35,7 @@ struct Gateways {
 
 impl Gateways {
     async fn start(config: impl Fn(&Network) -> GatewayConfig) -> Self {
+        watch_panics();
         let network = Network::start(2, false).await;
         let mut gateways = Vec::new();
         for member in &network.peers {
@@ -58,6 +65,8 @@ impl Gateways {
         for (gateway, _) in &self.gateways {
             assert!(gateway.shutdown(Duration::from_secs(20)).await, "what was under way has ended");
         }
+        let panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        assert!(panics.is_empty(), "{panics:?}");
         self.network.stop().await;
     }
 }
@@ -82,6 +91,11 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// Whether its head came, of an answer with all of it, and the connection broke before the end of the body.
+    fn is_cut(&self) -> bool {
+        self.status == StatusCode::OK && self.body.is_err()
+    }
+
     /// Status and body of an answer that is whole.
     fn whole(self) -> (u16, Bytes) {
         (self.status.as_u16(), self.body.unwrap())
@@ -89,28 +103,35 @@ impl Answer {
 }
 
 async fn open(address: SocketAddr, request: Request<Full<Bytes>>) -> http::Response<Incoming> {
-    try_open(address, request).await.unwrap()
-}
-
-async fn try_open(
-    address: SocketAddr,
-    request: Request<Full<Bytes>>,
-) -> Result<http::Response<Incoming>, hyper::Error> {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection.with_upgrades());
-    sender.send_request(request).await
+    sender.send_request(request).await.unwrap()
 }
 
+/// # Panics
+/// There is no answer.
 async fn ask(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
-    let (parts, body) = match try_open(address, request).await {
-        Ok(response) => response.into_parts(),
-        // Cut before the head had left.
-        Err(error) => return Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Err(error) },
-    };
+    let (parts, body) = open(address, request).await.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes());
     Answer { status: parts.status, headers: parts.headers, body }
 }
+
+/// Keeps what the library panics of, in whatever test: a client takes it for an answer that is cut.
+fn watch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let shown = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if panic.location().is_some_and(|at| at.file().contains("dragonfly-core/src/")) {
+                PANICS.lock().unwrap_or_else(PoisonError::into_inner).push(panic.to_string());
+            }
+            shown(panic);
+        }));
+    });
+}
+
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn sha256(bytes: &[u8]) -> String {
     let mut hasher = DigestHasher::new(Algorithm::Sha256);

@@ -48,6 +48,38 @@ async fn packages_leave_their_server_once_and_are_never_old() {
     gateways.stop().await;
 }
 
+/// Who has what is current is told so, and who asks for what there is not how long it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_and_conditions_of_packages() {
+    let gateways = Gateways::start(rules).await;
+    let url = gateways.network.serve("/a.deb", Resource::seeded(SEED, LENGTH).etag("\"a\""));
+    assert_eq!(gateways.get(0, &url, &[]).await.whole().0, 200);
+    let sent = gateways.network.origin.counters().body_bytes_total();
+    for host in 0..2 {
+        for range in [format!("bytes={LENGTH}-"), format!("bytes={}-{}", 2 * LENGTH, 3 * LENGTH), "bytes=-0".to_owned()]
+        {
+            let answer = gateways.get(host, &url, &[("range", &range)]).await;
+            assert_eq!(answer.header("content-range"), Some(&*format!("bytes */{LENGTH}")), "{host} {range}");
+            assert_eq!(answer.whole(), (416, Bytes::new()), "{host} {range}");
+        }
+        for (name, value, status) in [
+            ("if-none-match", "\"a\"", 304),
+            ("if-none-match", "\"b\", W/\"a\"", 304),
+            ("if-none-match", "*", 304),
+            ("if-none-match", "\"b\"", 206),
+            ("if-modified-since", "Mon, 01 Jan 2024 00:00:00 GMT", 304),
+            ("if-modified-since", "Sun, 31 Dec 2023 00:00:00 GMT", 206),
+        ] {
+            let answer = gateways.get(host, &url, &[(name, value), ("range", "bytes=3-7")]).await;
+            assert_eq!(answer.header("etag"), Some("\"a\""), "{name}: {value}");
+            let body = if status == 206 { content::bytes(SEED, 3, 5) } else { Bytes::new() };
+            assert_eq!(answer.whole(), (status, body), "{name}: {value}");
+        }
+    }
+    assert_eq!(gateways.network.origin.counters().body_bytes_total(), sent, "from hosts alone");
+    gateways.stop().await;
+}
+
 /// A date that is old enough tells versions apart where there is no tag.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn packages_without_a_tag_leave_their_server_once() {
