@@ -109,7 +109,7 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut seeds = vec![
         ("control", "announce", framed(&[ToCoordinator::Announce(announce)])),
         ("control", "join", framed(&[ToCoordinator::Join(join), ToCoordinator::KeepAlive])),
-        ("control", "ask", framed(&[ToCoordinator::AskLease(task), ToCoordinator::Leave(task)])),
+        ("control", "ask", framed(&[ToCoordinator::AskLease(task, Some(7)), ToCoordinator::Leave(task)])),
         (
             "control",
             "current",

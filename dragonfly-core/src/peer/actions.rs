@@ -38,11 +38,11 @@ impl Actor {
                     self.send(host, LaneCommand::Allot { content, runs: vec![pieces.into()] });
                 }
             }
-            Action::AskLease { task } => {
+            Action::AskLease { task, near } => {
                 // Whose last caller left, or who is to stop, may have been let go to the origin before.
                 let may = |task: &TaskId| self.tasks.get(task).is_some_and(|task| task.access.is_some());
                 if let Some(task) = self.task_of(task).filter(may) {
-                    self.tell_of(task, ToCoordinator::AskLease(task));
+                    self.tell_of(task, ToCoordinator::AskLease(task, near));
                 }
             }
             Action::AskNeighbours { task, lacking, starved } => {

@@ -154,7 +154,7 @@ impl Core {
             ToCoordinator::Announce(announce) => self.announce(host, announce),
             // Everything else needs an announcement before it; a member that sends none is not answered.
             _ if !self.hosts[host].announced => {}
-            ToCoordinator::AskLease(task) => self.ask_lease(host, task),
+            ToCoordinator::AskLease(task, near) => self.ask_lease(host, task, near),
             ToCoordinator::AskNeighbours { task, lacking, starved_ms } => {
                 let silence = starved_ms.map_or(Duration::ZERO, |ms| Duration::from_millis(ms.into()));
                 self.ask_neighbours(host, &task, lacking, silence);

@@ -18,8 +18,8 @@ use crate::wire::control::{Failure, FailureKind, LeaseId, ToMember};
 use crate::wire::statement::Grant;
 
 impl Core {
-    /// A member asks for a lease. If there is none now it is remembered.
-    pub(super) fn ask_lease(&mut self, host: HostIx, id: TaskId) {
+    /// A member asks for a lease, best from `near` on. If there is none now it is remembered.
+    pub(super) fn ask_lease(&mut self, host: HostIx, id: TaskId, near: Option<PieceIndex>) {
         let mut retry_ms = None;
         if let Some(t) = self.find_joined(host, &id) {
             let (task, now) = (&mut self.tasks[t], self.now);
@@ -30,7 +30,7 @@ impl Core {
             } else if let Some(until) = member.unfit_until.filter(|&until| until > now) {
                 retry_ms = Some(millis_u32(until - now).max(1));
             } else {
-                task.edit(host, |m| m.unfit_until = None);
+                task.edit(host, |m| (m.unfit_until, m.near) = (None, near));
                 let before = task.members[&host].leases;
                 self.want_lease(t, host);
                 self.settle(t);
@@ -107,7 +107,8 @@ impl Core {
             task.reclaim();
             return Some((ask.host, 0..pieces));
         }
-        Some((ask.host, next_range(task, version.layout.piece_length(), self.config.holders_max)?))
+        let near = task.members.get(&ask.host).and_then(|member| member.near);
+        Some((ask.host, next_range(task, near, version.layout.piece_length(), self.config.holders_max)?))
     }
 
     /// Grants `range`, which is free, to `host`.
@@ -404,9 +405,15 @@ fn leases_max(sharers: u32) -> u32 {
     (RANGES_AT_ONCE / sharers.max(1)).max(1) + 1
 }
 
-/// The next range to lease of splittable content.
-fn next_range(task: &Task, piece_length: u64, holders_max: usize) -> Option<Range<PieceIndex>> {
-    let first = task.free.first()?;
+/// The next range to lease of splittable content: from `near` on if that is free, else the first.
+fn next_range(
+    task: &Task,
+    near: Option<PieceIndex>,
+    piece_length: u64,
+    holders_max: usize,
+) -> Option<Range<PieceIndex>> {
+    let there = near.map(|near| task.free.prefix_of(near..PieceIndex::MAX)).filter(|there| !there.is_empty());
+    let first = there.or_else(|| task.free.first())?;
     let sharers = sharers(task, holders_max);
     let most = if sharers == 1 { LONE_LEASE_PIECES_MAX } else { LEASE_PIECES_MAX };
     let fair = task.free.len().div_ceil(2 * sharers).min(most);

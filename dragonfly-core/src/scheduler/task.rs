@@ -100,6 +100,8 @@ pub(super) struct Member {
     pub(super) neighbours: BTreeSet<HostIx>,
     /// When it asked for a lease.
     pub(super) asked: Option<u64>,
+    /// Where somebody reads there, as it said last when it asked.
+    pub(super) near: Option<PieceIndex>,
     pub(super) leases: u32,
     /// What it fetched from the origin.
     pub(super) fetched: RangeSet,

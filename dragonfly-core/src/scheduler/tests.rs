@@ -167,7 +167,7 @@ impl World {
     }
 
     fn ask(&mut self, n: u32) {
-        self.say(n, ToCoordinator::AskLease(task(1)));
+        self.say(n, ToCoordinator::AskLease(task(1), None));
     }
 
     fn describe(&mut self, n: u32, lease: LeaseId, answer: Answer) {

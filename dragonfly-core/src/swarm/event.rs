@@ -335,6 +335,8 @@ pub enum Action {
     AskLease {
         /// The task.
         task: TaskKey,
+        /// The first piece that a reader waits for and no neighbour holds.
+        near: Option<PieceIndex>,
     },
     /// Ask the coordinator for more neighbours.
     AskNeighbours {

@@ -19,6 +19,9 @@ const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// The longest wait after failures of the origin.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// So many pieces of a reader's window are looked at for one to ask for.
+const NEAR_MAX: usize = 1024;
+
 /// The soonest repetition of a question that was answered with a time.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 
@@ -77,7 +80,11 @@ impl Swarm {
         let lost = self.now.after(ANSWER_MAX);
         task.leases.ask = Ask::Waiting(lost);
         self.timers.set(Timer::Lease(key), lost);
-        self.actions.push_back(Action::AskLease { task: key });
+        let near = task.window.clone().take(NEAR_MAX).find(|piece| {
+            // What nobody holds that does as it says.
+            task.pieces.is(*piece, PieceState::Missing) && task.pieces.holders(*piece) == 0
+        });
+        self.actions.push_back(Action::AskLease { task: key, near });
     }
 
     /// Whether a piece is missing that no neighbour holds, or none that does as it says.

@@ -167,7 +167,7 @@ fn a_task_that_is_wanted_later_is_fetched() {
     assert!(!idle.contains(&Action::Dial { host }));
     let actions = driver.put(Input::Wanted { task: TASK, may_lease: true });
     assert!(actions.contains(&Action::Dial { host }), "{actions:?}");
-    assert!(actions.contains(&Action::AskLease { task: TASK }), "{actions:?}");
+    assert!(actions.contains(&Action::AskLease { task: TASK, near: None }), "{actions:?}");
     assert_eq!(driver.put(Input::Wanted { task: TASK, may_lease: true }), [], "once");
 }
 
@@ -402,7 +402,7 @@ fn requests_beyond_what_is_held_or_allowed_are_refused() {
 fn a_lease_is_fetched_without_what_neighbours_hold_and_the_next_is_asked_at_half() {
     let mut driver = Driver::new(Config::default());
     let actions = driver.add(16, &[], TaskOptions { may_lease: true, ..OPTIONS });
-    let ask = Action::AskLease { task: TASK };
+    let ask = Action::AskLease { task: TASK, near: None };
     assert!(actions.contains(&ask));
     driver.join(1);
     driver.have(1, 0..2);
@@ -419,13 +419,27 @@ fn a_lease_is_fetched_without_what_neighbours_hold_and_the_next_is_asked_at_half
     assert!(actions.contains(&Action::Abort { task: TASK, lease }));
 }
 
+#[test]
+fn a_lease_is_asked_for_where_somebody_reads() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(16, &[], TaskOptions { may_lease: true, ..OPTIONS });
+    driver.join(1);
+    driver.have(1, 9..10);
+    let lease = LeaseKey { lease: 1, epoch: 1 };
+    driver.put(Input::LeaseGranted { task: TASK, lease, pieces: 0..2 });
+    driver.put(Input::Window { task: TASK, pieces: 9..12 });
+    let actions = driver.put(Input::OriginStored { task: TASK, piece: 0 });
+    // What a neighbour holds comes from there.
+    assert!(actions.contains(&Action::AskLease { task: TASK, near: Some(10) }), "{actions:?}");
+}
+
 /// A coordinator that knows nothing of a host that resumes a task grants it what it holds first.
 #[test]
 fn leases_of_what_is_held_do_not_hold_up() {
     let mut driver = Driver::new(Config::default());
     let held: Vec<u32> = (0..8).collect();
     driver.add(16, &held, TaskOptions { may_lease: true, ..OPTIONS });
-    let ask = Action::AskLease { task: TASK };
+    let ask = Action::AskLease { task: TASK, near: None };
     let first = LeaseKey { lease: 1, epoch: 1 };
     let actions = driver.put(Input::LeaseGranted { task: TASK, lease: first, pieces: 0..8 });
     assert!(actions.contains(&Action::ReleaseLease { task: TASK, lease: first }), "{actions:?}");

@@ -34,9 +34,9 @@ pub enum ToCoordinator {
     /// Takes part in a task, or changes how.
     #[n(1)]
     Join(#[n(0)] Join),
-    /// Asks for a lease on the origin.
+    /// Asks for a lease on the origin, best from this piece on: somebody reads there.
     #[n(2)]
-    AskLease(#[n(0)] TaskId),
+    AskLease(#[n(0)] TaskId, #[n(1)] Option<PieceIndex>),
     /// What the origin said, under a lease to describe.
     #[n(3)]
     Described(#[n(0)] Described),

@@ -85,7 +85,7 @@ impl Bench {
                 self.say(holder, ToCoordinator::Progress { task, lease, end: piece });
             }
             self.say(holder, ToCoordinator::Done { task, lease });
-            self.say(holder, ToCoordinator::AskLease(task));
+            self.say(holder, ToCoordinator::AskLease(task, None));
         }
     }
 }
@@ -147,7 +147,7 @@ fn main() {
         let held = join.held.clone().filter(|_| number == 0);
         bench.say(peer(number), ToCoordinator::Join(Join { held, ..join.clone() }));
         if number < 16 {
-            bench.say(peer(number), ToCoordinator::AskLease(task));
+            bench.say(peer(number), ToCoordinator::AskLease(task, None));
         }
         if number % 16 == 0 {
             bench.fetch(task);

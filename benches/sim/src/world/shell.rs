@@ -57,7 +57,7 @@ impl World {
         match action {
             Action::Abort { task, lease } => self.origin.abort(from, task, lease),
             Action::Allot { host, task, pieces } => self.tell(from, host, Input::Allotted { host: me, task, pieces }),
-            Action::AskLease { task } => {
+            Action::AskLease { task, .. } => {
                 if self.now.since(self.origin_used) > NEWS {
                     self.recover(task);
                 }

@@ -21,6 +21,21 @@ fn ranges_are_exclusive_front_to_back_and_shared() {
 }
 
 #[test]
+fn who_reads_somewhere_fetches_there() {
+    let (mut w, _) = World::cold(4, 1024 * MIB, etag("x"));
+    let mut ask = |n: u32, near: u32| {
+        w.say(n, ToCoordinator::AskLease(task(1), Some(near)));
+        let (_, start, end) = w.grant(n);
+        start..end
+    };
+    assert_eq!(ask(2, 500), 500..508);
+    assert_eq!(ask(3, 501), 8..16, "another fetches that");
+    assert_eq!(ask(4, u32::MAX), 16..24, "there is nothing");
+    w.ask(2);
+    assert_eq!(w.grant(2).1, 24, "nobody reads there any more");
+}
+
+#[test]
 fn a_whole_file_is_granted_once() {
     for (length, hosts) in [(1, 1), (70_000, 3), (5 * MIB, 4), (300 * MIB + 1, 5)] {
         let (mut w, lease) = World::cold(hosts, length, etag("x"));

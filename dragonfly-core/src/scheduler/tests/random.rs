@@ -90,7 +90,7 @@ impl Run {
         match self.rng.random_range(0..12) {
             0 => self.announce(n),
             1..4 => ToCoordinator::Join(self.join(task)),
-            4 => ToCoordinator::AskLease(task),
+            4 => ToCoordinator::AskLease(task, self.chance(50).then_some(end)),
             5 | 6 => {
                 let fresh_ms = self.chance(30).then(|| self.rng.random_range(0..20_000));
                 ToCoordinator::Described(Described { task, lease, fresh_ms, answer: self.answer() })
@@ -154,7 +154,7 @@ impl Run {
                 let failure = failure(kinds[end as usize % 4], self.chance(50));
                 ToCoordinator::LeaseFailed { task, lease, end, failure }
             }
-            0 | 5 => ToCoordinator::AskLease(task),
+            0 | 5 => ToCoordinator::AskLease(task, self.chance(50).then_some(end)),
             _ => ToCoordinator::Progress { task, lease, end },
         };
         Input::Message { from, message }

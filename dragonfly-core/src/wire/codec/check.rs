@@ -112,7 +112,7 @@ impl Check for ToCoordinator {
             Self::LeaseFailed { failure, .. } => failure.check(),
             Self::Report { eighths, .. } => ensure("eighths", *eighths <= EIGHTHS),
             Self::Sealed { seal, .. } => seal.check(),
-            Self::AskLease(_)
+            Self::AskLease(..)
             | Self::Progress { .. }
             | Self::Done { .. }
             | Self::Release { .. }

@@ -160,6 +160,26 @@ fn mirror(network: &Network) -> GatewayConfig {
     config
 }
 
+/// The pieces that a part touches come first, wherever they are, and little else before them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_part_touches_comes_first() {
+    let gateways = Gateways::start(mirror).await;
+    let (path, resource) = large();
+    // All of it would need half a minute.
+    gateways.network.origin.set(&path, resource.rate(2 << 20));
+    for (before, from) in [LARGE - (1 << 20) - 77, LARGE / 2 + 5].into_iter().enumerate() {
+        let answer = gateways.get(0, &path, &[("range", &format!("bytes={from}-{}", from + 4095))]).await;
+        assert!(is_shared(&answer), "{answer:?}");
+        assert_eq!(answer.header("content-range"), Some(&*format!("bytes {from}-{}/{LARGE}", from + 4095)));
+        assert_eq!(answer.whole(), (206, content::bytes(SEED, from, 4096)));
+        let sent = gateways.network.origin.body_bytes(&path);
+        println!("{sent} bytes left the origin by the time of answer {}", before + 1);
+        assert!(sent <= (before as u64 + 1) * (12 << 20), "{sent} bytes left the origin, of {LARGE}");
+    }
+    assert_eq!(gateways.gateways[0].0.counts().fallbacks, 0);
+    gateways.stop().await;
+}
+
 /// With prefetch the rest comes after the part, although nobody asks for it, and other parts cost the server nothing.
 async fn the_rest_comes_too(config: impl Fn(&Network) -> GatewayConfig, headers: &[(&str, &str)], paths: &[&str]) {
     let gateways = Gateways::start(config).await;

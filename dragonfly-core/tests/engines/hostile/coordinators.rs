@@ -71,7 +71,7 @@ async fn coordinate(fake: Arc<Hostile>, mut sessions: mpsc::Receiver<Incoming>, 
                 ToCoordinator::Join(join) => {
                     answers.push(ToMember::Current(current(join.info.task, plot.answer.as_ref().unwrap())));
                 }
-                ToCoordinator::AskLease(task) => {
+                ToCoordinator::AskLease(task, _) => {
                     let Some(range) = plot.ranges.pop() else { continue };
                     let lease = LeaseId { number: LEASE.number + plot.granted, epoch: LEASE.epoch + plot.granted };
                     plot.granted += 1;
@@ -427,7 +427,7 @@ async fn promise(mut sessions: mpsc::Receiver<Incoming>, asked: Arc<Asked>) {
                         ToMember::Welcome { interval_ms: 1000, scheduler: true }
                     }
                     ToCoordinator::Join(join) => ToMember::Current(current(join.info.task, &small())),
-                    ToCoordinator::AskLease(task) => {
+                    ToCoordinator::AskLease(task, _) => {
                         asked.for_leases.fetch_add(1, Ordering::Relaxed);
                         ToMember::NoLease { task, retry_ms: Some(500) }
                     }
@@ -485,7 +485,7 @@ async fn a_question_that_came_too_early_is_asked_again() {
                 ToCoordinator::Join(join) => {
                     session.say(&ToMember::Current(current(join.info.task, &small()))).await.unwrap();
                 }
-                ToCoordinator::AskLease(_) => break,
+                ToCoordinator::AskLease(..) => break,
                 _ => {}
             }
         }
@@ -495,12 +495,12 @@ async fn a_question_that_came_too_early_is_asked_again() {
         loop {
             match session.hear().await.unwrap() {
                 ToCoordinator::Announce(_) => session.say(&welcome).await.unwrap(),
-                ToCoordinator::AskLease(task) if told == 0 => {
+                ToCoordinator::AskLease(task, _) if told == 0 => {
                     told += 1;
                     session.say(&ToMember::NoLease { task, retry_ms: None }).await.unwrap();
                     session.say(&ToMember::Current(current(task, &small()))).await.unwrap();
                 }
-                ToCoordinator::AskLease(_) => return,
+                ToCoordinator::AskLease(..) => return,
                 ToCoordinator::AskNeighbours { starved_ms: Some(time), .. } => panic!("starved for {time} ms before"),
                 _ => {}
             }

@@ -66,7 +66,7 @@ fn to_coordinator() -> Vec<ToCoordinator> {
             priority: 4,
             earlier: None,
         }),
-        ToCoordinator::AskLease(task),
+        ToCoordinator::AskLease(task, None),
         ToCoordinator::Described(Described { task, lease, fresh_ms: None, answer }),
         ToCoordinator::Described(Described { task, lease, fresh_ms: Some(0), answer: Answer::Spooling }),
         ToCoordinator::Described(Described { task, lease, fresh_ms: Some(1), answer: Answer::Unchanged }),

@@ -154,7 +154,7 @@ pub(super) fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
     prop_oneof![
         announce,
         join().prop_map(ToCoordinator::Join),
-        task().prop_map(ToCoordinator::AskLease),
+        (task(), any::<Option<u32>>()).prop_map(|(task, near)| ToCoordinator::AskLease(task, near)),
         described,
         leased,
         (task(), lease(), any::<u32>(), failure()).prop_map(|(task, lease, end, failure)| ToCoordinator::LeaseFailed {
