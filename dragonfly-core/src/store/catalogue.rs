@@ -136,6 +136,9 @@ pub(super) struct Catalogue {
     entries: Mutex<BTreeMap<EntryKey, Arc<HeldEntry>>>,
     bytes: AtomicU64,
     index_bytes: AtomicU64,
+    /// Whose turn it is to make room. What another is about to free is waited for: it is nobody's to evict any more, and
+    /// counted still.
+    evicting: Mutex<()>,
     evicted_entries: AtomicU64,
     evicted_bytes: AtomicU64,
     observer: RwLock<Option<EvictionObserver>>,
@@ -165,6 +168,7 @@ impl Catalogue {
             entries: Mutex::default(),
             bytes: AtomicU64::new(0),
             index_bytes: AtomicU64::new(0),
+            evicting: Mutex::default(),
             evicted_entries: AtomicU64::new(0),
             evicted_bytes: AtomicU64::new(0),
             observer: RwLock::default(),
@@ -217,7 +221,7 @@ impl Catalogue {
             return same_layout(entry, described);
         }
         if self.entries().len() >= self.policy.entries_max {
-            self.make_room(0, 1);
+            self.make_place();
         }
         let mut described = described.clone();
         truncate(&mut described.label, LABEL_BYTES_MAX);

@@ -1,7 +1,7 @@
 //! The budget in bytes and in entries, and who has to go.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::super::{Entry as _, StoreError};
 use super::{Catalogue, HeldEntry};
@@ -26,8 +26,15 @@ impl Catalogue {
             let more = |now: u64| now.checked_add(bytes).filter(|then| then.saturating_add(of_index) <= quota);
             self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
         };
-        if take() || (bytes <= quota && self.make_room(bytes, 0) > 0 && take()) {
+        if take() {
             return Ok(());
+        }
+        if bytes <= quota {
+            let _turn = self.turn();
+            // Who had it before may have made room enough.
+            if take() || (self.make_room(bytes, 0) > 0 && take()) {
+                return Ok(());
+            }
         }
         Err(StoreError::Full { what: format!("{bytes} more bytes within the quota of {quota}"), source: None })
     }
@@ -47,7 +54,12 @@ impl Catalogue {
         self.bytes.load(Ordering::Acquire).saturating_add(self.index_bytes.load(Ordering::Acquire))
     }
 
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.evicting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(in super::super) fn evict(&self, now_unix: u64) -> u64 {
+        let _turn = self.turn();
         let mut freed = 0;
         if let Some(ttl) = self.policy.ttl {
             for entry in self.idle() {
@@ -65,8 +77,14 @@ impl Catalogue {
         freed
     }
 
+    /// Makes room for one more entry.
+    pub(super) fn make_place(&self) {
+        let _turn = self.turn();
+        self.make_room(0, 1);
+    }
+
     /// Makes room for `bytes` and `count` entries, down to the low-water mark if that is lower; how many entries went.
-    pub(super) fn make_room(&self, bytes: u64, count: usize) -> usize {
+    fn make_room(&self, bytes: u64, count: usize) -> usize {
         let mark = match self.policy.quota {
             Some(quota) if bytes > 0 => {
                 ((quota as f64 * self.policy.low_water) as u64).min(quota.saturating_sub(bytes))
