@@ -205,7 +205,7 @@ pub(crate) async fn reports(hosts: &mut Vec<Host>, tasks: &[Task], count: usize)
                 }
                 // There is no lease of such a task: the answer says that all before it was heard.
                 let unknown = TaskId::from_hash([9; 32]);
-                host.ask(&ToCoordinator::AskLease(unknown), |heard| matches!(heard, Heard::NoLease)).await?;
+                host.ask(&ToCoordinator::AskLease(unknown, None), |heard| matches!(heard, Heard::NoLease)).await?;
             }
             Ok(host)
         }
@@ -233,7 +233,7 @@ pub(crate) async fn leases(hosts: &mut Vec<Host>, count: usize) -> anyhow::Resul
 
 async fn fetch(host: &mut Host, task: &Task) -> anyhow::Result<()> {
     // One that is not granted at once is remembered, and granted later.
-    let ask = ToCoordinator::AskLease(task.id);
+    let ask = ToCoordinator::AskLease(task.id, None);
     let (took, heard) = host.ask(&ask, |heard| matches!(heard, Heard::Granted { .. })).await?;
     host.answers.leases.push(took);
     if let Heard::Granted { lease, first, end } = heard {
