@@ -1,7 +1,8 @@
 //! A source for a scheme of one's own: `shelf://NAME/PATH` is the file PATH of a directory that the program calls NAME.
 //!
-//! It does all that a source can: ranges, versions, lists, and errors that say what to do. Whoever fills a shelf writes
-//! beside it and renames, never twice within a tick of the clock; so a file that is open stays the version that it was.
+//! It does all that a source can: ranges, versions, lists, and errors that say what to do. A version is told by time and
+//! length, which are the same wherever a shelf is copied with its times. Whoever fills one writes beside it and renames,
+//! never twice within a tick of the clock; so a file that is open stays the version that it was.
 //!
 //! Members of the network may fetch what is on a shelf by its URL, from this host's copy of it, too: it is for all of
 //! them. A source whose content is for this host's own users says so by [`Source::is_own`], and then no other is told.
@@ -119,8 +120,7 @@ async fn open(path: &Path, request: &OpenRequest) -> Result<Opened, SourceError>
     let mut file = File::open(path).await.map_err(|e| of_io(&request.url, e))?;
     let about = file.metadata().await.map_err(|e| of_io(&request.url, e))?;
     let length = about.len();
-    let times = [about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec()];
-    let version = format!("{:x}-{times:x?}-{length:x}", about.ino());
+    let version = format!("{}.{:09}-{length}", about.mtime(), about.mtime_nsec());
     let validator = Validator::Version(version);
     if request.prior.as_ref() == Some(&validator) {
         return Ok(Opened::Unchanged { fresh: None });
@@ -176,10 +176,11 @@ fn pages(url: Url, reading: ReadDir) -> BoxStream<'static, Result<Vec<Entry>, So
                 if name.starts_with('.') || !plain {
                     continue;
                 }
-                let about = match metadata(found.path()).await {
+                // Links are followed by who names them, and not listed: one may lead out, or in a circle.
+                let about = match found.metadata().await {
                     Ok(about) if about.is_file() || about.is_dir() => about,
-                    // What is gone by now, or leads nowhere, is not there; pipes and the like are no content.
                     Ok(_) => continue,
+                    // It is gone by now.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     Err(error) => return Err(of_io(&url, error)),
                 };

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use dragonfly_core::source::Registry;
 use dragonfly_core::source::conformance::Subject;
@@ -21,6 +22,9 @@ async fn the_source_of_the_example_conforms() {
         let parent = path.parent().unwrap();
         fs::create_dir_all(parent)?;
         fs::write(parent.join(".new"), content)?;
+        // Another time for other content, however fast it comes.
+        let then = SystemTime::now() - Duration::from_secs(content.first().map_or(0, |byte| u64::from(*byte)));
+        fs::File::options().write(true).open(parent.join(".new"))?.set_modified(then)?;
         fs::rename(parent.join(".new"), path)
     };
     put(".hidden", b"not given out").unwrap();
@@ -36,7 +40,8 @@ fn the_program_fetches_from_it() {
     let content: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
     fs::write(dir.path().join("a b.bin"), &content).unwrap();
     fs::create_dir(dir.path().join("sub")).unwrap();
-    std::os::unix::fs::symlink("/etc/hostname", dir.path().join("out")).unwrap();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    std::os::unix::fs::symlink(outside.path(), dir.path().join("out")).unwrap();
     let run = |path: &str, output: &str| {
         let mut program = Command::new(env!("CARGO_BIN_EXE_adapter"));
         program.arg(dir.path()).arg(path).arg(dir.path().join(output)).output().unwrap()

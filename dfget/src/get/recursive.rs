@@ -156,15 +156,15 @@ async fn below(
         }
         counts.bytes = counts.bytes.saturating_add(entry.length.unwrap_or(0));
         counts.sized &= entry.length.is_some();
+        let path = dir.join(inner_path(&entry.path)?);
         if args.dry_run {
-            tell(&entry, &dir.join(inner_path(&entry.path)?))?;
+            tell(&entry, &path)?;
         } else {
-            wanted.push(entry);
+            wanted.push((entry, path));
         }
     }
-    // Nothing is made before all is known to be wanted.
-    for entry in wanted {
-        let path = dir.join(inner_path(&entry.path)?);
+    // No directory is made before the list is whole.
+    for (entry, path) in wanted {
         let there = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file);
         let version = version(&entry);
         if keeps && entry.pinned && had.is_none() {

@@ -323,7 +323,7 @@ impl Core {
         }
         let task = &mut self.tasks[t];
         for host in task.members.keys().copied().collect::<Vec<_>>() {
-            task.edit(host, |m| (m.fetched, m.asked) = (RangeSet::default(), None));
+            task.edit(host, |m| (m.fetched, m.asked, m.near) = (RangeSet::default(), None, None));
         }
         let whole = RangeSet::of(0..layout.pieces());
         let known = task.group().is_some_and(|group| !group.holders.is_empty());

@@ -80,7 +80,7 @@ impl Core {
         while let Some((host, range)) = self.next_grant(t) {
             let id = LeaseId { number: self.next_number(), epoch: self.epoch + 1 };
             self.epoch += 1;
-            self.tasks[t].edit(host, |m| m.asked = None);
+            self.tasks[t].edit(host, |m| (m.asked, m.near) = (None, None));
             self.grant(t, host, range, id);
         }
     }

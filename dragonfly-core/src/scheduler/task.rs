@@ -300,7 +300,7 @@ impl Task {
             return;
         }
         let neighbours = self.unlink(host);
-        self.edit(host, |m| m.asked = None);
+        self.edit(host, |m| (m.asked, m.near) = (None, None));
         self.unplace(host);
         let Some(member) = self.members.get_mut(&host) else { return };
         member.lacked = false;

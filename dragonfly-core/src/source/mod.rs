@@ -344,6 +344,14 @@ pub(crate) fn bounds() -> Vec<crate::wire::Bound> {
         ("dragonfly_origin_pools_limit", "Pools of connections to origins.", http::client::CLIENTS_MAX as u64),
     ]);
     #[cfg(feature = "storage")]
-    all.push(("dragonfly_storage_sites_limit", "Storages whose set-up is kept.", storage::SITES_MAX as u64));
+    all.extend([
+        ("dragonfly_storage_sites_limit", "Storages whose set-up is kept.", storage::SITES_MAX as u64),
+        ("dragonfly_storage_page_bytes_limit", "Bytes of a page of a bucket's list.", storage::PAGE_BYTES_MAX as u64),
+        (
+            "dragonfly_storage_directory_bytes_limit",
+            "Bytes of the list of a directory that a storage gives whole, over HTTP.",
+            storage::DIRECTORY_BYTES_MAX as u64,
+        ),
+    ]);
     all
 }

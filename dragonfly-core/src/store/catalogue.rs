@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Bound;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -285,6 +285,15 @@ impl Catalogue {
 
     /// Removes an entry that nothing uses; the bytes freed.
     fn remove_entry(&self, entry: &Arc<HeldEntry>) -> Result<Option<u64>, StoreError> {
+        let taken = self.take_out(entry)?;
+        Ok(taken.map(|(freed, doomed)| {
+            bury(doomed);
+            freed
+        }))
+    }
+
+    /// The same but for its file, which is to be [buried](bury).
+    fn take_out(&self, entry: &Arc<HeldEntry>) -> Result<Option<(u64, Option<PathBuf>)>, StoreError> {
         let released = {
             // Under the lock, so that whoever opens the key next finds the old entry or makes a new one, whose file
             // has the same name.
@@ -297,9 +306,7 @@ impl Catalogue {
             entry.release()
         };
         self.count_change();
-        let (freed, doomed) = released?;
-        bury(doomed);
-        Ok(Some(freed))
+        released.map(Some)
     }
 
     pub(super) fn set_pinned(&self, key: &EntryKey, pinned: bool) -> bool {

@@ -70,6 +70,7 @@ impl Swarm {
         if !self.tasks.get(&key).is_some_and(|task| is_wanted(task) && self.is_lacking(task)) {
             return;
         }
+        let hosts = &self.hosts;
         let Some(task) = self.tasks.get_mut(&key) else { return };
         match task.leases.ask {
             Ask::Never => return,
@@ -81,8 +82,8 @@ impl Swarm {
         task.leases.ask = Ask::Waiting(lost);
         self.timers.set(Timer::Lease(key), lost);
         let near = task.window.clone().take(NEAR_MAX).find(|piece| {
-            // What nobody holds that does as it says.
-            task.pieces.is(*piece, PieceState::Missing) && task.pieces.holders(*piece) == 0
+            task.pieces.is(*piece, PieceState::Missing)
+                && !task.reliable(hosts).any(|member| member.theirs.contains(*piece))
         });
         self.actions.push_back(Action::AskLease { task: key, near });
     }

@@ -203,15 +203,17 @@ fn ours_of_containerd(root: &Path) -> Result<Vec<String>, Failure> {
         Ok(entries) => {
             for entry in entries {
                 let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
-                let file = Place::below(root, &directory.join(&name).join("hosts.toml"));
-                // What cannot be read as text is nobody's but somebody else's.
-                let text = file.ok().and_then(|file| fs::read_to_string(file.path).ok());
-                if text.is_some_and(|text| edit::is_ours(&text)) {
-                    names.push(name);
+                let file = Place::below(root, &directory.join(&name).join("hosts.toml"))?.path;
+                match fs::read_to_string(&file) {
+                    Ok(text) if edit::is_ours(&text) => names.push(name),
+                    // What is no text is somebody else's.
+                    Ok(_) => {}
+                    Err(e) if is_none(&e) || e.kind() == io::ErrorKind::InvalidData => {}
+                    Err(e) => return Err(Failure::io(format_args!("cannot read {}", file.display()), &e)),
                 }
             }
         }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) if is_none(&e) => {}
         Err(e) => return Err(failed(e)),
     }
     names.sort();
@@ -219,6 +221,11 @@ fn ours_of_containerd(root: &Path) -> Result<Vec<String>, Failure> {
         names.push("_default".to_owned());
     }
     Ok(names)
+}
+
+/// Whether nothing is there.
+fn is_none(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn read(path: &Path) -> Result<Option<String>, Failure> {

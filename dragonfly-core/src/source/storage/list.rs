@@ -89,8 +89,13 @@ impl Pages {
         let mut page = Vec::new();
         let mut looked = 0;
         while looked < PAGE {
-            let next = tokio::time::timeout(limit, self.lister.next()).await;
-            let next = next.map_err(|_| stalled(&redact(&self.request.url), limit))?;
+            let next = if self.asking.kind.is_over_http() {
+                // Each attempt has its time, and there are waits between them.
+                self.lister.next().await
+            } else {
+                let next = tokio::time::timeout(limit, self.lister.next()).await;
+                next.map_err(|_| stalled(&redact(&self.request.url), limit))?
+            };
             let Some(next) = next else {
                 return Ok((looked > 0).then_some(page));
             };

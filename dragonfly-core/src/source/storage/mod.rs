@@ -37,6 +37,7 @@ pub(super) use place::is_plain_authority;
 use place::{Place, Site};
 #[cfg(any(feature = "hf", feature = "modelscope"))]
 pub(super) use place::{check_key, decode, is_plain_name};
+pub(super) use transport::{DIRECTORY_BYTES_MAX, PAGE_BYTES_MAX};
 use transport::{Seen, Transport};
 
 /// The most sites whose set-up is kept, with the credentials that were fetched for them.

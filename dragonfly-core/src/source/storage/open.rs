@@ -208,7 +208,10 @@ async fn open_stated(asking: &Asking, key: &str, request: &OpenRequest) -> Resul
         // Who may see that it is there may not be let read it: that is known with the first bytes.
         let silence = asking.reach.http.silence_timeout;
         let first = tokio::time::timeout(silence, stream.next()).await.map_err(|_| stalled(&shown, silence))?;
-        let first = first.transpose().map_err(|error| told(asking, request, &seen, &error))?;
+        let first = first.transpose().map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::PermissionDenied => told(asking, request, &seen, &error),
+            _ => broken(error, &shown, 0),
+        })?;
         Some(stream::iter(first.map(Ok)).chain(stream))
     };
     let body = body(stream, &shape, asking, request);

@@ -28,8 +28,13 @@ const REDIRECTS_MAX: usize = 5;
 /// The most of an error's body that is read, in bytes.
 const ERROR_BODY_MAX: usize = 64 * 1024;
 
-/// The longest page of a list that is read, in bytes: a thousand names of a thousand bytes, and what stands around them.
-const PAGE_BYTES_MAX: usize = 16 << 20;
+/// The longest page of a bucket's list that is read, in bytes: a thousand names of a thousand bytes, and what stands around
+/// them.
+pub(in crate::source) const PAGE_BYTES_MAX: usize = 16 << 20;
+
+/// The longest list of a directory, which WebDAV and WebHDFS give whole: a kibibyte for each entry of the largest one that
+/// is walked.
+pub(in crate::source) const DIRECTORY_BYTES_MAX: usize = 128 << 20;
 
 /// The longest code of an error that is shown, in bytes.
 const CODE_MAX: usize = 64;
@@ -73,9 +78,11 @@ pub(super) struct Transport {
 
 impl HttpTransport for Transport {
     async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+        // Who gives out credentials of the machine may not be there at all: then others are asked.
+        let of_machine = request.uri().host().is_some_and(|host| METADATA_HOSTS.contains(&host));
         let answered = match &self.lists {
-            None => self.follow(request).await,
-            Some(list) => retrying(list, || self.page(list, request.clone())).await,
+            Some(list) if !of_machine => retrying(list, || self.page(list, request.clone())).await,
+            _ => self.follow(request).await,
         };
         answered.map_err(|error| opendal::Error::new(ErrorKind::Unexpected, "the request failed").set_source(error))
     }
@@ -106,8 +113,10 @@ impl Transport {
             if bytes.is_empty() {
                 break;
             }
-            if bytes.len() > PAGE_BYTES_MAX - all.len() {
-                let text = format!("{shown}: a page of its list has more than {} MiB", PAGE_BYTES_MAX >> 20);
+            // Only buckets have pages.
+            let most = if self.cloud { PAGE_BYTES_MAX } else { DIRECTORY_BYTES_MAX };
+            if bytes.len() > most - all.len() {
+                let text = format!("{shown}: a page of its list has more than {} MiB", most >> 20);
                 return Err(SourceError::new(SourceErrorKind::Origin, text));
             }
             all.extend_from_slice(&bytes);

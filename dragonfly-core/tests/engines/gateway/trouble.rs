@@ -14,7 +14,7 @@ const LENGTH: u64 = (2 << 20) + 1000;
 /// A mirror, and a proxy for packages, that wait for a moment only.
 fn config(network: &Network) -> GatewayConfig {
     let mut config = GatewayConfig::default();
-    config.patience = Duration::from_secs(1);
+    config.patience = Duration::from_secs(4);
     config.rules = vec!["swarm:\\.deb$".parse().unwrap()];
     config.registry_default = Some(network.origin.url("/").parse().unwrap());
     config

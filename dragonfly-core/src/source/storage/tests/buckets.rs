@@ -65,9 +65,12 @@ impl Stores {
         Self { address, left, asked }
     }
 
+    fn http(&self) -> HttpConfig {
+        HttpConfig { proxy: Proxy::Url(format!("http://{}", self.address).parse().unwrap()), ..http() }
+    }
+
     fn source(&self, config: StorageConfig) -> StorageSource {
-        let http = HttpConfig { proxy: Proxy::Url(format!("http://{}", self.address).parse().unwrap()), ..http() };
-        StorageSource::new(Guard::default(), http, config)
+        StorageSource::new(Guard::default(), self.http(), config)
     }
 
     fn asked(&self) -> Vec<(String, String)> {
@@ -201,6 +204,18 @@ async fn every_page_of_a_list_is_tried_again() {
     assert_eq!(of_second, 3, "{requests:?}");
 }
 
+/// A store may want more time before it is asked again than it has to begin an answer.
+#[tokio::test]
+async fn the_waits_between_attempts_at_a_page_are_not_its_own_time() {
+    let stores =
+        Stores::start(vec![(503, &[("retry-after", "2")], Vec::new()), (200, &[], page(&["d/a"], None))]).await;
+    let mut http = stores.http();
+    http.first_byte_timeout = std::time::Duration::from_secs(1);
+    let source = StorageSource::new(Guard::default(), http, buckets().swap_remove(0).1);
+    let found = source.list(patient("s3://bucket/d/")).try_concat().await.unwrap();
+    assert_eq!((found.len(), stores.asked().len()), (1, 2));
+}
+
 #[tokio::test]
 async fn a_page_of_a_list_has_a_bound() {
     let stores = Stores::start(vec![(200, &[], vec![b' '; (16 << 20) + 1])]).await;
@@ -210,34 +225,88 @@ async fn a_page_of_a_list_has_a_bound() {
     assert_eq!(stores.asked().len(), 1);
 }
 
-/// What the environment of a process says is read by a process of its own.
+/// What is in an environment.
+type Given = &'static [(&'static str, &'static str)];
+
+/// What the environment of a process says, and the files that it leads to, is read by a process of its own.
 #[tokio::test]
-async fn credentials_are_read_from_the_environment() {
+async fn credentials_are_read_from_where_platforms_have_them() {
     const PROXY: &str = "DRAGONFLY_TEST_STORES";
-    let url = "s3://bucket/k";
-    if let Ok(address) = std::env::var(PROXY) {
+    const SCHEME: &str = "DRAGONFLY_TEST_SCHEME";
+    if let (Ok(address), Ok(scheme)) = (std::env::var(PROXY), std::env::var(SCHEME)) {
         let stores = Stores { address: address.parse().unwrap(), left: Arc::default(), asked: Arc::default() };
         let source = stores.source(StorageConfig::default());
-        assert_eq!(bytes_of(source.open(patient(url)).await.unwrap()).await, b"content");
+        let opened = source.open(patient(&format!("{scheme}://bucket/k"))).await;
+        assert_eq!(bytes_of(opened.unwrap()).await, b"content");
         return;
     }
-    let stores = Stores::start(vec![(200, &[("etag", "\"v1\"")], b"content".to_vec())]).await;
-    let name = std::thread::current().name().unwrap().to_owned();
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", &name]).env(PROXY, stores.address.to_string());
-    for (name, value) in [
-        ("AWS_ACCESS_KEY_ID", "KEY-OF-THE-ENVIRONMENT"),
-        ("AWS_SECRET_ACCESS_KEY", "secret-7"),
-        ("AWS_REGION", "eu-west-9"),
-        ("AWS_ENDPOINT_URL_S3", "http://of-the-environment.test"),
-    ] {
-        child.env(name, value);
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+    };
+    let keys = "aws_access_key_id = THE-KEY\naws_secret_access_key = secret-7\n";
+    file(".aws/credentials", &format!("[default]\n{keys}"));
+    file("other", &format!("[team]\n{keys}"));
+    const S3: (&str, &str) = ("AWS_ENDPOINT_URL_S3", "http://store-test.example");
+    let cases: [(&str, Given, &str); 7] = [
+        (
+            "s3",
+            &[S3, ("AWS_ACCESS_KEY_ID", "THE-KEY"), ("AWS_SECRET_ACCESS_KEY", "secret-7"), ("AWS_REGION", "eu-9")],
+            "/eu-9/s3/",
+        ),
+        ("s3", &[S3], "/us-east-1/s3/"),
+        ("s3", &[S3, ("AWS_SHARED_CREDENTIALS_FILE", "other"), ("AWS_PROFILE", "team")], "/us-east-1/s3/"),
+        (
+            "az",
+            &[
+                ("AZURE_STORAGE_BLOB_ENDPOINT", "http://store-test.example"),
+                ("AZURE_STORAGE_ACCOUNT_NAME", "THE-KEY"),
+                ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0LTc="),
+            ],
+            "SharedKey ",
+        ),
+        (
+            "oss",
+            &[
+                ("OSS_ENDPOINT", "http://store-test.example"),
+                ("ALIBABA_CLOUD_ACCESS_KEY_ID", "THE-KEY"),
+                ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "secret-7"),
+            ],
+            "OSS ",
+        ),
+        (
+            "obs",
+            &[
+                ("OBS_ENDPOINT", "http://obs.store-test.myhuaweicloud.com"),
+                ("HUAWEI_CLOUD_ACCESS_KEY_ID", "THE-KEY"),
+                ("HUAWEI_CLOUD_SECRET_ACCESS_KEY", "secret-7"),
+            ],
+            "OBS ",
+        ),
+        (
+            "cos",
+            &[
+                ("COS_ENDPOINT", "http://store-test.example"),
+                ("TENCENTCLOUD_SECRET_ID", "THE-KEY"),
+                ("TENCENTCLOUD_SECRET_KEY", "secret-7"),
+            ],
+            "q-sign-algorithm",
+        ),
+    ];
+    for (scheme, given, signed) in cases {
+        let stores = Stores::start(vec![(200, &[("etag", "\"v1\"")], b"content".to_vec())]).await;
+        let name = "source::storage::tests::buckets::credentials_are_read_from_where_platforms_have_them";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", name]).env_clear().env(PROXY, stores.address.to_string()).env(SCHEME, scheme);
+        child.current_dir(home.path()).env("HOME", home.path()).envs(given.iter().copied());
+        let ran = tokio::task::spawn_blocking(move || child.output().unwrap()).await.unwrap();
+        assert!(ran.status.success(), "{scheme}: {}", String::from_utf8_lossy(&ran.stdout));
+        let requests = stores.asked();
+        let [(uri, authorization)] = &requests[..] else { panic!("{requests:?}") };
+        assert!(uri.contains("store-test") && uri.contains("bucket"), "{scheme}: {uri}");
+        let is_signed = authorization.contains("THE-KEY") && authorization.contains(signed);
+        assert!(is_signed && !authorization.contains("secret-7"), "{scheme}: {authorization}");
     }
-    let ran = tokio::task::spawn_blocking(move || child.output().unwrap()).await.unwrap();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
-    let requests = stores.asked();
-    let [(uri, authorization)] = &requests[..] else { panic!("{requests:?}") };
-    assert!(uri.starts_with("http://of-the-environment.test/bucket/k"), "{uri}");
-    assert!(authorization.contains("Credential=KEY-OF-THE-ENVIRONMENT/"), "{authorization}");
-    assert!(authorization.contains("/eu-west-9/s3/"), "{authorization}");
 }
