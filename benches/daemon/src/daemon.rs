@@ -13,6 +13,7 @@ use dfget::client::{Client, parse_endpoint};
 use dfget::model::ReadyFile;
 use tempfile::TempDir;
 
+use crate::processor::memory_of;
 use crate::{Place, Running};
 
 /// Between two looks at a process daemon.
@@ -289,9 +290,7 @@ impl Daemon {
     }
 
     fn memory(&self, field: &str) -> anyhow::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+        memory_of(self.process.id(), field)
     }
 }
 

@@ -96,9 +96,14 @@ pub fn processor_of(pid: u32) -> anyhow::Result<f64> {
 /// # Errors
 /// It is gone.
 pub fn resident_of(pid: u32) -> anyhow::Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS in /proc/PID/status")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
+    memory_of(pid, "VmRSS:")
+}
+
+/// A field of `/proc/PID/status` that is told in kB, in bytes.
+pub(crate) fn memory_of(pid: u32, field: &str) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }
 
 /// How busy the machine was, between two looks.

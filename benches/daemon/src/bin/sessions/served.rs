@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use dragonfly_bench::{processor_of, resident_of};
@@ -12,6 +13,10 @@ use dragonfly_core::{Address, Node, PeerId, Scheduler, Token, TokenOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::load::Task;
+
+/// Peers that were put in are dealt their neighbours within this. Nothing says when it is done, and what is measured next is
+/// not to pay for it.
+const DEALT: Duration = Duration::from_millis(300);
 
 /// The bytes of a record of addresses: with two addresses it has about so many.
 const RECORD_BYTES: usize = 220;
@@ -139,8 +144,7 @@ async fn fill(scheduler: &Scheduler, task: &Task, count: u32) -> anyhow::Result<
         let ip = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 | number));
         scheduler.put_in(PeerId::from_public_key(key), ip, says).await?;
     }
-    // They are dealt their neighbours a moment later.
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    tokio::time::sleep(DEALT).await;
     let snapshot = scheduler.snapshot().await?;
     Ok(snapshot.tasks.iter().find(|known| known.task == task.id).map_or(0, |known| known.peers as u64))
 }
