@@ -124,14 +124,8 @@ impl Gateway {
         };
         let remembered = Arc::new(remembered);
         let mark = http::HeaderValue::try_from(data_encoding::HEXLOWER.encode(&mark));
-        let of_node = node.listeners().into_iter().chain(node.lane_listeners());
-        // HTTP has no way to others, and a relay's address is not this host's.
-        let is_ours = |address: &crate::wire::Address| {
-            let text = address.to_string();
-            text.contains("/tcp/") && !text.contains("/p2p-circuit")
-        };
-        let of_node = of_node.filter(is_ours);
-        let of_node = of_node.filter_map(|address| Some(SocketAddr::new(address.ip()?, address.port()?)));
+        // HTTP has no way to others.
+        let of_node = node.listeners().into_iter().chain(node.lane_listeners()).filter_map(|address| address.tcp());
         let own = config.own.iter().copied().chain(of_node).collect();
         Self(Arc::new(Inner {
             upstream: node.sources().upstream().clone(),

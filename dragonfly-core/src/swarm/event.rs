@@ -335,7 +335,7 @@ pub enum Action {
     AskLease {
         /// The task.
         task: TaskKey,
-        /// The first piece that a reader waits for and no neighbour holds.
+        /// The first piece that a reader waits for and no neighbour holds that does as it says.
         near: Option<PieceIndex>,
     },
     /// Ask the coordinator for more neighbours.

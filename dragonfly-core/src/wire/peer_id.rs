@@ -135,6 +135,17 @@ impl Address {
         }
     }
 
+    /// Where TCP comes to this very host; absent of QUIC, of names, and of what a relay passes on.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn tcp(&self) -> Option<std::net::SocketAddr> {
+        use libp2p::multiaddr::Protocol;
+        let relayed = self.0.iter().any(|protocol| matches!(protocol, Protocol::P2pCircuit));
+        match self.0.iter().nth(1) {
+            Some(Protocol::Tcp(port)) if !relayed => Some((self.ip()?, port).into()),
+            _ => None,
+        }
+    }
+
     /// The address of a lane, a connection that begins with TLS: `/ip4/10.0.0.7/tcp/4002/tls`.
     pub(crate) fn of_lane(socket: std::net::SocketAddr) -> Self {
         use libp2p::multiaddr::Protocol;

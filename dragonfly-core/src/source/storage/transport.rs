@@ -99,22 +99,21 @@ impl Transport {
             let judged = status_failure(&shown, parts.status.as_u16(), &parts.headers);
             return if judged.is_temporary() { Err(judged) } else { Ok(Response::from_parts(parts, body)) };
         }
-        let mut all = Vec::new();
+        let broken = |error: opendal::Error| {
+            let told =
+                || SourceError::new(SourceErrorKind::Network, format!("{shown}: the list broke off")).temporary(true);
+            super::failure::own(&error).cloned().unwrap_or_else(told)
+        };
+        // Only buckets have pages.
+        let most = if self.cloud { PAGE_BYTES_MAX } else { DIRECTORY_BYTES_MAX };
         let silence = self.reach.http.silence_timeout;
+        let mut all = Vec::new();
         loop {
             let read = tokio::time::timeout(silence, body.read()).await.map_err(|_| stalled(&shown, silence))?;
-            let broken = |error: opendal::Error| match super::failure::own(&error) {
-                Some(own) => own.clone(),
-                None => {
-                    SourceError::new(SourceErrorKind::Network, format!("{shown}: the list broke off")).temporary(true)
-                }
-            };
             let bytes = read.map_err(broken)?.to_bytes();
             if bytes.is_empty() {
                 break;
             }
-            // Only buckets have pages.
-            let most = if self.cloud { PAGE_BYTES_MAX } else { DIRECTORY_BYTES_MAX };
             if bytes.len() > most - all.len() {
                 let text = format!("{shown}: a page of its list has more than {} MiB", most >> 20);
                 return Err(SourceError::new(SourceErrorKind::Origin, text));
