@@ -271,7 +271,7 @@ impl World {
             leases_max: 2,
             injector: options.is_seed,
         };
-        self.input(host.0, Input::TaskAdded { task, layout, have, options });
+        self.input(host.0, Input::TaskAdded { task, layout, have, options, hosts: Vec::new() });
         if self.is_down {
             return self.input(host.0, Input::AuthorityDown { task });
         }

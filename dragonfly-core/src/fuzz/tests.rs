@@ -101,6 +101,9 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let lost = Message::Lost { slot: 1, runs: vec![run(1, 1)] };
     let request = Message::Request { slot: 1, request: 7, first: 2, skip: 0, values: vec![5; 64] };
     let block = Frame::Block { request: 7, piece: 2, offset: 0, bytes: vec![6; 100].into() };
+    let items = vec![Evidence::Attestation(Signed(vec![4; 90]))];
+    let whole = Message::Whole { task, generation, items, bytes: vec![6; 300] };
+    let none = Message::Whole { task, generation, items: Vec::new(), bytes: Vec::new() };
     let message = |message: &Message| framed(&[Frame::Message(message.clone())]);
     let sized = |pieces: u16, messages: &[&Message]| {
         let frames: Vec<u8> = messages.iter().flat_map(|m| message(m)).collect();
@@ -119,6 +122,8 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("lane", "have-and-lost", [message(&gains), message(&lost)].concat()),
         ("lane", "request", message(&request)),
         ("lane", "block", framed(&[block])),
+        ("lane", "ask", message(&Message::Ask { task, generation, length: 300 })),
+        ("lane", "whole", [message(&whole), message(&none)].concat()),
         ("have", "gains", sized(16, &[&gains])),
         ("have", "losses", sized(16, &[&gains, &lost])),
         ("have", "too-small", sized(2, &[&gains])),

@@ -95,7 +95,7 @@ pub(crate) mod tests {
 
     /// Bounds on each single thing of which there are many: a message, an attempt, a connection, a task; and times. What is used of
     /// them is another number for each.
-    const OF_ONE: [&str; 56] = [
+    const OF_ONE: [&str; 61] = [
         "admission_seconds",
         "announced_proof_bytes",
         "block_bytes",
@@ -146,6 +146,11 @@ pub(crate) mod tests {
         "request_pieces",
         "seed_member_bytes",
         "seed_member_tasks",
+        "small_answer_seconds",
+        "small_asked_bytes",
+        "small_asks",
+        "small_content_bytes",
+        "small_late_seconds",
         "spool_disk_seconds",
         "starved_seconds",
         "storage_directory_bytes",

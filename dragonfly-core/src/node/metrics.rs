@@ -50,7 +50,10 @@ pub(crate) struct Metrics {
     pub(crate) checks_in_vain: Number,
     pub(crate) pieces_refuted: Number,
     pub(crate) pieces_repeated: Number,
+    pub(crate) wholes_from_peers: Number,
+    pub(crate) wholes_to_peers: Number,
     pub(crate) tasks: Number,
+    pub(crate) tasks_small: Number,
     pub(crate) coordinator_sessions: Number,
     pub(crate) link_sessions: Number,
     pub(crate) seed_tasks: Number,
@@ -94,6 +97,10 @@ impl Metrics {
         counter("dragonfly_pieces_refuted_total", help, &self.pieces_refuted);
         let help = "Pieces that came from a second peer although they were held by then.";
         counter("dragonfly_pieces_repeated_total", help, &self.pieces_repeated);
+        let help = "Small contents that came from a peer in one answer.";
+        counter("dragonfly_small_received_total", help, &self.wholes_from_peers);
+        let help = "Small contents that were sent to a peer in one answer.";
+        counter("dragonfly_small_sent_total", help, &self.wholes_to_peers);
         let help = "Neighbours that were shunned for a time, for what only a broken or hostile one does.";
         counter("dragonfly_neighbours_blamed_total", help, &self.neighbours_blamed);
         let help = "Times that a neighbour sent too little for too long of what it was asked for.";
@@ -148,8 +155,15 @@ impl Metrics {
         gauge("dragonfly_lane_vain_checks_limit", help, crate::peer::VAIN_CHECKS_MAX.into());
         let help = "Statements that teach nothing, a second on one lane after that.";
         gauge("dragonfly_lane_vain_checks_per_second_limit", help, crate::peer::VAIN_CHECKS_RATE.into());
-        gauge("dragonfly_tasks", "Tasks that take part in the swarm.", self.tasks.value());
+        gauge(
+            "dragonfly_tasks",
+            "Tasks that take part in the swarm, but for small content that nobody here wants.",
+            self.tasks.value(),
+        );
         gauge("dragonfly_tasks_limit", "Tasks that take part at the most.", crate::peer::TASKS_MAX as u64);
+        let help = "Tasks with small content that nobody on this host wants and that take part beside these.";
+        gauge("dragonfly_tasks_small", help, self.tasks_small.value());
+        gauge("dragonfly_tasks_small_limit", "Of these at the most.", crate::peer::SMALL_TASKS_MAX as u64);
         gauge("dragonfly_hosts_known", "Hosts that are remembered as neighbours.", self.hosts.value());
         gauge("dragonfly_hosts_known_limit", "Hosts remembered at the most.", crate::peer::HOSTS_MAX as u64);
         let help = "Bytes requested of peers that have not arrived.";

@@ -46,7 +46,7 @@ pub(crate) use framed::{
     CONTROL_PROTOCOL, ControlReader, FRAME_MAX, LANE_PROTOCOL, in_time, read_frame, read_rest, write_control,
     write_frame,
 };
-pub(crate) use io::{IoPool, unless_silent};
+pub(crate) use io::{IoPool, Room, unless_silent};
 use metrics::Bounds;
 pub(crate) use metrics::Metrics;
 pub use metrics::{Metric, MetricKind};

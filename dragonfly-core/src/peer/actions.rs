@@ -19,7 +19,8 @@ impl Actor {
         self.node.metrics().lanes_on_streams.set(self.hosts.lanes_on(Carrier::Muxed) as u64);
         self.node.metrics().hosts.set(self.hosts.known() as u64);
         self.node.metrics().in_flight_bytes.set(self.swarm.in_flight_bytes());
-        self.node.metrics().tasks.set(self.tasks.len() as u64);
+        self.node.metrics().tasks.set(self.counted() as u64);
+        self.node.metrics().tasks_small.set(self.idle.small() as u64);
         let (found, linked) = self.authorities.sessions();
         self.node.metrics().coordinator_sessions.set(found as u64);
         self.node.metrics().link_sessions.set(linked as u64);
@@ -36,6 +37,11 @@ impl Actor {
             Action::Allot { host, task, pieces } => {
                 if let Some(content) = self.contents.get(&task).cloned() {
                     self.send(host, LaneCommand::Allot { content, runs: vec![pieces.into()] });
+                }
+            }
+            Action::Ask { host, task } => {
+                if let Some(content) = self.contents.get(&task).cloned() {
+                    self.send(host, LaneCommand::Ask { content });
                 }
             }
             Action::AskLease { task, near } => {

@@ -20,6 +20,7 @@ use super::content::{Content, State};
 use super::contradicted::Recalls;
 use super::event::{Command, Event};
 use super::hosts::Hosts;
+use super::idle::Idle;
 use super::lane::Registry;
 use super::leases::Lease;
 use super::tasks::Task;
@@ -45,6 +46,8 @@ pub(super) struct Actor {
     /// The generations that take part in the swarm.
     pub(super) contents: BTreeMap<TaskKey, Arc<Content>>,
     pub(super) registry: Registry,
+    /// Those of the tasks that nobody here wants.
+    pub(super) idle: Idle,
     pub(super) hosts: Hosts,
     pub(super) authorities: Authorities,
     pub(super) coordinator: Arc<Coordinator>,
@@ -78,6 +81,7 @@ impl Actor {
             tasks: BTreeMap::new(),
             contents: BTreeMap::new(),
             registry: Registry::default(),
+            idle: Idle::default(),
             hosts: Hosts::default(),
             authorities: Authorities::default(),
             coordinator,

@@ -455,15 +455,18 @@ pub(super) async fn keep_evidence(node: &Node, content: &Arc<Content>, items: Ve
     if items.is_empty() {
         return;
     }
+    let keeper = Arc::clone(content);
+    let _ = node.io().run_however_long(move || put_evidence(&keeper, &items)).await;
+}
+
+/// The same on a disk thread.
+pub(super) fn put_evidence(content: &Content, items: &[Evidence]) {
     let first = content.kept.fetch_add(items.len() as u32, Ordering::Relaxed);
-    let entry = Arc::clone(&content.entry);
-    let kept = node.io().run_however_long(move || {
-        (first..).zip(&items).try_for_each(|(sequence, item)| match codec::encode_statement(item) {
-            Ok(bytes) => entry.put_evidence(sequence, bytes.into()),
-            Err(_) => Ok(()),
-        })
+    let kept = (first..).zip(items).try_for_each(|(sequence, item)| match codec::encode_statement(item) {
+        Ok(bytes) => content.entry.put_evidence(sequence, bytes.into()),
+        Err(_) => Ok(()),
     });
-    if let Ok(Err(error)) = kept.await {
+    if let Err(error) = kept {
         // The pieces stay; after a restart they cannot be shown to others until they are attested anew.
         if !content.unkept.swap(true, Ordering::Relaxed) {
             tracing::warn!(task = ?content.task, %error, "cannot keep evidence");

@@ -163,6 +163,12 @@ pub(super) enum AuthorityEvent {
 /// What a lane tells. Its host and number stand beside it.
 #[derive(Debug)]
 pub(super) enum LaneEvent {
+    /// The neighbour asks for all of small content: which it is, where the neighbour may have it from here.
+    Asked {
+        task: TaskId,
+        generation: Generation,
+        content: Option<Arc<Content>>,
+    },
     Cancelled {
         request: u32,
     },

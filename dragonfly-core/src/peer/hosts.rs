@@ -44,6 +44,8 @@ pub(super) struct Hosts {
 struct Host {
     peer: PeerId,
     addresses: Vec<Address>,
+    /// The hash of what its addresses were read from, which is said again with each task: a signature that holds is checked once.
+    named: Option<[u8; 32]>,
     lane: Option<OpenLane>,
     /// Its lane address did not answer: until when it is left alone, and how often that was so.
     unreachable: Option<(Instant, u32)>,
@@ -78,7 +80,7 @@ struct Sides {
 impl Host {
     fn new(peer: PeerId, met: u64) -> Self {
         let (addresses, checks) = (Vec::new(), Arc::new(lane::Checks::new()));
-        Self { peer, addresses, lane: None, unreachable: None, shunned: None, strikes: 0, met, checks }
+        Self { peer, addresses, named: None, lane: None, unreachable: None, shunned: None, strikes: 0, met, checks }
     }
 
     /// A lane to it was opened by this host. On a stream, although it has an address for lanes: there was no answer.
@@ -155,6 +157,12 @@ impl Hosts {
         idle.min_by_key(|(_, host)| (host.is_shunned(), host.met)).map(|(key, _)| key)
     }
 
+    /// Whether a host's addresses are what was read from this already.
+    fn is_named(&self, peer: PeerId, named: [u8; 32]) -> bool {
+        let host = self.by_peer.get(&peer).and_then(|key| self.table.get(key.0 as usize));
+        host.is_some_and(|host| host.named == Some(named))
+    }
+
     fn get(&mut self, host: HostKey) -> Option<&mut Host> {
         self.table.get_mut(host.0 as usize)
     }
@@ -204,10 +212,14 @@ impl Actor {
         if neighbour.peer == self.node.peer_id() {
             return None;
         }
+        let named = said_of(&neighbour);
+        if self.hosts.is_named(neighbour.peer, named) {
+            return Some(self.hosts.key(neighbour.peer));
+        }
         let addresses = addresses_of(&neighbour)?;
         let host = self.hosts.key(neighbour.peer);
         if let Some(entry) = self.hosts.get(host) {
-            entry.addresses = addresses;
+            (entry.addresses, entry.named) = (addresses, Some(named));
         }
         Some(host)
     }
@@ -422,6 +434,10 @@ impl Actor {
                 self.send(host, LaneCommand::Closed { key });
                 self.input(Input::TaskClosed { host, task: key });
             }
+            LaneEvent::Asked { task, generation, content } => {
+                self.input(Input::Asked { host });
+                self.send(host, LaneCommand::Answer { task, generation, content });
+            }
             LaneEvent::Cancelled { request } => {
                 self.send(host, LaneCommand::StopServing { request });
                 self.input(Input::Cancelled { host, request });
@@ -475,6 +491,16 @@ impl Actor {
             }
         }
     }
+}
+
+/// A hash of what a coordinator says of where a host is.
+fn said_of(neighbour: &Neighbour) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for part in [neighbour.seen_ip.as_deref(), neighbour.record.as_ref().map(|record| record.0.as_slice())] {
+        hasher.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
+        hasher.update(part.unwrap_or_default());
+    }
+    *hasher.finalize().as_bytes()
 }
 
 /// Opens a lane on a connection of its own; where that is not to be had, on a stream.

@@ -102,6 +102,11 @@ impl Task {
         }
     }
 
+    /// The order of its last use.
+    pub(super) const fn used(&self) -> u64 {
+        self.used
+    }
+
     /// Whether somebody waits to hear what its content is.
     pub(super) fn is_resolving(&self) -> bool {
         self.wants.values().any(|want| matches!(*want.status.borrow(), WantStatus::Resolving))
@@ -132,7 +137,7 @@ impl Task {
 impl Actor {
     pub(super) fn want(&mut self, want: NewWant) {
         let id = want.info.task;
-        if !self.tasks.contains_key(&id) && !self.has_room() {
+        if !self.has_room(id) {
             let context = format!(
                 "{TASKS_MAX} tasks are being fetched or read on this host: another one once one of them is done"
             );
@@ -140,6 +145,7 @@ impl Actor {
             return;
         }
         let (used, is_local) = (want.id.0, want.scope.is_local());
+        self.idle.take(id);
         let task = self.tasks.entry(id).or_insert_with(|| Task::new(want.info, want.label, want.scope, used));
         task.used = used;
         task.held = want.held.filter(|_| task.current.is_none());
@@ -214,7 +220,10 @@ impl Actor {
         }
         match task.current.and_then(|key| self.contents.get(&key)).filter(|content| content.is_complete()) {
             // It is served on, for as long as the store has room for it.
-            Some(content) => content.rest(),
+            Some(content) => {
+                content.rest();
+                self.rest(id);
+            }
             // Nobody wants it any more: what is held stays in the store, the rest is not fetched.
             None => self.drop_task(id),
         }
@@ -229,18 +238,19 @@ impl Actor {
         }
     }
 
-    /// Whether one more task may take part: those that were used longest ago and that nobody wants stop being served for it.
-    fn has_room(&mut self) -> bool {
-        while self.tasks.len() >= TASKS_MAX {
-            let idle = self.tasks.iter().filter(|(_, task)| task.wants.is_empty()).min_by_key(|(_, task)| task.used);
-            let Some((id, _)) = idle else { return false };
-            self.drop_task(*id);
+    /// Whether this task may be wanted: those that were used longest ago and that nobody wants stop being served for it.
+    pub(super) fn has_room(&mut self, id: TaskId) -> bool {
+        let is_counted = self.tasks.contains_key(&id) && !self.idle.is_small(id);
+        while !is_counted && self.counted() >= TASKS_MAX {
+            let Some(oldest) = self.idle.oldest() else { return false };
+            self.drop_task(oldest);
         }
         true
     }
 
     /// Takes part in the task no more.
-    fn drop_task(&mut self, id: TaskId) {
+    pub(super) fn drop_task(&mut self, id: TaskId) {
+        self.idle.take(id);
         self.leave(id);
         self.deactivate(id);
         self.tasks.remove(&id);
@@ -433,17 +443,15 @@ impl Actor {
         let grants = std::mem::take(&mut task.grants);
         self.contents.insert(key, Arc::clone(&content));
         self.registry.insert(&content);
-        self.input(Input::TaskAdded { task: key, layout: content.layout, have, options });
         let hosts: Vec<_> = named.into_iter().filter_map(|host| self.intern(host)).collect();
-        if !hosts.is_empty() {
-            self.input(Input::Neighbours { task: key, hosts });
-        }
+        self.input(Input::TaskAdded { task: key, layout: content.layout, have, options, hosts });
         for granted in grants {
             self.granted(granted);
         }
         if content.is_complete() {
             self.completed(key);
         }
+        self.rest(id);
         self.trace(id);
         self.satisfy(id);
     }
@@ -478,6 +486,12 @@ impl Actor {
     }
 
     pub(super) fn task_failed(&mut self, id: TaskId, failure: &Failure) {
+        if failure.kind == FailureKind::Overloaded
+            && self.yield_to(id)
+            && let Some(authority) = self.tasks.get(&id).and_then(|task| task.authority)
+        {
+            return self.join(id, authority);
+        }
         let Some(task) = self.tasks.get(&id) else { return };
         let content = task.current.and_then(|key| self.contents.get(&key));
         // Not where the origin says no: that is so whatever the disk does.

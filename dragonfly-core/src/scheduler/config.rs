@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Tasks of one host that a coordinator keeps, unless it is told otherwise: those that it takes part in, and small content that it
+/// only gives out. A directory of ten thousand files is that of one host, at half a kilobyte each.
+pub(crate) const TASKS_PER_HOST_MAX: usize = 16 << 10;
+
 /// Settings of a [`Core`](super::Core). The defaults suit both one laptop and ten thousand hosts.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -80,7 +84,7 @@ impl Default for Config {
             seeds_per_task_max: 3,
             hosts_max: 100_000,
             tasks_max: 1_000_000,
-            tasks_per_host_max: 4096,
+            tasks_per_host_max: TASKS_PER_HOST_MAX,
             idle_max: Duration::from_secs(600),
         }
     }

@@ -33,6 +33,7 @@ mod task;
 mod tests;
 
 pub use config::Config;
+pub(crate) use config::TASKS_PER_HOST_MAX;
 pub use core::Core;
 pub(crate) use engine::Coordinator;
 pub use engine::{Scheduler, SchedulerBuilder};

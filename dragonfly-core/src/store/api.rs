@@ -171,6 +171,9 @@ pub trait Entry: Send + Sync + 'static {
     /// [`StoreError::Invalid`] past the end.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError>;
 
+    /// All of it, if it is complete, proven, and in memory as one: nothing is read from a disk for it.
+    fn in_memory(&self) -> Option<Bytes>;
+
     /// Writes a whole piece that the caller has proven against `value`, then counts it as held. False if it was
     /// held already. Of two calls for one piece, the second waits for the first.
     ///

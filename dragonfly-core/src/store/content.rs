@@ -72,6 +72,18 @@ impl Content {
         }
     }
 
+    /// Complete content that is in memory as one.
+    pub(super) fn in_memory(&self, medium: &Medium, id: &EntryId) -> Option<Bytes> {
+        match (self, medium) {
+            (Self::Slab(fresh), Medium::Disk(disk)) => lock(fresh).clone().or_else(|| disk.cache.get(id)),
+            (Self::Memory(pieces), _) => {
+                let pieces = pieces.read().unwrap_or_else(PoisonError::into_inner);
+                pieces.get(&0).filter(|_| pieces.len() == 1).cloned()
+            }
+            _ => None,
+        }
+    }
+
     /// Writes one whole piece.
     pub(super) fn write(
         &self,

@@ -330,6 +330,12 @@ impl Entry for HeldEntry {
         self.read_content(offset, buf).inspect_err(|_| self.needs_proof.store(true, Ordering::Release))
     }
 
+    fn in_memory(&self) -> Option<Bytes> {
+        let _use = self.enter().ok()?;
+        self.refuse_incomplete().ok()?;
+        self.content.in_memory(&self.catalogue.medium, &self.id)
+    }
+
     fn write_piece(&self, index: PieceIndex, bytes: &[u8], value: &PieceHash) -> Result<bool, StoreError> {
         let _use = self.enter()?;
         let layout = &self.described.layout;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::host::Host;
 use super::task::{Candidate, Member, Task};
 use super::timers::Timer;
-use super::{Action, HostKey, Swarm, TaskKey};
+use super::whole::Asking;
+use super::{Action, HostKey, Swarm, TaskKey, Time};
 
 /// The shortest pause between two questions for neighbours; it doubles while they bring nobody new.
 pub(super) const ASK_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -79,9 +80,10 @@ impl Swarm {
     pub(super) fn connect(&mut self, key: TaskKey) {
         let Some(task) = self.tasks.get(&key) else { return };
         let injects = self.config.upload && task.public.held() < task.pieces.have().held();
-        if !task.is_wanting() && !injects {
+        if !task.is_wanting() && !injects || self.asks(key) {
             return;
         }
+        let Some(task) = self.tasks.get(&key) else { return };
         let mut order: Vec<(u32, u32, HostKey)> = task
             .candidates
             .iter()
@@ -89,13 +91,14 @@ impl Swarm {
             .map(|(host, candidate)| (candidate.failures, candidate.rank, *host))
             .collect();
         order.sort_unstable();
+        let opens = task.is_wanting() || !task.is_small();
         let mut neighbours = task.members.len();
         let mut next = None;
         for (_, _, host) in order {
             if neighbours >= self.config.neighbours_wanted {
                 break;
             }
-            match self.approach(key, host) {
+            match self.approach(key, host, opens) {
                 Ok(()) => neighbours += 1,
                 Err(Some(retry)) => next = Some(next.map_or(retry, |next: super::Time| next.min(retry))),
                 Err(None) => {}
@@ -108,8 +111,9 @@ impl Swarm {
         }
     }
 
-    /// Takes the next step towards a neighbour: an error tells when it may be tried, if it may.
-    fn approach(&mut self, key: TaskKey, host_key: HostKey) -> Result<(), Option<super::Time>> {
+    /// Takes the next step towards a neighbour: an error tells when it may be tried, if it may. Without `opens` a lane to it is
+    /// all that there is to do: who lacks small content asks for it, or opens it.
+    fn approach(&mut self, key: TaskKey, host_key: HostKey, opens: bool) -> Result<(), Option<super::Time>> {
         let now = self.now;
         let retry = self
             .tasks
@@ -118,7 +122,7 @@ impl Swarm {
             .map(|candidate| candidate.retry)
             .filter(|retry| *retry > now);
         if let Some(host) = self.hosts.get_mut(&host_key) {
-            if !host.up {
+            if !host.up || !opens {
                 return Ok(());
             }
             if let Some(since) = host.opening.get(&key) {
@@ -271,6 +275,9 @@ impl Swarm {
     /// A host is no neighbour of a task any more.
     pub(super) fn part(&mut self, host_key: HostKey, key: TaskKey) {
         self.drop_requests(host_key, Some(key), false);
+        if self.tasks.get(&key).is_some_and(|task| task.asking == Asking::Of(host_key)) {
+            self.ask_no_more(key);
+        }
         let Some(host) = self.hosts.get_mut(&host_key) else { return };
         host.opening.remove(&key);
         if !host.tasks.remove(&key) {
@@ -308,6 +315,11 @@ impl Swarm {
             }
         }
         let is_idle = host.up && host.tasks.is_empty() && host.opening.is_empty();
+        // Small content goes over it without a task.
+        let rests = host.used.after(IDLE_MAX);
+        if is_idle && host.used > Time::ZERO && rests > now {
+            next = Some(next.map_or(rests, |next| next.min(rests)));
+        }
         self.hungry.insert(key);
         if let Some(next) = next {
             self.timers.set(Timer::Host(key), next);

@@ -171,6 +171,8 @@ impl Swarm {
     fn dispatch(&mut self, input: Input) {
         match input {
             Input::Allotted { host, task, pieces } => self.allotted(host, task, pieces),
+            Input::Answered { host, task, answered } => self.answered(host, task, answered),
+            Input::Asked { host } => self.asked(host),
             Input::AuthorityDown { task } => self.authority(task, false),
             Input::AuthorityUp { task } => self.authority(task, true),
             Input::Cancelled { host, request } => self.cancelled(host, request),
@@ -202,7 +204,13 @@ impl Swarm {
                 self.strip(task, piece);
                 self.held(task, piece, false);
             }
-            Input::TaskAdded { task, layout, have, options } => self.task_added(task, layout, have, options),
+            Input::TaskAdded { task, layout, have, options, hosts } => {
+                self.task_added(task, layout, have, options);
+                // Before anything is decided: who is asked for small content needs no lease.
+                if !hosts.is_empty() {
+                    self.named(task, &hosts);
+                }
+            }
             Input::TaskClosed { host, task } => self.task_closed(host, task),
             Input::TaskReopened { host, task } => self.task_reopened(host, task),
             Input::TaskOpened { host, task, wanted } => self.task_opened(host, task, wanted),

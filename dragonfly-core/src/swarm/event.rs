@@ -45,6 +45,20 @@ pub enum Input {
         /// The pieces.
         pieces: Range<PieceIndex>,
     },
+    /// A neighbour has answered [`Action::Ask`].
+    Answered {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
+        /// What came of it.
+        answered: Answered,
+    },
+    /// A neighbour asks for small content; what it gets the shell knows.
+    Asked {
+        /// The neighbour.
+        host: HostKey,
+    },
     /// The task's coordinator can no longer be reached: no leases, no neighbours until it is up again.
     AuthorityDown {
         /// The task.
@@ -250,6 +264,8 @@ pub enum Input {
         have: HaveMap,
         /// How it is to be treated.
         options: TaskOptions,
+        /// Hosts that were named for it before, as in [`Input::Neighbours`].
+        hosts: Vec<HostKey>,
     },
     /// A neighbour takes no part in the task (any more).
     TaskClosed {
@@ -295,6 +311,17 @@ pub enum Input {
     },
 }
 
+/// What came of [`Action::Ask`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// Nothing of use: the neighbour does not have it, or what it sent cannot be proven here.
+    Nothing,
+    /// All of it, and it is proven. [`Input::Stored`] follows.
+    Proven,
+    /// Bytes that are not what the neighbour itself shows they should be.
+    Refuted,
+}
+
 /// How a task is to be treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskOptions {
@@ -330,6 +357,13 @@ pub enum Action {
         task: TaskKey,
         /// The pieces.
         pieces: Range<PieceIndex>,
+    },
+    /// Ask a neighbour for all of small content at once. Answered by [`Input::Answered`], unless the lane goes down.
+    Ask {
+        /// The neighbour.
+        host: HostKey,
+        /// The task.
+        task: TaskKey,
     },
     /// Ask the coordinator for a lease.
     AskLease {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::rate::Rate;
 use super::upload::{Slot, Upload};
+use super::whole::Asks;
 use super::{RequestId, TaskKey, Time};
 
 /// Assumed until something was measured: a round trip within one continent.
@@ -25,6 +26,10 @@ pub(super) struct Host {
     pub(super) tasks: BTreeSet<TaskKey>,
     /// Tasks that we offered to open, and when.
     pub(super) opening: BTreeMap<TaskKey, Time>,
+    /// What we ask it for at once, all of each.
+    pub(super) asks: Asks,
+    /// When small content was last asked for or answered, either way.
+    pub(super) used: Time,
     /// Our requests, oldest first.
     pub(super) requests: BTreeSet<RequestId>,
     /// Bytes requested of it that have not arrived.
@@ -52,6 +57,11 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// Whether its lane is open and nothing is held against it.
+    pub(super) fn can_be_asked(&self, now: Time) -> bool {
+        self.up && self.strikes == 0 && self.probation <= now
+    }
+
     /// One that opened a lane to us (`up`), or that we dial.
     pub(super) fn new(up: bool, since: Time) -> Self {
         Self {
@@ -61,6 +71,8 @@ impl Host {
             useful: false,
             tasks: BTreeSet::new(),
             opening: BTreeMap::new(),
+            asks: Asks::default(),
+            used: Time::ZERO,
             requests: BTreeSet::new(),
             pending: 0,
             down: Rate::default(),

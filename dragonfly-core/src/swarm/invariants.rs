@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::pieces::PieceState;
 use super::task::Task;
+use super::whole::Asking;
 use super::{HostKey, Swarm, TaskKey};
 use crate::task::PieceIndex;
 use crate::wire::lane::REQUESTS_MAX;
@@ -39,6 +40,9 @@ impl Swarm {
         for (key, host) in &self.hosts {
             assert_eq!(host.pending, pending.get(key).copied().unwrap_or(0), "bytes pending at {key:?}");
             assert!(host.requests.len() <= REQUESTS_MAX, "too many requests at {key:?}");
+            for task in host.asks.checked() {
+                assert_eq!(self.tasks[task].asking, Asking::Of(*key), "asked for what is not missing");
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::pieces::PieceState;
 use super::task::Task;
 use super::timers::Timer;
+use super::whole::Asking;
 use super::{Action, LeaseKey, Swarm, TaskKey, Time};
 use crate::task::PieceIndex;
 
@@ -71,7 +72,8 @@ impl Swarm {
             return;
         }
         let hosts = &self.hosts;
-        let Some(task) = self.tasks.get_mut(&key) else { return };
+        // Whom a neighbour gives all of it does not go to the origin.
+        let Some(task) = self.tasks.get_mut(&key).filter(|task| !matches!(task.asking, Asking::Of(_))) else { return };
         match task.leases.ask {
             Ask::Never => return,
             Ask::Now => {}

@@ -5,7 +5,7 @@
 //! tasks, neighbours and requests; bytes, hashes, sockets and files are the driver's.
 //!
 //! - Mechanism: [`Swarm`] in `core`, and by concern `connect` (neighbours), `request` (what is asked of them),
-//!   `upload` (what they ask), `spread` (have-maps), `inject` (allotment), `lease` (the origin).
+//!   `upload` (what they ask), `spread` (have-maps), `inject` (allotment), `lease` (the origin), `whole` (small content).
 //! - Policy, small pure functions with their constants: `choose`, `depth`, `takeover`, `share`, `inject::pick`,
 //!   `upload::next_turn`, `spread::tick`.
 
@@ -33,17 +33,18 @@ mod tests;
 mod time;
 mod timers;
 mod upload;
+mod whole;
 
 pub use config::Config;
 pub use core::{HostRates, Swarm};
-pub use event::{Action, HostKey, Input, LeaseKey, RequestId, TaskKey, TaskOptions};
+pub use event::{Action, Answered, HostKey, Input, LeaseKey, RequestId, TaskKey, TaskOptions};
 pub(crate) use request::PROGRESS_BYTES_MIN;
 pub use time::Time;
 
 use crate::wire::Bound;
 
 /// The bounds of neighbours that are not shown beside what is used of them.
-pub(crate) fn bounds() -> [Bound; 7] {
+pub(crate) fn bounds() -> [Bound; 10] {
     let config = Config::default();
     [
         ("dragonfly_neighbours_limit", "Neighbours that are wanted of a task.", config.neighbours_wanted as u64),
@@ -72,6 +73,21 @@ pub(crate) fn bounds() -> [Bound; 7] {
             "dragonfly_lane_idle_seconds_limit",
             "Seconds that a lane without a task is kept.",
             connect::IDLE_MAX.as_secs(),
+        ),
+        (
+            "dragonfly_small_asked_bytes_limit",
+            "Bytes of small content that one neighbour may be asked for at a time.",
+            whole::ASKED_BYTES_MAX,
+        ),
+        (
+            "dragonfly_small_answer_seconds_limit",
+            "Seconds without an answer after which small content is had piece by piece.",
+            whole::ANSWER_MAX.as_secs(),
+        ),
+        (
+            "dragonfly_small_late_seconds_limit",
+            "Seconds after which it is so although the neighbour answers other questions.",
+            whole::LATE_MAX.as_secs(),
         ),
     ]
 }

@@ -348,6 +348,7 @@ impl Swarm {
         let now = self.now;
         if let Some(host) = self.hosts.get_mut(&key) {
             host.progress = now;
+            host.asks.held_up(now);
         }
     }
 
@@ -378,6 +379,11 @@ impl Swarm {
             return;
         }
         let task_key = request.task;
+        self.refute(key, task_key, piece);
+    }
+
+    /// A neighbour sent what does not match: it does not count for the task for a time.
+    pub(super) fn refute(&mut self, key: HostKey, task_key: TaskKey, piece: PieceIndex) {
         self.actions.push_back(Action::Blame { host: key, task: task_key, piece });
         self.drop_requests(key, Some(task_key), true);
         self.ban(key, task_key);

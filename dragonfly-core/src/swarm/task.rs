@@ -10,6 +10,7 @@ use super::inject::{Child, Inject};
 use super::lease::Leases;
 use super::pieces::Pieces;
 use super::rate::Rate;
+use super::whole::Asking;
 use super::{HostKey, TaskOptions, Time};
 use crate::task::{HaveMap, Layout, PieceIndex};
 
@@ -32,6 +33,8 @@ pub(super) struct Task {
     pub(super) members: BTreeMap<HostKey, Member>,
     pub(super) candidates: BTreeMap<HostKey, Candidate>,
     pub(super) bans: BTreeMap<HostKey, Ban>,
+    /// Whether a neighbour is asked for all of it.
+    pub(super) asking: Asking,
     pub(super) window: Range<PieceIndex>,
     pub(super) inject: Inject,
     pub(super) leases: Leases,
@@ -69,6 +72,7 @@ impl Task {
             members: BTreeMap::new(),
             candidates: BTreeMap::new(),
             bans: BTreeMap::new(),
+            asking: Asking::Not,
             window: 0..0,
             inject: Inject::default(),
             leases: Leases::default(),

@@ -9,6 +9,8 @@ use super::*;
 use crate::task::{HaveMap, Layout};
 use crate::wire::lane::RejectReason;
 
+mod whole;
+
 const TASK: TaskKey = TaskKey(1);
 const PIECE: u64 = 64 << 10;
 const OPTIONS: TaskOptions =
@@ -47,7 +49,7 @@ impl Driver {
             map.insert(*piece);
         });
         let layout = Layout::new(u64::from(pieces) * PIECE, PIECE).unwrap();
-        self.put(Input::TaskAdded { task: TASK, layout, have: map, options })
+        self.put(Input::TaskAdded { task: TASK, layout, have: map, options, hosts: Vec::new() })
     }
 
     fn join(&mut self, host: u32) -> Vec<Action> {
@@ -105,7 +107,7 @@ fn a_piece_runs_from_request_to_ready_and_is_announced() {
 fn a_lane_that_another_takes_the_place_of_costs_no_time() {
     let host = HostKey(1);
     let mut driver = Driver::new(Config::default());
-    driver.add(1, &[], OPTIONS);
+    driver.add(2, &[], OPTIONS);
     let dialled = driver.put(Input::Neighbours { task: TASK, hosts: vec![host] });
     assert!(dialled.contains(&Action::Dial { host }), "{dialled:?}");
     let open = Action::Open { host, task: TASK };
@@ -479,6 +481,7 @@ fn input() -> impl Strategy<Value = Input> {
     let id = || (0u32..24).prop_map(RequestId);
     let lease = || (0u64..3).prop_map(|lease| LeaseKey { lease, epoch: lease });
     let reason = prop_oneof![Just(RejectReason::Busy), Just(RejectReason::NotHeld), Just(RejectReason::Conflict)];
+    let answered = prop_oneof![Just(Answered::Nothing), Just(Answered::Proven), Just(Answered::Refuted)];
     let retry = prop_oneof![Just(None), Just(Some(Duration::ZERO)), Just(Some(Duration::from_secs(2)))];
     let options = (any::<u8>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
         |(priority, wanted, may_lease, injector)| TaskOptions { priority, wanted, may_lease, leases_max: 2, injector },
@@ -498,7 +501,12 @@ fn input() -> impl Strategy<Value = Input> {
             let mut have = HaveMap::empty(PIECES);
             held.into_iter().for_each(|piece| { have.insert(piece); });
             let layout = Layout::new(u64::from(PIECES) * PIECE - 5, PIECE).unwrap();
-            Input::TaskAdded { task, layout, have, options }
+            Input::TaskAdded { task, layout, have, options, hosts: Vec::new() }
+        }),
+        2 => (task(), prop::collection::vec(host(), 0..4)).prop_map(|(task, hosts)| {
+            let layout = Layout::new(PIECE - 5, PIECE).unwrap();
+            let options = TaskOptions { may_lease: true, ..OPTIONS };
+            Input::TaskAdded { task, layout, have: HaveMap::empty(1), options, hosts }
         }),
         1 => task().prop_map(|task| Input::TaskRemoved { task }),
         1 => (task(), any::<bool>()).prop_map(|(task, may_lease)| Input::Wanted { task, may_lease }),
@@ -519,6 +527,8 @@ fn input() -> impl Strategy<Value = Input> {
         6 => (host(), id(), piece()).prop_map(|(host, request, piece)| Input::Proven { host, request, piece }),
         1 => (host(), id(), piece()).prop_map(|(host, request, piece)| Input::Refuted { host, request, piece }),
         1 => (host(), id(), reason).prop_map(|(host, request, reason)| Input::Rejected { host, request, reason }),
+        3 => (host(), task(), answered).prop_map(|(host, task, answered)| Input::Answered { host, task, answered }),
+        1 => host().prop_map(|host| Input::Asked { host }),
     ];
     let push = prop_oneof![
         4 => (host(), task(), 0u32..4, piece(), 0u32..4).prop_map(|(host, task, request, first, count)| {

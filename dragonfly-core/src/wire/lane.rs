@@ -23,6 +23,15 @@ pub const SLOTS_MAX: usize = 4096;
 /// The most requests that one side may have outstanding on a lane.
 pub const REQUESTS_MAX: usize = 64;
 
+/// Content up to so many bytes, which is one piece, is had in one answer: [`Message::Whole`].
+pub const WHOLE_BYTES_MAX: usize = 64 << 10;
+
+/// The most items of evidence of a [`Message::Whole`]: one piece has a grant, an attestation and a seal.
+pub const WHOLE_EVIDENCE_MAX: usize = 3;
+
+/// The most [`Message::Ask`] that one side may have outstanding on a lane.
+pub const ASKS_MAX: usize = 256;
+
 /// A task's number on a lane, chosen by the side that sent [`Message::Open`]; all its frames use its own.
 pub type Slot = u32;
 
@@ -188,6 +197,37 @@ pub enum Message {
         /// Why.
         #[n(1)]
         reason: RejectReason,
+    },
+    /// Asks for all of small content, which neither side need have open. Answered by one [`Message::Whole`]. Who does not know
+    /// this message ignores it.
+    #[n(128)]
+    Ask {
+        /// The task.
+        #[n(0)]
+        task: TaskId,
+        /// The version of its content.
+        #[n(1)]
+        generation: Generation,
+        /// Its length in bytes, 1 to [`WHOLE_BYTES_MAX`].
+        #[n(2)]
+        length: u64,
+    },
+    /// Answers [`Message::Ask`].
+    #[n(129)]
+    Whole {
+        /// The task.
+        #[n(0)]
+        task: TaskId,
+        /// The version of its content.
+        #[n(1)]
+        generation: Generation,
+        /// What proves it, at most [`WHOLE_EVIDENCE_MAX`] items, the grant before its attestation.
+        #[n(2)]
+        items: Vec<Evidence>,
+        /// All of it, at most [`WHOLE_BYTES_MAX`] bytes; none: the sender does not have it, or not for the receiver.
+        #[n(3)]
+        #[cbor(with = "minicbor::bytes")]
+        bytes: Vec<u8>,
     },
 }
 

@@ -15,7 +15,7 @@ pub mod statement;
 pub(crate) type Bound = (&'static str, &'static str, u64);
 
 /// The bounds of what one message may be.
-pub(crate) const BOUNDS: [Bound; 6] = [
+pub(crate) const BOUNDS: [Bound; 8] = [
     (
         "dragonfly_control_message_bytes_limit",
         "Bytes of a control message at the most.",
@@ -30,6 +30,16 @@ pub(crate) const BOUNDS: [Bound; 6] = [
         lane::REQUESTS_MAX as u64,
     ),
     ("dragonfly_request_pieces_limit", "Pieces of one request at the most.", lane::REQUEST_PIECES_MAX as u64),
+    (
+        "dragonfly_small_content_bytes_limit",
+        "Bytes of content that is had in one answer.",
+        lane::WHOLE_BYTES_MAX as u64,
+    ),
+    (
+        "dragonfly_small_asks_limit",
+        "Questions for small content that one side may have outstanding.",
+        lane::ASKS_MAX as u64,
+    ),
 ];
 
 pub use peer_id::{Address, InvalidName, PeerId};

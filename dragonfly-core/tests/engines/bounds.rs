@@ -211,17 +211,16 @@ async fn so_many_tasks_take_part_and_one_more_is_told_so() {
         peer.active().await.unwrap().iter().all(|task| task.callers == 0).then_some(())
     })
     .await;
-    // What nobody wants any more gives way, the one that was used longest ago first; it is held all the same.
-    const LONGEST_AGO: u64 = 700;
-    let later = |number: &u64| ![1, LONGEST_AGO].contains(number);
-    all_right((0..=bound).filter(later).map(|number| peer.fetch(request(number))).collect()).await;
+    // What is small and nobody wants any more is in nobody's way, and takes part all the same.
+    until(&node, "tasks", 0).await;
+    until(&node, "tasks_small", bound).await;
     all_right(vec![peer.fetch(request(bound + 1))]).await;
-    assert_eq!(metric(&node, "dragonfly_tasks"), bound);
+    until(&node, "tasks_small", bound + 1).await;
     let active = peer.active().await.unwrap();
+    assert_eq!((active.len() as u64, metric(&node, "dragonfly_tasks")), (bound + 1, 0));
     let takes_part = |number| active.iter().any(|task| task.task == peer.task_id(&request(number)).unwrap());
-    assert!(takes_part(bound) && takes_part(bound + 1) && takes_part(0), "it was wanted twice");
-    assert!(!takes_part(LONGEST_AGO) && takes_part(2));
-    let held = peer.fetch(request(LONGEST_AGO)).await.unwrap();
+    assert!((0..bound + 2).all(|number| takes_part(number) == (number != 1)));
+    let held = peer.fetch(request(700)).await.unwrap();
     assert_eq!((held.bytes_held, held.bytes_from_origin), (LENGTH, 0));
     stop((node, peer)).await;
 }

@@ -22,6 +22,7 @@ mod restart;
 mod resume;
 mod seeds;
 mod sizes;
+mod small;
 mod stop;
 mod storm;
 mod stream;

@@ -7,6 +7,7 @@
 
 mod checks;
 mod reader;
+mod whole;
 mod writer;
 
 #[cfg(test)]
@@ -45,6 +46,8 @@ pub(super) struct LaneNumber(pub(super) u64);
 #[derive(Debug)]
 pub(super) enum LaneCommand {
     Allot { content: Arc<Content>, runs: Vec<Run> },
+    Answer { task: TaskId, generation: Generation, content: Option<Arc<Content>> },
+    Ask { content: Arc<Content> },
     Cancel { request: u32 },
     Close { key: TaskKey, task: TaskId, generation: Generation, opened: bool },
     Closed { key: TaskKey },
@@ -133,6 +136,10 @@ struct Shared {
     /// Tasks that the neighbour has open, by its numbers.
     theirs: HashMap<Slot, Arc<Content>>,
     pending: BTreeMap<u32, Pending>,
+    /// Small content of which the neighbour was asked for all, and has not answered.
+    asked: HashMap<(TaskId, Generation), Arc<Content>>,
+    /// Questions of that kind by the neighbour that are not answered.
+    asks: usize,
     /// Bytes that may come although nothing is pending: what was under way when requests were withdrawn.
     stray: u64,
 }

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::AsyncRead;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Lane, LaneError, Pending};
-use crate::node::{PeerRequest, now_unix, read_frame, read_rest};
+use super::{Lane, LaneError, Pending, whole};
+use crate::node::{Node, PeerRequest, Room, now_unix, read_frame, read_rest};
 use crate::peer::arrivals::meanwhile;
 use crate::peer::content::{Content, keep_evidence};
 use crate::peer::event::{Event, LaneEvent};
+use crate::store::StoreError;
 use crate::swarm::{Input, RequestId};
 use crate::task::{HaveMap, PieceHash, PieceHasher};
 use crate::trust::{EvidenceError, Outcome as Accepted};
@@ -169,6 +171,10 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
             let (host, task) = (lane.host, content.key);
             lane.input(Input::Requested { host, task, request, first, count, skip }).await
         }
+        Message::Ask { task, generation, length } => whole::asked(lane, (task, generation), length).await,
+        Message::Whole { task, generation, items, bytes } => {
+            whole::answered(lane, (task, generation), items, bytes).await
+        }
         Message::Cancel { request } => lane.tell(LaneEvent::Cancelled { request }).await,
         Message::Reject { request, reason } => {
             let known = {
@@ -184,7 +190,7 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
 }
 
 /// Whether the embedder lets this neighbour have pieces of this content.
-fn may_serve(lane: &Lane, content: &Content) -> bool {
+pub(super) fn may_serve(lane: &Lane, content: &Content) -> bool {
     let label = &content.entry.described().label;
     lane.node.rules().admit_request(&PeerRequest::Serve { peer: lane.peer, task: content.task, label })
 }
@@ -195,8 +201,26 @@ fn task_of(lane: &Lane, slot: Slot) -> Option<Arc<Content>> {
 }
 
 async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> Result<(), LaneError> {
-    let mut fresh = Vec::new();
-    let mut sealed = false;
+    let Learnt { fresh, sealed } = learn(lane, content, items).await?;
+    keep_evidence(&lane.node, content, fresh).await;
+    if sealed {
+        // The neighbours may have no other way to it.
+        lane.tell(LaneEvent::Sealed { task: content.key }).await?;
+    }
+    Ok(())
+}
+
+/// What a neighbour's evidence taught.
+pub(super) struct Learnt {
+    /// What is worth keeping.
+    pub(super) fresh: Vec<Evidence>,
+    /// Whether there is a seal that was not known.
+    pub(super) sealed: bool,
+}
+
+/// Takes in what a neighbour shows; the caller keeps what is new.
+pub(super) async fn learn(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> Result<Learnt, LaneError> {
+    let (mut fresh, mut sealed) = (Vec::new(), false);
     for (at, item) in (1..).zip(items) {
         if at % TURN == 0 {
             tokio::task::yield_now().await;
@@ -243,12 +267,7 @@ async fn evidence(lane: &Lane, content: &Arc<Content>, items: Vec<Evidence>) -> 
             }
         }
     }
-    keep_evidence(&lane.node, content, fresh).await;
-    if sealed {
-        // The neighbours may have no other way to it.
-        lane.tell(LaneEvent::Sealed { task: content.key }).await?;
-    }
-    Ok(())
+    Ok(Learnt { fresh, sealed })
 }
 
 /// The runs as ranges within the task.
@@ -278,6 +297,34 @@ async fn pass(lane: &Lane, content: Option<&Arc<Content>>, bytes: usize) {
     if let Some(content) = content {
         content.throttles.download.pass(bytes).await;
     }
+}
+
+/// So many bytes have come, of this content if it is known: waits for as long as limits of this host's own say.
+pub(super) async fn take_in(lane: &Lane, content: Option<&Arc<Content>>, bytes: usize) {
+    if let Some(content) = content {
+        content.arrivals.note(bytes);
+    }
+    // What is not read is not sent for long: the other end waits for room. It must not be taken for silent meanwhile.
+    let passed = pass(lane, content, bytes);
+    let held_up = || {
+        if let Some(content) = content {
+            content.arrivals.held_up();
+        }
+        lane.input(Input::HeldUp { host: lane.host })
+    };
+    meanwhile(passed, HELD_UP_INTERVAL, held_up).await;
+}
+
+/// A place among the jobs of the disk for so many bytes, and their part of what may wait for it.
+pub(super) async fn room(lane: &Lane, bytes: usize) -> Result<(Room<'_>, impl Send + use<>), LaneError> {
+    let room = async {
+        let budget = lane.node.write_budget(bytes).await;
+        lane.node.io().room().await.map(|room| (room, budget))
+    };
+    // The neighbour is not to blame for a disk. What the disk does counts when it has done it: one that does nothing any
+    // more must not keep a download waiting for ever.
+    let waits = || lane.input(Input::HeldUp { host: lane.host });
+    meanwhile(room, HELD_UP_INTERVAL, waits).await.map_err(|_| LaneError::Stopped)
 }
 
 /// What a block was to the request that it answers.
@@ -314,18 +361,7 @@ async fn block(
         Outcome::Stray => None,
     };
     let (host, id) = (lane.host, RequestId(request));
-    if let Some(content) = &content {
-        content.arrivals.note(length);
-    }
-    // What is not read is not sent for long: the other end waits for room. It must not be taken for silent meanwhile.
-    let passed = pass(lane, content.as_ref(), length);
-    let held_up = || {
-        if let Some(content) = &content {
-            content.arrivals.held_up();
-        }
-        lane.input(Input::HeldUp { host })
-    };
-    meanwhile(passed, HELD_UP_INTERVAL, held_up).await;
+    take_in(lane, content.as_ref(), length).await;
     match outcome {
         Outcome::Stray => Ok(()),
         Outcome::Partial(_, 0) => Ok(()),
@@ -333,14 +369,7 @@ async fn block(
         Outcome::Proven(content, bytes, buffer, value) => {
             lane.input(Input::Received { host, request: id, bytes }).await?;
             // The lane may end at any wait: what is told to be proven the disk threads have, or nobody would ask for it again.
-            let room = async {
-                let budget = lane.node.write_budget(buffer.len()).await;
-                lane.node.io().room().await.map(|room| (room, budget))
-            };
-            // The neighbour is not to blame for a disk. What the disk does counts when it has done it: one that does nothing any
-            // more must not keep a download waiting for ever.
-            let waits = || lane.input(Input::HeldUp { host });
-            let (room, budget) = meanwhile(room, HELD_UP_INTERVAL, waits).await.map_err(|_| LaneError::Stopped)?;
+            let (room, budget) = room(lane, buffer.len()).await?;
             lane.input(Input::Proven { host, request: id, piece }).await?;
             room.run(store(lane, content, piece, buffer, value, budget));
             Ok(())
@@ -431,32 +460,43 @@ fn store(
 ) -> impl FnOnce() + Send + 'static {
     let (node, events) = (lane.node.clone(), lane.events.clone());
     move || {
-        let (task, length) = (content.key, bytes.len() as u64);
-        let outcome = content.entry.write_piece(piece, &bytes, &value);
+        let (outcome, length) = (content.entry.write_piece(piece, &bytes, &value), bytes.len());
         node.buffers().give(bytes);
         drop(budget);
-        let input = match outcome {
-            Ok(fresh) => {
-                content.arrivals.held_up();
-                if fresh {
-                    content.count_peers(length);
-                } else {
-                    node.metrics().pieces_repeated.add(1);
-                }
-                node.metrics().bytes_from_peers.add(length);
-                Input::Stored { task, piece }
-            }
-            Err(error) => {
-                let _ = events.blocking_send(Event::StoreFailed { task, error: error.into() });
-                Input::StoreFailed { task, piece }
-            }
-        };
-        let _ = events.blocking_send(Event::Input(input));
+        stored(&node, &events, (&content, piece), length, outcome);
     }
 }
 
+/// Tells the engine what came of writing a proven piece. For disk threads.
+pub(super) fn stored(
+    node: &Node,
+    events: &mpsc::Sender<Event>,
+    (content, piece): (&Content, u32),
+    length: usize,
+    outcome: Result<bool, StoreError>,
+) {
+    let (task, length) = (content.key, length as u64);
+    let input = match outcome {
+        Ok(fresh) => {
+            content.arrivals.held_up();
+            if fresh {
+                content.count_peers(length);
+            } else {
+                node.metrics().pieces_repeated.add(1);
+            }
+            node.metrics().bytes_from_peers.add(length);
+            Input::Stored { task, piece }
+        }
+        Err(error) => {
+            let _ = events.blocking_send(Event::StoreFailed { task, error: error.into() });
+            Input::StoreFailed { task, piece }
+        }
+    };
+    let _ = events.blocking_send(Event::Input(input));
+}
+
 impl Lane {
-    async fn input(&self, input: Input) -> Result<(), LaneError> {
+    pub(super) async fn input(&self, input: Input) -> Result<(), LaneError> {
         self.tell(LaneEvent::Input(input)).await
     }
 }

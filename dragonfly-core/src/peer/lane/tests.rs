@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 mod bounds;
+mod whole;
 
 use super::{Checks, LaneCommand, LaneNumber, Registry, run};
 use crate::node::{LANE_PROTOCOL, Node, TokenOptions};
@@ -25,27 +26,25 @@ use crate::task::{Class, Generation, Layout, TaskId, piece_length_for};
 use crate::wire::PeerId;
 use crate::wire::codec::{self, Decoded, FrameDecoder};
 use crate::wire::control::Current;
-use crate::wire::lane::{Frame, Message};
+use crate::wire::lane::{Frame, Message, WHOLE_BYTES_MAX};
 
 const LENGTH: u64 = 300_000;
 
-/// What a member answers when another opens the task of a receipt.
+/// What a member answers when another opens the task of a receipt, or asks for all of it if it is small.
 async fn answer(holder: &Node, receipt: &Receipt) -> Message {
     let token = holder.token(TokenOptions::default()).unwrap();
     let other = Node::builder().join(token).start().await.unwrap();
     let addresses = holder.listeners().iter().map(crate::wire::Address::without_peer).collect();
     other.host().connect(holder.peer_id(), addresses).await.unwrap();
     let mut stream = other.host().open(holder.peer_id(), LANE_PROTOCOL).await.unwrap();
-    let open = Message::Open {
-        slot: 7,
-        task: receipt.task,
-        generation: receipt.generation,
-        length: receipt.length,
-        piece_length: piece_length_for(receipt.length),
-        wanted: true,
+    let (task, generation, length) = (receipt.task, receipt.generation, receipt.length);
+    let piece_length = piece_length_for(length);
+    let question = match length <= WHOLE_BYTES_MAX as u64 {
+        true => Message::Ask { task, generation, length },
+        false => Message::Open { slot: 7, task, generation, length, piece_length, wanted: true },
     };
     let mut buffer = BytesMut::new();
-    codec::encode(&Frame::Message(open), &mut buffer).unwrap();
+    codec::encode(&Frame::Message(question), &mut buffer).unwrap();
     stream.write_all(&buffer).await.unwrap();
     stream.flush().await.unwrap();
     buffer.clear();
@@ -69,21 +68,34 @@ async fn content_of_one_host_is_not_served() {
     let holder = Node::builder().listen("/ip4/127.0.0.1/tcp/0".parse().unwrap()).start().await.unwrap();
     let peer = Peer::builder(&holder).start().await.unwrap();
     let origin = Origin::start().await.unwrap();
-    origin.set("/public", Resource::seeded(1, LENGTH));
-    origin.set("/private", Resource::seeded(2, LENGTH).header("cache-control", "private"));
-    origin.set("/signed", Resource::seeded(3, LENGTH));
-    let public = peer.fetch(Request::new(origin.url("/public"))).await.unwrap();
-    let message = answer(&holder, &public).await;
-    assert!(matches!(message, Message::Open { .. }), "{message:?}");
-    let requests = [
-        Request::new(origin.url("/private")),
-        Request::new(origin.url("/signed") + "?X-Amz-Signature=00"),
-        Request::new(origin.url("/public")).insecure(true),
-    ];
-    for request in requests {
-        let receipt = peer.fetch(request).await.unwrap();
-        let message = answer(&holder, &receipt).await;
-        assert!(matches!(message, Message::Close { slot: None, .. }), "{message:?}");
+    for length in [LENGTH, WHOLE_BYTES_MAX as u64] {
+        origin.set("/public", Resource::seeded(1, length));
+        origin.set("/private", Resource::seeded(2, length).header("cache-control", "private"));
+        origin.set("/signed", Resource::seeded(3, length));
+        let url = |path: &str| format!("{}?{length}", origin.url(path));
+        let public = peer.fetch(Request::new(url("/public"))).await.unwrap();
+        let message = answer(&holder, &public).await;
+        let has = match &message {
+            Message::Open { .. } => length == LENGTH,
+            Message::Whole { bytes, .. } => bytes.len() as u64 == length,
+            _ => false,
+        };
+        assert!(has, "{message:?}");
+        let requests = [
+            Request::new(url("/private")),
+            Request::new(url("/signed") + "&X-Amz-Signature=00"),
+            Request::new(url("/public")).insecure(true),
+        ];
+        for request in requests {
+            let receipt = peer.fetch(request).await.unwrap();
+            let message = answer(&holder, &receipt).await;
+            let has_not = match &message {
+                Message::Close { slot: None, .. } => length == LENGTH,
+                Message::Whole { bytes, items, .. } => bytes.is_empty() && items.is_empty(),
+                _ => false,
+            };
+            assert!(has_not, "{message:?}");
+        }
     }
     peer.shutdown().await.unwrap();
     holder.shutdown().await.unwrap();

@@ -57,13 +57,13 @@ struct Shown {
     items: HashSet<[u8; 32]>,
 }
 
-struct Writer<'a, W> {
-    lane: &'a Lane,
+pub(super) struct Writer<'a, W> {
+    pub(super) lane: &'a Lane,
     output: W,
     buffer: BytesMut,
     shown: HashMap<TaskKey, Shown>,
     serving: VecDeque<Serving>,
-    served: Served,
+    pub(super) served: Served,
 }
 
 pub(super) async fn run(
@@ -128,7 +128,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         if self.buffer.len() >= SAID_BYTES_MAX { self.flush().await } else { Ok(()) }
     }
 
-    fn message(&mut self, message: Message) -> Result<(), LaneError> {
+    pub(super) fn message(&mut self, message: Message) -> Result<(), LaneError> {
         codec::encode(&Frame::Message(message), &mut self.buffer)?;
         Ok(())
     }
@@ -185,6 +185,8 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             LaneCommand::Request { content, request, first, count } => {
                 self.request(&content, request, first, count).await?
             }
+            LaneCommand::Ask { content } => self.ask(content).await?,
+            LaneCommand::Answer { task, generation, content } => self.answer(task, generation, content).await?,
             LaneCommand::Cancel { request } => {
                 {
                     let mut shared = self.lane.shared();

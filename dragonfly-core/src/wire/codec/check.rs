@@ -6,7 +6,7 @@ use crate::wire::control::{
     Announce, Answer, Current, Described, FETCHING_MAX, Failure, Granted, Held, Join, NEIGHBOURS_MAX, Neighbour,
     TaskInfo, ToCoordinator, ToMember, Work,
 };
-use crate::wire::lane::{Message, Run, request_values};
+use crate::wire::lane::{Message, Run, WHOLE_BYTES_MAX, WHOLE_EVIDENCE_MAX, request_values};
 use crate::wire::statement::{Attestation, Evidence, Grant, GrantBundle, Seal, SealBundle, Signed};
 
 /// The most bytes of a text for a person, a tenant or a validator.
@@ -246,6 +246,14 @@ impl Check for Message {
                 runs.check()
             }
             Self::Request { values, .. } => ensure("requested values", request_values(values).is_some()),
+            Self::Ask { length, .. } => {
+                ensure("length of small content", (1..=WHOLE_BYTES_MAX as u64).contains(length))
+            }
+            Self::Whole { items, bytes, .. } => {
+                at_most("evidence", items.len(), WHOLE_EVIDENCE_MAX)?;
+                at_most("small content", bytes.len(), WHOLE_BYTES_MAX)?;
+                items.check()
+            }
             Self::Close { .. } | Self::Cancel { .. } | Self::Reject { .. } => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::task::{Generation, SpecOptions, TaskId, TaskSpec, Validator};
 use crate::wire::PeerId;
 use crate::wire::control::{Announce, Failure, FailureKind, NEIGHBOURS_MAX, Neighbour, TaskInfo};
-use crate::wire::lane::{Message, REQUEST_PIECES_MAX, Run};
+use crate::wire::lane::{Message, REQUEST_PIECES_MAX, Run, WHOLE_BYTES_MAX, WHOLE_EVIDENCE_MAX};
 use crate::wire::statement::{Attestation, Evidence, Grant, GrantBundle, Seal, Signed};
 
 const TASK: TaskId = TaskId::from_hash([1; 32]);
@@ -147,7 +147,7 @@ fn a_newer_version_may_add_fields_and_ignorable_messages() {
             e.array(2).unwrap().u32(n).unwrap().array(1).unwrap().str("new").unwrap();
         })
     };
-    for (n, ignored) in [(100, false), (127, false), (128, true), (u32::MAX, true)] {
+    for (n, ignored) in [(100, false), (127, false), (130, true), (u32::MAX, true)] {
         for result in [
             read::<Frame>(Kind::Lane, &variant(n)).map(|found| found == Decoded::Ignored),
             read::<ToCoordinator>(Kind::ToCoordinator, &variant(n)).map(|found| found == Decoded::Ignored),
@@ -259,7 +259,16 @@ fn what_a_neighbour_says_is_bounded() {
     let have = |runs| Message::Have { slot: 0, runs, complete: false };
     let evidence = |n| Message::Evidence { slot: 0, items: vec![Evidence::Attestation(Signed(vec![])); n] };
     let request = |n| Message::Request { slot: 0, request: 0, first: 0, skip: 0, values: vec![0; n] };
+    let ask = |length| Message::Ask { task: TASK, generation: GENERATION, length };
+    let whole = |n, bytes| {
+        let items = vec![Evidence::Attestation(Signed(vec![0; SIGNED_BYTES_MAX])); n];
+        Message::Whole { task: TASK, generation: GENERATION, items, bytes: vec![7; bytes] }
+    };
     for message in [
+        ask(0),
+        ask(WHOLE_BYTES_MAX as u64 + 1),
+        whole(WHOLE_EVIDENCE_MAX + 1, 0),
+        whole(0, WHOLE_BYTES_MAX + 1),
         have(vec![run(0, 1); RUNS_MAX + 1]),
         have(vec![run(0, 0)]),
         have(vec![run(1, u32::MAX)]),
@@ -277,8 +286,14 @@ fn what_a_neighbour_says_is_bounded() {
     // The fullest of each still fit.
     let bundle = GrantBundle { grant: Signed(vec![0; 80]), grantor: vec![0; 200], holder: vec![0; 150] };
     let grants = Message::Evidence { slot: 0, items: vec![Evidence::Grant(bundle); EVIDENCE_MAX] };
-    let fullest =
-        [have(vec![run(65_000, 536); RUNS_MAX]), evidence(EVIDENCE_MAX), grants, request(REQUEST_PIECES_MAX * 32)];
+    let fullest = [
+        have(vec![run(65_000, 536); RUNS_MAX]),
+        evidence(EVIDENCE_MAX),
+        grants,
+        request(REQUEST_PIECES_MAX * 32),
+        ask(WHOLE_BYTES_MAX as u64),
+        whole(WHOLE_EVIDENCE_MAX, WHOLE_BYTES_MAX),
+    ];
     round_trip(&fullest.map(Frame::Message), 4096);
 }
 

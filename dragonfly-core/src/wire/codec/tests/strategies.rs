@@ -9,7 +9,7 @@ use proptest::sample::select;
 use crate::task::*;
 use crate::wire::PeerId;
 use crate::wire::control::*;
-use crate::wire::lane::{Frame, Message, RejectReason, Run};
+use crate::wire::lane::{Frame, Message, RejectReason, Run, WHOLE_BYTES_MAX, WHOLE_EVIDENCE_MAX};
 use crate::wire::statement::*;
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -250,7 +250,19 @@ fn message() -> impl Strategy<Value = Message> {
         RejectReason::Unreadable,
         RejectReason::Malformed,
     ]);
+    let item = prop_oneof![
+        vec(any::<u8>(), 0..60).prop_map(|bytes| Evidence::Attestation(Signed(bytes))),
+        bundle().prop_map(Evidence::Grant),
+    ];
+    let bytes = prop_oneof![vec(any::<u8>(), 0..50), Just(vec![7; WHOLE_BYTES_MAX])];
     prop_oneof![
+        (task(), generation(), 1..=WHOLE_BYTES_MAX as u64).prop_map(|(task, generation, length)| Message::Ask {
+            task,
+            generation,
+            length
+        }),
+        (task(), generation(), vec(item, 0..=WHOLE_EVIDENCE_MAX), bytes)
+            .prop_map(|(task, generation, items, bytes)| Message::Whole { task, generation, items, bytes }),
         (any::<u32>(), task(), generation(), layout(), any::<bool>()).prop_map(
             |(slot, task, generation, layout, wanted)| Message::Open {
                 slot,
