@@ -435,7 +435,10 @@ impl Actor {
                 self.input(Input::TaskClosed { host, task: key });
             }
             LaneEvent::Asked { task, generation, content } => {
-                self.input(Input::Asked { host });
+                // A lane over which there is nothing to be had is not in use.
+                if content.is_some() {
+                    self.input(Input::Asked { host });
+                }
                 self.send(host, LaneCommand::Answer { task, generation, content });
             }
             LaneEvent::Cancelled { request } => {

@@ -12,8 +12,9 @@ use crate::wire::lane::WHOLE_BYTES_MAX;
 /// keeps of one host.
 pub(crate) const SMALL_TASKS_MAX: usize = crate::scheduler::TASKS_PER_HOST_MAX - super::TASKS_MAX;
 
-/// How many of them give way at a time where their coordinator has no room for what is wanted.
-const YIELDED: usize = 64;
+/// How many of them give way to one that is wanted, where their coordinator has no room for it: more than its one place, for what
+/// else may come meanwhile.
+const YIELDED: usize = 2;
 
 /// Ordered by use.
 #[derive(Default)]
@@ -27,11 +28,6 @@ impl Idle {
     /// How many have small content.
     pub(super) fn small(&self) -> usize {
         self.small.len()
-    }
-
-    /// Whether this one is idle, and its content small.
-    pub(super) fn is_small(&self, id: TaskId) -> bool {
-        self.by_task.get(&id).is_some_and(|(_, small)| *small)
     }
 
     /// Nobody wants it any more, or its content is another one. `used`: the order of its last use.
@@ -85,10 +81,14 @@ impl Actor {
         }
     }
 
-    /// The coordinator of a task keeps no more of this host: what was used longest ago of what it keeps gives way, if there is
-    /// more of it than any coordinator keeps. Whether there was.
+    /// The coordinator of a task that is wanted keeps no more of this host: what was used longest ago of what it keeps gives way,
+    /// once for each task. Whether something did. It may have no room for other reasons: then the next answer says so.
     pub(super) fn yield_to(&mut self, id: TaskId) -> bool {
-        let Some(authority) = self.tasks.get(&id).and_then(|task| task.authority) else { return false };
+        let Some(task) = self.tasks.get_mut(&id).filter(|task| !task.wants.is_empty()) else { return false };
+        let Some(authority) = task.authority else { return false };
+        if std::mem::replace(&mut task.yielded_to, true) {
+            return false;
+        }
         let kept = |id: &TaskId| self.tasks.get(id).is_some_and(|task| task.authority == Some(authority));
         let yielded: Vec<TaskId> = self.idle.smalls().filter(kept).take(YIELDED).collect();
         for id in &yielded {

@@ -63,6 +63,8 @@ pub(super) struct Task {
     /// Neighbours that were named before the content was open.
     pub(super) named: Vec<Neighbour>,
     pub(super) asked: Asked,
+    /// Others gave way to it at its coordinator.
+    pub(super) yielded_to: bool,
     /// The order of use, for letting go of the oldest.
     used: u64,
 }
@@ -98,6 +100,7 @@ impl Task {
             grants: Vec::new(),
             named: Vec::new(),
             asked: Asked::now(),
+            yielded_to: false,
             used,
         }
     }
@@ -240,8 +243,8 @@ impl Actor {
 
     /// Whether this task may be wanted: those that were used longest ago and that nobody wants stop being served for it.
     pub(super) fn has_room(&mut self, id: TaskId) -> bool {
-        let is_counted = self.tasks.contains_key(&id) && !self.idle.is_small(id);
-        while !is_counted && self.counted() >= TASKS_MAX {
+        // What takes part already does not more than that.
+        while !self.tasks.contains_key(&id) && self.counted() >= TASKS_MAX {
             let Some(oldest) = self.idle.oldest() else { return false };
             self.drop_task(oldest);
         }
@@ -350,7 +353,7 @@ impl Actor {
         let id = current.task;
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let generation = current.generation;
-        task.described = Some(current);
+        (task.described, task.yielded_to) = (Some(current), false);
         let active = task.current.and_then(|key| self.contents.get(&key));
         if let Some(key) = active.filter(|content| content.generation == generation).map(|content| content.key) {
             // Who asked for a lease before the coordinator knew what is current was told not to ask until it hears of

@@ -170,13 +170,9 @@ impl Core {
         for &other in &chosen {
             let task = &mut self.tasks[t];
             let has_room = task.members[&other].neighbours.len() < self.config.neighbours_wanted;
-            // Who holds all that there is, a piece, has nothing to do before the joiner comes and asks for it.
-            let is_small = task.version.as_ref().is_some_and(|version| version.layout.pieces() <= 1);
-            let rests = is_small && task.members[&other].eighths == 8;
             task.link(host, other);
             let dialable = self.hosts[host].record.is_some();
-            let tell = has_room && !rests || self.hosts[other].record.is_none();
-            if dialable && tell && !batch.contains(&other) {
+            if dialable && (has_room || self.hosts[other].record.is_none()) && !batch.contains(&other) {
                 told.entry(other).or_default().push(host);
             }
         }

@@ -180,6 +180,7 @@ impl Swarm {
             Input::Evicted { task, pieces } => self.evicted(task, pieces),
             Input::Have { host, task, runs, complete } => self.have_received(host, task, &runs, complete),
             Input::HeldUp { host } => self.held_up(host),
+            Input::AnswerHeldUp { host } => self.answer_held_up(host),
             Input::LaneDown { host } => self.lane_down(host),
             Input::LaneUp { host } => self.lane_up(host),
             Input::LeaseGranted { task, lease, pieces } => self.lease_granted(task, lease, pieces),

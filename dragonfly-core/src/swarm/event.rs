@@ -101,6 +101,11 @@ pub enum Input {
         /// The neighbour.
         host: HostKey,
     },
+    /// The same, and what has come is small content that was asked for.
+    AnswerHeldUp {
+        /// The neighbour.
+        host: HostKey,
+    },
     /// A lane to this host failed or was closed; all of its requests, both ways, are void.
     LaneDown {
         /// The host.
@@ -320,6 +325,8 @@ pub enum Answered {
     Proven,
     /// Bytes that are not what the neighbour itself shows they should be.
     Refuted,
+    /// None: it was not asked, for it owes too many.
+    Unasked,
 }
 
 /// How a task is to be treated.

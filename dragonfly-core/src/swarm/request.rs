@@ -348,7 +348,6 @@ impl Swarm {
         let now = self.now;
         if let Some(host) = self.hosts.get_mut(&key) {
             host.progress = now;
-            host.asks.held_up(now);
         }
     }
 

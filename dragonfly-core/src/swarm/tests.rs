@@ -524,6 +524,7 @@ fn input() -> impl Strategy<Value = Input> {
         2 => (host(), task(), range()).prop_map(|(host, task, pieces)| Input::Allotted { host, task, pieces }),
         4 => (host(), id(), any::<u32>()).prop_map(|(host, request, bytes)| Input::Received { host, request, bytes }),
         1 => host().prop_map(|host| Input::HeldUp { host }),
+        1 => host().prop_map(|host| Input::AnswerHeldUp { host }),
         6 => (host(), id(), piece()).prop_map(|(host, request, piece)| Input::Proven { host, request, piece }),
         1 => (host(), id(), piece()).prop_map(|(host, request, piece)| Input::Refuted { host, request, piece }),
         1 => (host(), id(), reason).prop_map(|(host, request, reason)| Input::Rejected { host, request, reason }),

@@ -19,6 +19,10 @@ pub(super) const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// answered before: what it owes comes ahead of anything else on its lane.
 pub(super) const LATE_MAX: Duration = Duration::from_secs(10);
 
+/// Who owed an answer so long is asked nothing for this time, doubled each time.
+pub(super) const PAUSE_MIN: Duration = Duration::from_secs(10);
+const PAUSE_MAX: Duration = Duration::from_secs(320);
+
 /// Bytes that one neighbour may be asked for so at a time: sixteen of the longest. More is asked for piece by piece, where who
 /// is slow is found out.
 pub(super) const ASKED_BYTES_MAX: u64 = 1 << 20;
@@ -54,12 +58,18 @@ pub(super) struct Asks {
     read: Time,
     /// Whether it answers at all, once that is known: a neighbour of an earlier version does not.
     answers: Option<bool>,
+    /// Until when it is not asked, for it owed an answer too long; and for how long the next time.
+    paused: Time,
+    pause: Duration,
 }
 
 impl Asks {
     /// Whether it may be asked for so many bytes more.
-    fn takes(&self, bytes: u64) -> bool {
-        self.answers != Some(false) && self.owed.len() < ASKS_MAX && self.bytes + bytes <= ASKED_BYTES_MAX
+    fn takes(&self, bytes: u64, now: Time) -> bool {
+        self.answers != Some(false)
+            && self.paused <= now
+            && self.owed.len() < ASKS_MAX
+            && self.bytes + bytes <= ASKED_BYTES_MAX
     }
 
     fn put(&mut self, key: TaskKey, bytes: u64, now: Time) {
@@ -82,6 +92,14 @@ impl Asks {
     pub(super) fn held_up(&mut self, now: Time) {
         self.read = now;
         self.owed.values_mut().for_each(|(_, since)| *since = now);
+    }
+
+    /// It owed an answer too long: others are asked first for a while, each time for twice as long.
+    fn pause(&mut self, now: Time) {
+        if self.paused <= now {
+            self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+            self.paused = now.after(self.pause);
+        }
     }
 
     /// For [`Swarm::assert_invariants`]: the tasks, which are within the bounds.
@@ -123,7 +141,8 @@ impl Swarm {
             return false;
         }
         let (hosts, now, bytes) = (&self.hosts, self.now, task.layout.length());
-        let may = |host: &HostKey| hosts.get(host).is_some_and(|host| host.can_be_asked(now) && host.asks.takes(bytes));
+        let may =
+            |host: &HostKey| hosts.get(host).is_some_and(|host| host.can_be_asked(now) && host.asks.takes(bytes, now));
         let named = task.candidates.iter().filter(|(host, candidate)| candidate.retry <= now && may(host));
         let best = named
             .filter(|(host, _)| !task.members.contains_key(host))
@@ -146,6 +165,7 @@ impl Swarm {
             && let Some(task) = self.tasks.get_mut(&key)
         {
             let answers = *host.asks.answers.get_or_insert(false);
+            host.asks.pause(self.now);
             if let Some(candidate) = task.candidates.get_mut(&host_key).filter(|_| answers) {
                 candidate.retry = candidate.retry.max(late);
             }
@@ -166,9 +186,11 @@ impl Swarm {
 
     /// A neighbour has answered. However late: what is proven is of use.
     pub(super) fn answered(&mut self, host_key: HostKey, key: TaskKey, answered: Answered) {
-        if let Some(host) = self.hosts.get_mut(&host_key) {
+        if let Some(host) = self.hosts.get_mut(&host_key).filter(|_| answered != Answered::Unasked) {
             (host.used, host.asks.read, host.asks.answers) = (self.now, self.now, Some(true));
             if answered == Answered::Proven {
+                // What else is asked of it waits for its turn beside these.
+                host.progress = self.now;
                 host.useful = true;
                 host.strikes = host.strikes.saturating_sub(1);
             }
@@ -191,6 +213,14 @@ impl Swarm {
         }
         if answered != Answered::Proven {
             self.timers.set_earlier(Timer::Connect(key), self.now);
+        }
+    }
+
+    /// An answer has come, and limits of this host's own hold it up.
+    pub(super) fn answer_held_up(&mut self, key: HostKey) {
+        self.held_up(key);
+        if let Some(host) = self.hosts.get_mut(&key) {
+            host.asks.held_up(self.now);
         }
     }
 

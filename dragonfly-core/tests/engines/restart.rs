@@ -80,7 +80,7 @@ async fn many_held_tasks_come_back() {
         (tasks.iter().filter(|task| task.complete == 1).count() == TASKS).then_some(())
     })
     .await;
-    assert_eq!(metric(&node, "dragonfly_tasks"), TASKS as u64);
+    assert_eq!(metric(&node, "dragonfly_tasks_small"), TASKS as u64);
     peer.shutdown().await.unwrap();
     node.shutdown().await.unwrap();
     network.stop().await;

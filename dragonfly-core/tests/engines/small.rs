@@ -71,7 +71,8 @@ async fn a_directory_of_them_is_one_copy() {
     let [first, second, third] = [0, 1, 2].map(|number: usize| wholes(&network.peers[number].node));
     println!("{FILES} files: received and sent in one answer {first:?}, {second:?}, {third:?}");
     assert_eq!(first.0, 0);
-    assert_eq!(first.1 + second.1 + third.1, second.0 + third.0, "every answer that was sent was of use");
+    // Hosts that dial each other at once lose one of two lanes, and the answers that were on it.
+    assert!(first.1 + second.1 + third.1 >= second.0 + third.0, "what was received was sent");
     // Those that were asked for before there was a lane went the other way.
     assert!(second.0 + third.0 >= FILES, "{second:?}, {third:?}");
     network.stop().await;

@@ -15,7 +15,7 @@ use crate::peer::arrivals::meanwhile;
 use crate::peer::content::{Content, keep_evidence};
 use crate::peer::event::{Event, LaneEvent};
 use crate::store::StoreError;
-use crate::swarm::{Input, RequestId};
+use crate::swarm::{HostKey, Input, RequestId};
 use crate::task::{HaveMap, PieceHash, PieceHasher};
 use crate::trust::{EvidenceError, Outcome as Accepted};
 use crate::wire::codec::{BLOCK_HEADER_BYTES, BlockHead, Decoded, FrameDecoder, HEADER_BYTES};
@@ -300,7 +300,7 @@ async fn pass(lane: &Lane, content: Option<&Arc<Content>>, bytes: usize) {
 }
 
 /// So many bytes have come, of this content if it is known: waits for as long as limits of this host's own say.
-pub(super) async fn take_in(lane: &Lane, content: Option<&Arc<Content>>, bytes: usize) {
+pub(super) async fn take_in(lane: &Lane, content: Option<&Arc<Content>>, bytes: usize, says: fn(HostKey) -> Input) {
     if let Some(content) = content {
         content.arrivals.note(bytes);
     }
@@ -310,20 +310,24 @@ pub(super) async fn take_in(lane: &Lane, content: Option<&Arc<Content>>, bytes: 
         if let Some(content) = content {
             content.arrivals.held_up();
         }
-        lane.input(Input::HeldUp { host: lane.host })
+        lane.input(says(lane.host))
     };
     meanwhile(passed, HELD_UP_INTERVAL, held_up).await;
 }
 
 /// A place among the jobs of the disk for so many bytes, and their part of what may wait for it.
-pub(super) async fn room(lane: &Lane, bytes: usize) -> Result<(Room<'_>, impl Send + use<>), LaneError> {
+pub(super) async fn room(
+    lane: &Lane,
+    bytes: usize,
+    says: fn(HostKey) -> Input,
+) -> Result<(Room<'_>, impl Send + use<>), LaneError> {
     let room = async {
         let budget = lane.node.write_budget(bytes).await;
         lane.node.io().room().await.map(|room| (room, budget))
     };
     // The neighbour is not to blame for a disk. What the disk does counts when it has done it: one that does nothing any
     // more must not keep a download waiting for ever.
-    let waits = || lane.input(Input::HeldUp { host: lane.host });
+    let waits = || lane.input(says(lane.host));
     meanwhile(room, HELD_UP_INTERVAL, waits).await.map_err(|_| LaneError::Stopped)
 }
 
@@ -361,7 +365,8 @@ async fn block(
         Outcome::Stray => None,
     };
     let (host, id) = (lane.host, RequestId(request));
-    take_in(lane, content.as_ref(), length).await;
+    let held_up = |host| Input::HeldUp { host };
+    take_in(lane, content.as_ref(), length, held_up).await;
     match outcome {
         Outcome::Stray => Ok(()),
         Outcome::Partial(_, 0) => Ok(()),
@@ -369,7 +374,7 @@ async fn block(
         Outcome::Proven(content, bytes, buffer, value) => {
             lane.input(Input::Received { host, request: id, bytes }).await?;
             // The lane may end at any wait: what is told to be proven the disk threads have, or nobody would ask for it again.
-            let (room, budget) = room(lane, buffer.len()).await?;
+            let (room, budget) = room(lane, buffer.len(), held_up).await?;
             lane.input(Input::Proven { host, request: id, piece }).await?;
             room.run(store(lane, content, piece, buffer, value, budget));
             Ok(())

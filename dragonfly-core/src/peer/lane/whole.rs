@@ -56,8 +56,10 @@ pub(super) async fn answered(
     if content.layout.length() != bytes.len() as u64 {
         return Err(LaneError::Protocol("an answer of another length"));
     }
-    take_in(lane, Some(&content), bytes.len()).await;
+    let held_up = |host| Input::AnswerHeldUp { host };
+    take_in(lane, Some(&content), bytes.len(), held_up).await;
     let Learnt { fresh, sealed } = learn(lane, &content, items.clone()).await?;
+    let mut shown = Shown { lane, content: &content, items: fresh };
     if sealed {
         lane.tell(LaneEvent::Sealed { task: content.key }).await?;
     }
@@ -81,13 +83,14 @@ pub(super) async fn answered(
     };
     if let Some(refused) = refused {
         // What it showed is known here from now on, and not shown again.
-        keep_evidence(&lane.node, &content, fresh).await;
+        keep_evidence(&lane.node, &content, shown.take()).await;
         return answer(refused).await;
     }
     // The lane may end at any wait: what is told to be proven the disk threads have.
-    let (room, budget) = room(lane, bytes.len()).await?;
+    let (room, budget) = room(lane, bytes.len(), held_up).await?;
     answer(Answered::Proven).await?;
     lane.node.metrics().wholes_from_peers.add(1);
+    let fresh = shown.take();
     let (node, events, content) = (lane.node.clone(), lane.events.clone(), Arc::clone(&content));
     room.run(move || {
         put_evidence(&content, &fresh);
@@ -96,6 +99,30 @@ pub(super) async fn answered(
         stored(&node, &events, (&content, ALL), bytes.len(), outcome);
     });
     Ok(())
+}
+
+/// What a neighbour has shown and is not kept yet: it is known from then on and never shown again, so it is kept although the
+/// lane may end at any wait.
+struct Shown<'a> {
+    lane: &'a Lane,
+    content: &'a Arc<Content>,
+    items: Vec<Evidence>,
+}
+
+impl Shown<'_> {
+    fn take(&mut self) -> Vec<Evidence> {
+        std::mem::take(&mut self.items)
+    }
+}
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        let items = self.take();
+        if !items.is_empty() {
+            let (node, content) = (self.lane.node.clone(), Arc::clone(self.content));
+            self.lane.node.spawn(async move { keep_evidence(&node, &content, items).await });
+        }
+    }
 }
 
 /// Whether somebody has signed, in what was shown with an answer, that its content has this value.
@@ -119,7 +146,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             Some(false) => self.message(Message::Ask { task, generation, length }),
             Some(true) => Ok(()),
             None => {
-                let input = Input::Answered { host: self.lane.host, task: key, answered: Answered::Nothing };
+                let input = Input::Answered { host: self.lane.host, task: key, answered: Answered::Unasked };
                 self.lane.tell(LaneEvent::Input(input)).await
             }
         }
@@ -155,9 +182,6 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
 /// All of small content with what proves it, once its turn has come by the limits of this host; `None` if it is not held, or not
 /// proven by anybody's word that counts.
 async fn whole(lane: &Lane, content: &Arc<Content>) -> Option<(Vec<Evidence>, Vec<u8>)> {
-    let length = content.layout.length() as usize;
-    lane.node.throttles().upload.pass(length).await;
-    content.throttles.upload.pass(length).await;
     // What is being served is not evicted.
     let _guard = content.entry.use_guard().ok()?;
     let value = content.entry.value(ALL)?;
@@ -170,6 +194,10 @@ async fn whole(lane: &Lane, content: &Arc<Content>) -> Option<(Vec<Evidence>, Ve
         items
     };
     debug_assert!(items.len() <= WHOLE_EVIDENCE_MAX, "a grant, an attestation and a seal");
+    // What is not sent costs nothing of the rate.
+    let length = content.layout.length() as usize;
+    lane.node.throttles().upload.pass(length).await;
+    content.throttles.upload.pass(length).await;
     if let Some(bytes) = content.entry.in_memory() {
         return Some((items, bytes.to_vec()));
     }

@@ -14,7 +14,7 @@ use crate::peer::event::LaneEvent;
 use crate::peer::trace::{self, Served};
 use crate::store::UseGuard;
 use crate::swarm::{Input, RequestId, TaskKey};
-use crate::task::HaveMap;
+use crate::task::{Generation, HaveMap, TaskId};
 use crate::wire::codec;
 use crate::wire::lane::{BLOCK_BYTES_MAX, Frame, Message, RejectReason, Run};
 use crate::wire::statement::Evidence;
@@ -50,6 +50,9 @@ struct Serving {
     _guard: UseGuard,
 }
 
+/// Small content that a neighbour asked for; `None`: it is not to be had here.
+type Answer = (TaskId, Generation, Option<Arc<Content>>);
+
 /// What the neighbour has been shown of a task.
 struct Shown {
     pieces: HaveMap,
@@ -63,6 +66,10 @@ pub(super) struct Writer<'a, W> {
     buffer: BytesMut,
     shown: HashMap<TaskKey, Shown>,
     serving: VecDeque<Serving>,
+    /// Small content that the neighbour has asked for, whose turn has not come.
+    answers: VecDeque<Answer>,
+    /// Whether the last turn was an answer's.
+    answered: bool,
     pub(super) served: Served,
 }
 
@@ -77,11 +84,13 @@ pub(super) async fn run(
         buffer: BytesMut::new(),
         shown: HashMap::new(),
         serving: VecDeque::new(),
+        answers: VecDeque::new(),
+        answered: false,
         served: Served::default(),
     };
     loop {
-        // Messages go ahead of blocks: they are small, and others wait for them.
-        let command = if writer.serving.is_empty() {
+        // Messages go ahead of blocks and answers: they are small, and others wait for them.
+        let command = if writer.serving.is_empty() && writer.answers.is_empty() {
             writer.flush().await?;
             match writer.next(&mut commands).await {
                 None => return Ok(()),
@@ -96,7 +105,7 @@ pub(super) async fn run(
         };
         match command {
             Some(command) => writer.obey(command).await?,
-            None => writer.send_block().await?,
+            None => writer.take_turn().await?,
         }
         writer.flush_much().await?;
     }
@@ -131,6 +140,16 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     pub(super) fn message(&mut self, message: Message) -> Result<(), LaneError> {
         codec::encode(&Frame::Message(message), &mut self.buffer)?;
         Ok(())
+    }
+
+    /// Sends a block or an answer, which is no longer than one: in turns, so that neither waits for all of the other.
+    async fn take_turn(&mut self) -> Result<(), LaneError> {
+        let next = if self.answered && !self.serving.is_empty() { None } else { self.answers.pop_front() };
+        self.answered = next.is_some();
+        match next {
+            Some((task, generation, content)) => self.answer(task, generation, content).await,
+            None => self.send_block().await,
+        }
     }
 
     async fn obey(&mut self, command: LaneCommand) -> Result<(), LaneError> {
@@ -186,7 +205,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                 self.request(&content, request, first, count).await?
             }
             LaneCommand::Ask { content } => self.ask(content).await?,
-            LaneCommand::Answer { task, generation, content } => self.answer(task, generation, content).await?,
+            LaneCommand::Answer { task, generation, content } => self.answers.push_back((task, generation, content)),
             LaneCommand::Cancel { request } => {
                 {
                     let mut shared = self.lane.shared();

@@ -1,7 +1,7 @@
 //! Small content is had in one answer, and otherwise as all content is.
 
 use super::super::connect::IDLE_MAX;
-use super::super::whole::{ANSWER_MAX, ASKED_BYTES_MAX, LATE_MAX};
+use super::super::whole::{ANSWER_MAX, ASKED_BYTES_MAX, LATE_MAX, PAUSE_MIN};
 use super::*;
 
 const HOST: HostKey = HostKey(1);
@@ -148,9 +148,53 @@ fn what_waits_for_limits_of_this_host_is_waited_for() {
     driver.named(TASK, PIECE, vec![HOST, OTHER]);
     for _ in 0..LATE_MAX.as_secs() * 2 {
         assert_eq!(driver.wait(Duration::from_secs(1)), []);
-        driver.put(Input::HeldUp { host: HOST });
+        driver.put(Input::AnswerHeldUp { host: HOST });
     }
     assert!(driver.wait(ANSWER_MAX).contains(&open(OTHER)));
+}
+
+/// What holds up other things that it sends is no excuse for an answer that does not come.
+#[test]
+fn an_answer_is_not_waited_for_behind_what_is_none() {
+    let mut driver = driver();
+    driver.named(TASK, PIECE, vec![HOST, OTHER]);
+    driver.put(Input::HeldUp { host: HOST });
+    assert_eq!(driver.wait(ANSWER_MAX / 2), []);
+    driver.put(Input::HeldUp { host: HOST });
+    assert!(driver.wait(ANSWER_MAX / 2).contains(&open(OTHER)));
+}
+
+/// Else the one that is named first would cost each file of a directory that time.
+#[test]
+fn one_that_owed_an_answer_is_not_asked_for_the_next_file() {
+    let mut driver = driver();
+    let file = |number| Action::Ask { host: HOST, task: TaskKey(number) };
+    driver.named(TaskKey(2), PIECE, vec![HOST, OTHER]);
+    driver.put(Input::Answered { host: HOST, task: TaskKey(2), answered: Answered::Proven });
+    assert_eq!(driver.named(TaskKey(3), PIECE, vec![HOST, OTHER]), [file(3)]);
+    driver.wait(ANSWER_MAX);
+    let next = driver.named(TaskKey(4), PIECE, vec![HOST, OTHER]);
+    assert!(next.contains(&Action::Ask { host: OTHER, task: TaskKey(4) }), "{next:?}");
+    driver.put(Input::Answered { host: OTHER, task: TaskKey(4), answered: Answered::Proven });
+    driver.wait(PAUSE_MIN);
+    assert_eq!(driver.named(TaskKey(5), PIECE, vec![HOST, OTHER]), [file(5)]);
+    // The second time for twice as long.
+    driver.wait(PAUSE_MIN + ANSWER_MAX);
+    let next = driver.named(TaskKey(6), PIECE, vec![HOST, OTHER]);
+    assert!(next.contains(&Action::Ask { host: OTHER, task: TaskKey(6) }), "{next:?}");
+}
+
+/// Which this host does by itself where it would be asked for too much: nothing is known of it by that.
+#[test]
+fn one_that_was_not_asked_has_not_answered() {
+    let mut driver = driver();
+    driver.named(TASK, PIECE, vec![HOST]);
+    let opened = driver.answered(HOST, Answered::Unasked);
+    assert!(opened.contains(&open(HOST)), "{opened:?}");
+    driver.named(TaskKey(2), PIECE, vec![HOST]);
+    driver.wait(ANSWER_MAX);
+    let next = driver.named(TaskKey(3), PIECE, vec![HOST]);
+    assert!(next.contains(&Action::Open { host: HOST, task: TaskKey(3) }), "it never answered: {next:?}");
 }
 
 /// Who holds small content asks nobody to take it: who lacks it asks, or opens it.
