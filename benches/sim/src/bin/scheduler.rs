@@ -23,6 +23,9 @@ const PIECE: u64 = 4 << 20;
 /// The bytes of a record of addresses: with two addresses it has about so many.
 const RECORD_BYTES: usize = 220;
 
+/// Peers that fetch from the origin by leases, as many as may at a time.
+const HOLDERS: u32 = 16;
+
 /// One in so many peers asks for more neighbours once.
 const ASKS: u32 = 4;
 
@@ -146,7 +149,7 @@ fn main() {
         // Who comes first has a part of it from before: by that the core knows the content.
         let held = join.held.clone().filter(|_| number == 0);
         bench.say(peer(number), ToCoordinator::Join(Join { held, ..join.clone() }));
-        if number < 16 {
+        if number < HOLDERS {
             bench.say(peer(number), ToCoordinator::AskLease(task, None));
         }
         if number % 16 == 0 {
@@ -154,12 +157,15 @@ fn main() {
         }
     }
     let (joined, joining, after) = (bench.took.len(), processor_seconds(), resident());
-    // Everybody reports each eighth, in an order that has nothing to do with that of joins.
+    // Everybody reports the first eighth and the end, who fetches by leases each one, in an order that has nothing to do
+    // with that of joins.
     let mut order: Vec<u32> = (0..args.peers).collect();
     for eighths in 1..=8 {
         order.shuffle(&mut random);
         for number in &order {
-            bench.say(peer(*number), ToCoordinator::Report { task, generation, eighths });
+            if matches!(eighths, 1 | 8) || *number < HOLDERS {
+                bench.say(peer(*number), ToCoordinator::Report { task, generation, eighths });
+            }
             if eighths == 4 && random.random_range(0..ASKS) == 0 {
                 let ask = ToCoordinator::AskNeighbours { task, lacking: false, starved_ms: None };
                 bench.say(peer(*number), ask);
