@@ -16,6 +16,7 @@
 mod collect;
 mod config;
 mod core;
+mod deal;
 mod describe;
 mod doubt;
 mod engine;
