@@ -34,6 +34,7 @@ mod task;
 mod tests;
 
 pub use config::Config;
+pub(crate) use config::HOSTS_MAX;
 pub use core::Core;
 pub(crate) use engine::Coordinator;
 pub use engine::{Scheduler, SchedulerBuilder};
