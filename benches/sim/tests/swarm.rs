@@ -67,6 +67,7 @@ fn a_coordinator_hears_each_served_host_join_begin_and_end() {
     let hosts = [&[SEED][..], &[PEER; 7]].concat();
     // Over before anybody asks for more neighbours.
     let (mut world, _) = world(1, 4 * MIB, &hosts);
+    world.check_every = 64;
     finish(&mut world);
     assert_eq!(world.heard(), Heard { joins: 8, reports: 1 + 2 * 7, questions: 0, lacking: 0 });
 }
@@ -80,8 +81,6 @@ fn a_longer_one_hears_more_only_from_those_who_asked() {
     let heard = world.heard();
     println!("{heard:?}");
     assert!(heard.reports <= 1 + 2 * 31 + heard.lacking, "{heard:?}");
-    // With the word that each leaves.
-    assert!(heard.joins + heard.reports + heard.questions + 31 <= 6 * 31, "{heard:?}");
 }
 
 #[test]

@@ -73,7 +73,10 @@ mod tests {
     fn so_many_connections_as_were_asked_for_if_there_are_descriptors_for_them() {
         let connections = |allowed, wanted| limits_of(allowed, Some(wanted)).unwrap().connections;
         assert_eq!(connections(u64::MAX, HOSTS_MAX), HOSTS_MAX);
-        assert_eq!((connections(1 << 20, 10), connections(65_536, HOSTS_MAX), connections(1024, 4096)), (10, 32_768, 512));
+        assert_eq!(
+            (connections(1 << 20, 10), connections(65_536, HOSTS_MAX), connections(1024, 4096)),
+            (10, 32_768, 512)
+        );
         for wanted in [0, HOSTS_MAX + 1] {
             assert_eq!(limits_of(u64::MAX, Some(wanted)).unwrap_err().kind(), ErrorKind::Config);
         }

@@ -1,5 +1,5 @@
-//! Giving those who joined meanwhile the neighbours that they lack, a few in one event: a thousand may have come in the
-//! same moment, and what others say is not to wait until all of these are served.
+//! Giving many the neighbours that they lack, a few in one event: a thousand may have come in the same moment, or waited
+//! for the same answer, and what others say is not to wait until all of these are served.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -9,15 +9,22 @@ use super::core::Core;
 use super::slab::{HostIx, TaskIx};
 use crate::wire::control::NEIGHBOURS_MAX;
 
-/// Members that are given neighbours in one event. Each is compared with some thirty others.
-const DEALT_AT_ONCE: usize = 8;
+/// Members that are given neighbours in one event. Each is compared with some thirty others, which takes as long as ten
+/// reports: with eight in one event a hundredth of all events took longer than a millisecond on a busy machine.
+const DEALT_AT_ONCE: usize = 2;
 
 /// Members that are told whom they were given in one event.
-const TOLD_AT_ONCE: usize = 64;
+const TOLD_AT_ONCE: usize = 16;
 
-/// What is left to do for those who joined a task within one [`Config::deal_time`](super::Config::deal_time).
+/// So many may be given neighbours as soon as they are told what is current.
+pub(super) const CONNECTED_AT_ONCE: usize = 8;
+
+/// What is left to do for those who joined a task within one [`Config::deal_time`](super::Config::deal_time), or were told
+/// together what is current.
 pub(super) struct Deal {
     task: TaskIx,
+    /// How many each is to have.
+    goal: usize,
     /// Who is to be given neighbours.
     rest: VecDeque<HostIx>,
     /// Who is to be told of whom, once everybody was given some: in one message each.
@@ -27,14 +34,22 @@ pub(super) struct Deal {
 impl Core {
     /// Those who joined a task meanwhile are to be given the neighbours that they lack, out of all who are there by now.
     pub(super) fn deal(&mut self, t: TaskIx, step: u64) {
-        let Some(task) = self.tasks.get_mut(t).filter(|task| task.dealing == Some(step)) else { return };
+        if self.tasks.get(t).is_none_or(|task| task.dealing != Some(step)) {
+            return;
+        }
+        let task = &mut self.tasks[t];
         task.dealing = None;
         let mut undealt = std::mem::take(&mut task.undealt);
         // Some were noted twice.
         undealt.sort_unstable();
         undealt.dedup();
         undealt.shuffle(&mut self.rng);
-        self.deals.push_back(Deal { task: t, rest: undealt.into(), told: BTreeMap::new() });
+        self.begin_deal(t, undealt.into(), self.config.neighbours_wanted);
+    }
+
+    /// Has members given as many neighbours, in this order.
+    pub(super) fn begin_deal(&mut self, task: TaskIx, rest: VecDeque<HostIx>, goal: usize) {
+        self.deals.push_back(Deal { task, goal: goal.min(NEIGHBOURS_MAX), rest, told: BTreeMap::new() });
     }
 
     /// Does a little of what is left to deal. Tasks take turns.
@@ -55,12 +70,11 @@ impl Core {
 
     fn give_some(&mut self, deal: &mut Deal) {
         let (t, nobody) = (deal.task, BTreeSet::new());
-        let goal = self.config.neighbours_wanted.min(NEIGHBOURS_MAX);
         for _ in 0..DEALT_AT_ONCE {
             let Some(host) = deal.rest.pop_front() else { return };
             // Some have left again.
             let Some(degree) = self.tasks[t].members.get(&host).map(|m| m.neighbours.len()) else { continue };
-            let news = self.add_edges(t, host, goal.saturating_sub(degree), &nobody, &mut deal.told);
+            let news = self.add_edges(t, host, deal.goal.saturating_sub(degree), &nobody, &mut deal.told);
             deal.told.entry(host).or_default().extend(news);
         }
     }

@@ -8,6 +8,7 @@ use rand::seq::{SliceRandom, index};
 
 use super::config::NEIGHBOURS_MORE;
 use super::core::{Core, Timer};
+use super::deal::CONNECTED_AT_ONCE;
 use super::join::no_fetcher;
 use super::slab::{HostIx, TaskIx};
 use super::task::Member;
@@ -20,6 +21,20 @@ const SOURCES_SAMPLED: usize = 4;
 impl Core {
     /// Gives members the neighbours that they lack, and tells them all that they have.
     pub(super) fn connect(&mut self, t: TaskIx, members: &[HostIx]) {
+        if members.len() > CONNECTED_AT_ONCE {
+            self.begin_deal(t, members.iter().copied().collect(), self.config.neighbours_at_join);
+        } else {
+            self.connect_now(t, members);
+        }
+        self.tasks[t].undealt.extend(members);
+        if self.tasks[t].dealing.is_none() {
+            let step = self.next_number();
+            self.tasks[t].dealing = Some(step);
+            self.arm(self.now + self.config.deal_time, Timer::Deal { task: t, step });
+        }
+    }
+
+    fn connect_now(&mut self, t: TaskIx, members: &[HostIx]) {
         let mut told: BTreeMap<HostIx, Vec<HostIx>> = BTreeMap::new();
         let batch: BTreeSet<HostIx> = members.iter().copied().collect();
         let goal = self.config.neighbours_at_join.min(NEIGHBOURS_MAX);
@@ -35,12 +50,6 @@ impl Core {
             }
         }
         told.into_iter().for_each(|(host, news)| self.send_neighbours(t, host, news));
-        self.tasks[t].undealt.extend(members);
-        if self.tasks[t].dealing.is_none() {
-            let step = self.next_number();
-            self.tasks[t].dealing = Some(step);
-            self.arm(self.now + self.config.deal_time, Timer::Deal { task: t, step });
-        }
     }
 
     /// A member asks for more neighbours, maybe because none of its own holds what it misses. `silence`: for how long
