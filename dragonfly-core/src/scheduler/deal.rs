@@ -9,15 +9,11 @@ use super::core::Core;
 use super::slab::{HostIx, TaskIx};
 use crate::wire::control::NEIGHBOURS_MAX;
 
-/// Members that are given neighbours in one event. Each is compared with some thirty others, which takes as long as ten
-/// reports: with eight in one event a hundredth of all events took longer than a millisecond on a busy machine.
-const DEALT_AT_ONCE: usize = 2;
+/// Members that are given neighbours in one event. Each is compared with some thirty others.
+pub(super) const DEALT_AT_ONCE: usize = 8;
 
 /// Members that are told whom they were given in one event.
-const TOLD_AT_ONCE: usize = 16;
-
-/// So many may be given neighbours as soon as they are told what is current.
-pub(super) const CONNECTED_AT_ONCE: usize = 8;
+const TOLD_AT_ONCE: usize = 64;
 
 /// What is left to do for those who joined a task within one [`Config::deal_time`](super::Config::deal_time), or were told
 /// together what is current.

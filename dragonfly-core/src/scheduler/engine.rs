@@ -27,8 +27,7 @@ const INBOX_MAX: usize = 4096;
 const BATCH_MAX: usize = 256;
 
 /// How many of them are taken until what is due is done: messages without a pause do not keep deadlines from being met.
-/// So often that who joins is dealt neighbours as fast as others join.
-const MEETS_EVERY: usize = 4;
+const MEETS_EVERY: usize = 32;
 
 /// The buffer of a session within the process.
 const LOCAL_BYTES: usize = 64 << 10;

@@ -8,7 +8,7 @@ use rand::seq::{SliceRandom, index};
 
 use super::config::NEIGHBOURS_MORE;
 use super::core::{Core, Timer};
-use super::deal::CONNECTED_AT_ONCE;
+use super::deal::DEALT_AT_ONCE;
 use super::join::no_fetcher;
 use super::slab::{HostIx, TaskIx};
 use super::task::Member;
@@ -21,7 +21,7 @@ const SOURCES_SAMPLED: usize = 4;
 impl Core {
     /// Gives members the neighbours that they lack, and tells them all that they have.
     pub(super) fn connect(&mut self, t: TaskIx, members: &[HostIx]) {
-        if members.len() > CONNECTED_AT_ONCE {
+        if members.len() > DEALT_AT_ONCE {
             self.begin_deal(t, members.iter().copied().collect(), self.config.neighbours_at_join);
         } else {
             self.connect_now(t, members);
