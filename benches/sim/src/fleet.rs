@@ -9,7 +9,7 @@ use dragonfly_core::task::Layout;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::{HostOptions, Link, Sharing, Spread, State, Thin, Usage, World};
+use crate::{Heard, HostOptions, Link, Sharing, Spread, State, Thin, Usage, World};
 
 /// The only task.
 const TASK: TaskKey = TaskKey(0);
@@ -138,6 +138,8 @@ pub struct Report {
     pub lost: f64,
     /// Copies that crossed from site to site.
     pub crossed: f64,
+    /// What the coordinator heard, leases aside; the last one, if one died.
+    pub heard: Heard,
     /// Events handled.
     pub events: u64,
     /// Of every action; zero if the run was not traced.
@@ -453,6 +455,7 @@ impl<'a> Play<'a> {
             origin: world.origin.bytes as f64 / length,
             lost: world.lost_bytes() as f64 / length,
             crossed: world.network.crossed as f64 / length,
+            heard: world.heard(),
             events: world.handled(),
             trace: if world.is_traced { world.trace() } else { 0 },
             usages: Vec::new(),

@@ -17,6 +17,7 @@ mod queue;
 mod world;
 
 pub use authority::Authority;
+pub use members::Heard;
 pub use network::{Link, Network, Sharing, Thin};
 pub use origin::Origin;
 pub use queue::Queue;

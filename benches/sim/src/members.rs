@@ -34,9 +34,23 @@ pub(crate) struct Part {
     pub(crate) eighths: u8,
 }
 
+/// What hosts said to the scheduler, leases aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Joins.
+    pub joins: u64,
+    /// Reports of how far a host is.
+    pub reports: u64,
+    /// Questions for neighbours.
+    pub questions: u64,
+    /// Of these such as say that no neighbour holds what the host lacks.
+    pub lacking: u64,
+}
+
 /// The scheduler's core and what is needed to speak to it.
 pub(crate) struct Members {
     core: Core,
+    pub(crate) heard: Heard,
     named: BTreeMap<TaskId, TaskKey>,
     /// Hosts that have announced themselves.
     up: BTreeSet<HostKey>,
@@ -52,7 +66,7 @@ impl Members {
     pub(crate) fn new(seed: u64, neighbours: usize) -> Self {
         let mut config = Config::default();
         (config.hosts_max, config.neighbours_wanted) = (1 << 20, neighbours);
-        Self { core: Core::new(config, seed), named: BTreeMap::new(), up: BTreeSet::new() }
+        Self { core: Core::new(config, seed), heard: Heard::default(), named: BTreeMap::new(), up: BTreeSet::new() }
     }
 
     /// A host takes part in a task.
@@ -94,6 +108,7 @@ impl Members {
             self.tell(now, up);
             self.tell(now, Input::Message { from: peer, message: ToCoordinator::Announce(announce) });
         }
+        self.heard.joins += 1;
         self.tell(now, Input::Message { from: peer, message: ToCoordinator::Join(join) });
         self.answers()
     }
@@ -107,6 +122,8 @@ impl Members {
         lacking: bool,
         starved: Option<Duration>,
     ) -> Vec<Named> {
+        self.heard.questions += 1;
+        self.heard.lacking += u64::from(lacking);
         let starved_ms = starved.map(|time| time.as_millis() as u32);
         let message = ToCoordinator::AskNeighbours { task: id(task), lacking, starved_ms };
         self.tell(now, Input::Message { from: peer(host), message });
@@ -124,6 +141,7 @@ impl Members {
     ) -> Vec<Named> {
         let id = id(task);
         let generation = Generation::derive(&id, None, Some(layout.length()), layout.piece_length(), None);
+        self.heard.reports += 1;
         let message = ToCoordinator::Report { task: id, generation, eighths };
         self.tell(now, Input::Message { from: peer(host), message });
         self.answers()

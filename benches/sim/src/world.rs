@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::fluid::Ending;
-use crate::members::{Members, Named, Part};
+use crate::members::{Heard, Members, Named, Part};
 use crate::network::Chunk;
 use crate::{Authority, Link, Network, Origin, Queue};
 
@@ -368,6 +368,11 @@ impl World {
     /// When a host was done with a task.
     pub fn done_at(&self, host: HostKey, task: TaskKey) -> Option<Time> {
         self.hosts[host.0 as usize].done.get(&task).copied()
+    }
+
+    /// What the coordinator that is there now has heard.
+    pub const fn heard(&self) -> Heard {
+        self.members.heard
     }
 
     /// Bytes of pieces that a host has sent.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dragonfly_core::swarm::{Config, HostKey, TaskKey};
 use dragonfly_core::task::Layout;
-use dragonfly_sim::{HostOptions, Link, World};
+use dragonfly_sim::{Heard, HostOptions, Link, World};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -60,6 +60,27 @@ fn one_seed_and_seven_peers_inject_each_piece_about_once_and_come_near_the_bound
     );
     assert!(injected <= 1.05, "injected {injected} copies");
     assert!(ratio < 1.3, "took {ratio} times the bound");
+}
+
+#[test]
+fn a_coordinator_hears_each_served_host_join_begin_and_end() {
+    let hosts = [&[SEED][..], &[PEER; 7]].concat();
+    // Over before anybody asks for more neighbours.
+    let (mut world, _) = world(1, 4 * MIB, &hosts);
+    world.check_every = 64;
+    finish(&mut world);
+    assert_eq!(world.heard(), Heard { joins: 8, reports: 1 + 2 * 7, questions: 0, lacking: 0 });
+}
+
+#[test]
+fn a_longer_one_hears_more_only_from_those_who_asked() {
+    let hosts = [&[SEED][..], &[PEER; 31]].concat();
+    let (mut world, _) = world(1, 64 * MIB, &hosts);
+    world.check_every = 0;
+    finish(&mut world);
+    let heard = world.heard();
+    println!("{heard:?}");
+    assert!(heard.reports <= 1 + 2 * 31 + heard.lacking, "{heard:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use dragonfly_core::source::OriginPattern;
-use dragonfly_core::trust::OriginTrust;
+use dragonfly_core::trust::{OriginTrust, Roles};
 use dragonfly_core::wire::Address;
 
 pub(crate) use self::print::print;
@@ -146,6 +146,10 @@ pub(crate) struct Serve {
     /// How many neighbours are served at a time; 0 never uploads
     #[arg(long, value_name = "COUNT", default_value_t = 8, env = "DFDAEMON_UPLOAD_SLOTS")]
     pub(super) upload_slots: u16,
+    /// How many members may be connected at a time, up to 100000 and half of the descriptors [default: 4096, with the role
+    /// scheduler 100000]
+    #[arg(long, value_name = "COUNT", env = "DFDAEMON_CONNECTIONS")]
+    connections: Option<usize>,
     /// An origin that may be fetched from for other members, [scheme://]host[:port], the host perhaps with *. in front
     /// (repeatable) [default: any]
     #[arg(long, value_name = "ORIGIN", action = ArgAction::Append, env = "DFDAEMON_ALLOW_ORIGIN", value_delimiter = ',')]
@@ -251,6 +255,12 @@ impl Serve {
     /// Whom the daemon asks first, besides who its token names.
     pub(super) fn meeting_places(&self) -> Vec<Address> {
         self.scheduler.iter().chain(&self.bootstrap).cloned().collect()
+    }
+
+    /// How many members may be connected, if that is not the library's default: a scheduler has as many as it knows.
+    pub(super) fn connections(&self) -> Option<usize> {
+        let is_scheduler = self.role.roles.contains(Roles::SCHEDULER);
+        self.connections.or_else(|| is_scheduler.then(|| dragonfly_core::scheduler::Config::default().hosts_max))
     }
 
     pub(super) fn api_token_file(&self) -> Result<PathBuf, Failure> {

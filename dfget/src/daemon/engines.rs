@@ -55,6 +55,9 @@ pub(super) async fn start(args: &Serve, data_dir: &Path, log: LogControl) -> Res
     {
         builder = builder.storage(crate::storages::config(&args.storage)?);
     }
+    if let Some(connections) = args.connections() {
+        builder = builder.connections_max(connections);
+    }
     if let Some(bytes) = args.quota {
         builder = builder.quota_bytes(bytes);
     }

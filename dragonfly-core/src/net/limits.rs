@@ -15,7 +15,7 @@ pub struct Limits {
     /// From the end of the TLS or QUIC handshake until both ends have admitted each other. 5 s (`trust.md` 1).
     pub admission_timeout: Duration,
     /// Established connections in all. 4096: what a scheduler of some thousand hosts needs, and a quarter of a common
-    /// descriptor limit of 16 384.
+    /// descriptor limit of 16 384. A node of more is told so (`NodeBuilder::connections_max`).
     pub connections: usize,
     /// Established connections with one peer. 4: both ends dialed at once, over each transport.
     pub connections_per_peer: usize,

@@ -62,6 +62,7 @@ pub struct NodeBuilder {
     bootstrap: Vec<Address>,
     discover_locally: bool,
     upload_slots: u16,
+    connections_max: Option<usize>,
     rates: RateLimits,
     guard: Guard,
     #[cfg(feature = "storage")]
@@ -93,6 +94,7 @@ impl Default for NodeBuilder {
             bootstrap: Vec::new(),
             discover_locally: false,
             upload_slots: UPLOAD_SLOTS,
+            connections_max: None,
             rates: RateLimits::default(),
             guard: Guard::default(),
             #[cfg(feature = "storage")]
@@ -226,6 +228,14 @@ impl NodeBuilder {
         self
     }
 
+    /// How many other members may be connected at a time, from 1 to 100 000 (default: 4096): a scheduler of more has to
+    /// be told. Never more than half of the descriptors that the process may have (`RLIMIT_NOFILE`): where that is less
+    /// than is set here the log says so.
+    pub fn connections_max(mut self, connections: usize) -> Self {
+        self.connections_max = Some(connections);
+        self
+    }
+
     /// Bytes a second that it, and each task on it, may move (default: no limits).
     pub fn rates(mut self, rates: RateLimits) -> Self {
         self.rates = rates;
@@ -302,7 +312,7 @@ impl NodeBuilder {
     ///
     /// # Errors
     /// The data directory is in use or unreadable; the token is of another network than the directory; an address
-    /// cannot be listened on.
+    /// cannot be listened on; a setting is out of its bounds.
     pub async fn start(self) -> Result<Node> {
         let runtime = match self.runtime.clone() {
             Some(runtime) => runtime,
@@ -311,6 +321,7 @@ impl NodeBuilder {
             })?,
         };
         self.rates.check()?;
+        let limits = descriptors::net_limits(self.connections_max)?;
         let io = IoPool::start()?;
         let (dir, token, origin_trust) = (self.data_dir.clone(), self.token.clone(), self.origin_trust);
         let (low_water, high_water) = self.water_marks;
@@ -333,7 +344,6 @@ impl NodeBuilder {
         let (identity, membership) = (Arc::new(identity), Arc::new(membership));
         let rules = Rules(self.policy);
         let members = Members { membership: Arc::clone(&membership), rules: rules.clone() };
-        let limits = descriptors::net_limits();
         let config = HostConfig {
             listen: self.listen.clone(),
             lanes: self.lanes.clone().map(|lanes| (LANE_PROTOCOL, lanes_beside(&self.listen, lanes))),

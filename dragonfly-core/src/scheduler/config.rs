@@ -82,13 +82,16 @@ impl Default for Config {
             holders_max: 16,
             seed_share: 256 << 20,
             seeds_per_task_max: 3,
-            hosts_max: 100_000,
+            hosts_max: HOSTS_MAX,
             tasks_max: 1_000_000,
             tasks_per_host_max: TASKS_PER_HOST_MAX,
             idle_max: Duration::from_secs(600),
         }
     }
 }
+
+/// Hosts that a coordinator knows by default, and so the most connections that a node may be given.
+pub(crate) const HOSTS_MAX: usize = 100_000;
 
 /// Silent for so many intervals a host counts as down: two lost keepalives are forgiven.
 pub(super) const SILENT_INTERVALS: u32 = 3;

@@ -11,6 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::config::{Config, SILENT_INTERVALS};
+use super::deal::Deal;
 use super::event::{Action, CloseReason, Input};
 use super::host::Host;
 use super::slab::{HostIx, Slab, TaskIx};
@@ -36,6 +37,8 @@ pub struct Core {
     /// Tasks without members, since when.
     pub(super) idle: BTreeSet<(Duration, TaskIx)>,
     timers: BinaryHeap<Reverse<(Duration, u64, Timer)>>,
+    /// Neighbours that are being dealt, the task that is next first.
+    pub(super) deals: VecDeque<Deal>,
     actions: VecDeque<Action>,
     counter: u64,
     pub(super) epoch: u64,
@@ -83,6 +86,7 @@ impl Core {
             ids: HashMap::new(),
             idle: BTreeSet::new(),
             timers: BinaryHeap::new(),
+            deals: VecDeque::new(),
             actions: VecDeque::new(),
         }
     }
@@ -110,8 +114,12 @@ impl Core {
         self.actions.pop_front()
     }
 
-    /// When [`Input::Deadline`] is due at the latest; earlier does no harm.
+    /// When [`Input::Deadline`] is due at the latest; earlier does no harm. A time that has come means that more is to be
+    /// done than one input should take: what others say may go first.
     pub fn next_deadline(&self) -> Option<Duration> {
+        if !self.deals.is_empty() {
+            return Some(self.now);
+        }
         let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
         let idle = self.idle.first().map(|(since, _)| *since + self.config.idle_max);
         timer.into_iter().chain(idle).min()
@@ -139,6 +147,7 @@ impl Core {
             }
             self.drop_task(task);
         }
+        self.deal_some();
     }
 
     /// Whether anybody takes part in the task here now.

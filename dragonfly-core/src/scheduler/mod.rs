@@ -16,6 +16,7 @@
 mod collect;
 mod config;
 mod core;
+mod deal;
 mod describe;
 mod doubt;
 mod engine;
@@ -33,7 +34,7 @@ mod task;
 mod tests;
 
 pub use config::Config;
-pub(crate) use config::TASKS_PER_HOST_MAX;
+pub(crate) use config::{HOSTS_MAX, TASKS_PER_HOST_MAX};
 pub use core::Core;
 pub(crate) use engine::Coordinator;
 pub use engine::{Scheduler, SchedulerBuilder};

@@ -8,6 +8,7 @@ use rand::seq::{SliceRandom, index};
 
 use super::config::NEIGHBOURS_MORE;
 use super::core::{Core, Timer};
+use super::deal::DEALT_AT_ONCE;
 use super::join::no_fetcher;
 use super::slab::{HostIx, TaskIx};
 use super::task::Member;
@@ -20,6 +21,20 @@ const SOURCES_SAMPLED: usize = 4;
 impl Core {
     /// Gives members the neighbours that they lack, and tells them all that they have.
     pub(super) fn connect(&mut self, t: TaskIx, members: &[HostIx]) {
+        if members.len() > DEALT_AT_ONCE {
+            self.begin_deal(t, members.iter().copied().collect(), self.config.neighbours_at_join);
+        } else {
+            self.connect_now(t, members);
+        }
+        self.tasks[t].undealt.extend(members);
+        if self.tasks[t].dealing.is_none() {
+            let step = self.next_number();
+            self.tasks[t].dealing = Some(step);
+            self.arm(self.now + self.config.deal_time, Timer::Deal { task: t, step });
+        }
+    }
+
+    fn connect_now(&mut self, t: TaskIx, members: &[HostIx]) {
         let mut told: BTreeMap<HostIx, Vec<HostIx>> = BTreeMap::new();
         let batch: BTreeSet<HostIx> = members.iter().copied().collect();
         let goal = self.config.neighbours_at_join.min(NEIGHBOURS_MAX);
@@ -35,40 +50,6 @@ impl Core {
             }
         }
         told.into_iter().for_each(|(host, news)| self.send_neighbours(t, host, news));
-        self.tasks[t].undealt.extend(members);
-        if self.tasks[t].dealing.is_none() {
-            let step = self.next_number();
-            self.tasks[t].dealing = Some(step);
-            self.arm(self.now + self.config.deal_time, Timer::Deal { task: t, step });
-        }
-    }
-
-    /// Gives those who joined meanwhile the neighbours that they lack, out of all who are there by now.
-    pub(super) fn deal(&mut self, t: TaskIx, step: u64) {
-        if self.tasks.get(t).is_none_or(|task| task.dealing != Some(step)) {
-            return;
-        }
-        let task = &mut self.tasks[t];
-        task.dealing = None;
-        let mut undealt = std::mem::take(&mut task.undealt);
-        // Some have left again, or were noted twice.
-        undealt.sort_unstable();
-        undealt.dedup();
-        undealt.retain(|host| task.members.contains_key(host));
-        undealt.shuffle(&mut self.rng);
-        let goal = self.config.neighbours_wanted.min(NEIGHBOURS_MAX);
-        let mut told: BTreeMap<HostIx, Vec<HostIx>> = BTreeMap::new();
-        let nobody = BTreeSet::new();
-        for host in undealt {
-            let degree = self.tasks[t].members.get(&host).map_or(0, |m| m.neighbours.len());
-            let news = self.add_edges(t, host, goal.saturating_sub(degree), &nobody, &mut told);
-            told.entry(host).or_default().extend(news);
-        }
-        for (host, news) in told {
-            if !news.is_empty() {
-                self.send_neighbours(t, host, news);
-            }
-        }
     }
 
     /// A member asks for more neighbours, maybe because none of its own holds what it misses. `silence`: for how long
@@ -158,7 +139,7 @@ impl Core {
 
     /// Makes up to `wanted` more hosts neighbours of `host`, and notes who is to be told of it: those who have room,
     /// or whom it cannot dial. Members of the `batch` are told all by the caller.
-    fn add_edges(
+    pub(super) fn add_edges(
         &mut self,
         t: TaskIx,
         host: HostIx,
@@ -242,7 +223,7 @@ impl Core {
         hosts
     }
 
-    fn send_neighbours(&mut self, t: TaskIx, to: HostIx, hosts: Vec<HostIx>) {
+    pub(super) fn send_neighbours(&mut self, t: TaskIx, to: HostIx, hosts: Vec<HostIx>) {
         let task = self.tasks[t].id;
         let describe = |&host: &HostIx| {
             let h = &self.hosts[host];

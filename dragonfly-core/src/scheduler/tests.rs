@@ -16,8 +16,8 @@ use super::{Action, Config, Core, Input, TaskSnapshot};
 use crate::task::{Class, TaskId, TaskSpec, Validator, piece_length_for};
 use crate::wire::PeerId;
 use crate::wire::control::{
-    Announce, Answer, Current, Described, Failure, FailureKind, Granted, Join, LeaseId, TaskInfo, ToCoordinator,
-    ToMember, Work,
+    Announce, Answer, Current, Described, Failure, FailureKind, Granted, Join, LeaseId, Neighbour, TaskInfo,
+    ToCoordinator, ToMember, Work,
 };
 use crate::wire::statement::{Grant, Signed};
 
@@ -210,7 +210,7 @@ impl World {
             self.now = self.now.max(next);
             self.step(Input::Deadline);
             said.append(&mut self.said);
-            if self.now >= end {
+            if self.now >= end && self.core.next_deadline().is_none_or(|at| at > end) {
                 break;
             }
             for from in self.up.clone() {

@@ -181,6 +181,9 @@ impl Swarm {
         if task.ask_at <= now || starved.is_some() && now.since(task.asked) >= STARVED_PAUSE {
             if lacking || neighbours < wanted {
                 self.actions.push_back(Action::AskNeighbours { task: key, lacking, starved });
+                if lacking {
+                    task.reports.expect();
+                }
                 task.asked = now;
                 task.ask_at = now.after(task.ask_pause);
                 task.ask_pause = (task.ask_pause * 2).min(ASK_PAUSE_MAX);

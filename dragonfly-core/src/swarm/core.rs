@@ -320,22 +320,6 @@ impl Swarm {
         }
     }
 
-    /// Reports each eighth once, and the end.
-    fn progressed(&mut self, key: TaskKey) {
-        let Some(task) = self.tasks.get_mut(&key) else { return };
-        let have = task.pieces.have();
-        let eighths = (u64::from(have.held()) * 8).checked_div(u64::from(have.pieces())).unwrap_or(8) as u8;
-        let complete = have.is_complete();
-        if eighths > task.reported {
-            task.reported = eighths;
-            self.actions.push_back(Action::Report { task: key, eighths });
-        }
-        if complete && !task.done {
-            task.done = true;
-            self.actions.push_back(Action::Done { task: key });
-        }
-    }
-
     /// A piece is needed again: whoever holds it may be asked.
     pub(super) fn missing(&mut self, key: TaskKey, piece: PieceIndex) {
         let Some(task) = self.tasks.get_mut(&key) else { return };

@@ -472,7 +472,7 @@ pub enum Action {
         /// The lease.
         lease: LeaseKey,
     },
-    /// Tell the coordinator how far we are (at most once an eighth).
+    /// Tell the coordinator how far we are: the first eighth, the end, and of those between what it acts on.
     Report {
         /// The task.
         task: TaskKey,

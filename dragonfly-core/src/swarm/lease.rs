@@ -106,6 +106,7 @@ impl Swarm {
             return;
         }
         task.leases.ask = Ask::Now;
+        task.reports.leased();
         // Whatever is held or can be had from a neighbour does not leave the origin again. One that lets us down
         // does not count, or its word would keep the piece from everybody.
         let hosts = &self.hosts;
@@ -240,6 +241,7 @@ impl Swarm {
         if up {
             // What it knows of us begins now.
             task.fed = self.now;
+            task.reports.expect();
             task.leases.ask = Ask::Now;
             self.restless.insert(key);
             self.timers.set_earlier(Timer::Connect(key), self.now);

@@ -5,7 +5,8 @@
 //! tasks, neighbours and requests; bytes, hashes, sockets and files are the driver's.
 //!
 //! - Mechanism: [`Swarm`] in `core`, and by concern `connect` (neighbours), `request` (what is asked of them),
-//!   `upload` (what they ask), `spread` (have-maps), `inject` (allotment), `lease` (the origin), `whole` (small content).
+//!   `upload` (what they ask), `spread` (have-maps), `inject` (allotment), `lease` (the origin), `whole` (small content),
+//!   `report` (how far a task is).
 //! - Policy, small pure functions with their constants: `choose`, `depth`, `takeover`, `share`, `inject::pick`,
 //!   `upload::next_turn`, `spread::tick`.
 
@@ -23,6 +24,7 @@ mod lease;
 mod pieces;
 mod random;
 mod rate;
+mod report;
 mod request;
 mod share;
 mod spread;

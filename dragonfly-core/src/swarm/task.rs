@@ -10,6 +10,7 @@ use super::inject::{Child, Inject};
 use super::lease::Leases;
 use super::pieces::Pieces;
 use super::rate::Rate;
+use super::report::Reports;
 use super::whole::Asking;
 use super::{HostKey, TaskOptions, Time};
 use crate::task::{HaveMap, Layout, PieceIndex};
@@ -38,8 +39,7 @@ pub(super) struct Task {
     pub(super) window: Range<PieceIndex>,
     pub(super) inject: Inject,
     pub(super) leases: Leases,
-    /// Eighths reported last.
-    pub(super) reported: u8,
+    pub(super) reports: Reports,
     pub(super) done: bool,
     /// How fast its pieces arrive, from all neighbours.
     pub(super) rate: Rate,
@@ -76,7 +76,7 @@ impl Task {
             window: 0..0,
             inject: Inject::default(),
             leases: Leases::default(),
-            reported: 0,
+            reports: Reports::default(),
             done: false,
             rate: Rate::default(),
             pulled: 0,

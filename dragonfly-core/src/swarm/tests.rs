@@ -83,6 +83,47 @@ fn a_complete_task_and_one_without_pieces_are_done_at_once() {
     }
 }
 
+/// What of these pieces the coordinator is told, in eighths, once each is held.
+fn reported(driver: &mut Driver, pieces: std::ops::Range<u32>) -> Vec<u8> {
+    let report = |action: Action| if let Action::Report { eighths, .. } = action { Some(eighths) } else { None };
+    let stored = |piece| driver.put(Input::Stored { task: TASK, piece });
+    pieces.flat_map(stored).filter_map(report).collect()
+}
+
+#[test]
+fn a_host_that_is_served_reports_twice() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(64, &[], OPTIONS);
+    assert_eq!(reported(&mut driver, 0..64), [1, 8]);
+    // Who begins with a part of it says so at once.
+    let mut driver = Driver::new(Config::default());
+    let first = driver.add(64, &(0..24).collect::<Vec<_>>(), OPTIONS);
+    assert!(first.contains(&Action::Report { task: TASK, eighths: 3 }), "{first:?}");
+    assert_eq!(reported(&mut driver, 24..64), [8]);
+}
+
+#[test]
+fn what_the_coordinator_acts_on_between_is_reported_as_well() {
+    // After a question of one that lacks what no neighbour holds, the next eighth.
+    let mut driver = Driver::new(Config::default());
+    driver.add(64, &[], OPTIONS);
+    assert_eq!(reported(&mut driver, 0..20), [1]);
+    let asked = driver.wait(Duration::from_secs(2));
+    let is_question = |action: &&Action| matches!(action, Action::AskNeighbours { lacking: true, .. });
+    assert!(asked.iter().any(|action| is_question(&action)), "{asked:?}");
+    assert_eq!(reported(&mut driver, 20..48), [3]);
+    // To another coordinator the next one, too.
+    driver.put(Input::AuthorityDown { task: TASK });
+    driver.put(Input::AuthorityUp { task: TASK });
+    assert_eq!(reported(&mut driver, 48..64), [7, 8]);
+    // Who has had a lease reports each.
+    let mut driver = Driver::new(Config::default());
+    driver.add(64, &[], TaskOptions { may_lease: true, ..OPTIONS });
+    assert_eq!(reported(&mut driver, 0..16), [1]);
+    driver.put(Input::LeaseGranted { task: TASK, lease: LeaseKey { lease: 1, epoch: 1 }, pieces: 16..24 });
+    assert_eq!(reported(&mut driver, 16..64), [3, 4, 5, 6, 7, 8]);
+}
+
 #[test]
 fn a_piece_runs_from_request_to_ready_and_is_announced() {
     let mut driver = Driver::new(Config::default());

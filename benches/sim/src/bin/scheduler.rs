@@ -4,6 +4,7 @@
 //! `cargo run --release -p dragonfly-sim --bin scheduler`
 #![allow(clippy::print_stdout, reason = "benches print what they measured")]
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -22,6 +23,9 @@ const PIECE: u64 = 4 << 20;
 
 /// The bytes of a record of addresses: with two addresses it has about so many.
 const RECORD_BYTES: usize = 220;
+
+/// Peers that fetch from the origin by leases, as many as may at a time.
+const HOLDERS: u32 = 16;
 
 /// One in so many peers asks for more neighbours once.
 const ASKS: u32 = 4;
@@ -45,6 +49,8 @@ struct Bench {
     core: Core,
     now: Duration,
     took: Vec<u32>,
+    /// The longest event of each kind.
+    slowest: BTreeMap<&'static str, u32>,
     named: u64,
     grants: Vec<(PeerId, LeaseId, u32, u32)>,
 }
@@ -52,6 +58,7 @@ struct Bench {
 impl Bench {
     /// Hands the core an input and takes its actions, which a shell would send.
     fn put(&mut self, input: Input) {
+        let kind = kind(&input);
         let began = Instant::now();
         self.core.handle(self.now, input);
         while let Some(action) = self.core.poll() {
@@ -61,7 +68,10 @@ impl Bench {
                 _ => {}
             }
         }
-        self.took.push(u32::try_from(began.elapsed().as_nanos()).unwrap_or(u32::MAX));
+        let took = u32::try_from(began.elapsed().as_nanos()).unwrap_or(u32::MAX);
+        let slowest = self.slowest.entry(kind).or_default();
+        *slowest = took.max(*slowest);
+        self.took.push(took);
     }
 
     fn say(&mut self, from: PeerId, message: ToCoordinator) {
@@ -90,6 +100,19 @@ impl Bench {
     }
 }
 
+/// What an event is called in the list of the slowest.
+const fn kind(input: &Input) -> &'static str {
+    match input {
+        Input::Deadline => "deadline",
+        Input::Message { message: ToCoordinator::Join(_), .. } => "join",
+        Input::Message { message: ToCoordinator::AskNeighbours { .. }, .. } => "question",
+        Input::Message { message: ToCoordinator::Report { .. }, .. } => "report",
+        Input::Message { message: ToCoordinator::Leave(_), .. } => "leave",
+        Input::Message { .. } => "lease",
+        _ => "host",
+    }
+}
+
 fn peer(number: u32) -> PeerId {
     let mut key = [7; 32];
     key[..4].copy_from_slice(&number.to_be_bytes());
@@ -102,7 +125,8 @@ fn main() {
     let mut config = Config::default();
     config.hosts_max = args.peers as usize + 1;
     let core = Core::new(config, args.seed);
-    let mut bench = Bench { core, now: Duration::ZERO, took: Vec::new(), named: 0, grants: Vec::new() };
+    let mut bench =
+        Bench { core, now: Duration::ZERO, took: Vec::new(), slowest: BTreeMap::new(), named: 0, grants: Vec::new() };
     bench.took.reserve(args.peers as usize * 24);
     let task = TaskId::from_hash([3; 32]);
     let validator = Some(Validator::Etag("\"v\"".to_owned()));
@@ -118,6 +142,7 @@ fn main() {
     }
     let connected = resident();
     let hosts = bench.took.len();
+    bench.slowest.clear();
 
     let held = Held {
         generation,
@@ -146,7 +171,7 @@ fn main() {
         // Who comes first has a part of it from before: by that the core knows the content.
         let held = join.held.clone().filter(|_| number == 0);
         bench.say(peer(number), ToCoordinator::Join(Join { held, ..join.clone() }));
-        if number < 16 {
+        if number < HOLDERS {
             bench.say(peer(number), ToCoordinator::AskLease(task, None));
         }
         if number % 16 == 0 {
@@ -154,12 +179,15 @@ fn main() {
         }
     }
     let (joined, joining, after) = (bench.took.len(), processor_seconds(), resident());
-    // Everybody reports each eighth, in an order that has nothing to do with that of joins.
+    // Everybody reports the first eighth and the end, who fetches by leases each one, in an order that has nothing to do
+    // with that of joins.
     let mut order: Vec<u32> = (0..args.peers).collect();
     for eighths in 1..=8 {
         order.shuffle(&mut random);
         for number in &order {
-            bench.say(peer(*number), ToCoordinator::Report { task, generation, eighths });
+            if matches!(eighths, 1 | 8) || *number < HOLDERS {
+                bench.say(peer(*number), ToCoordinator::Report { task, generation, eighths });
+            }
             if eighths == 4 && random.random_range(0..ASKS) == 0 {
                 let ask = ToCoordinator::AskNeighbours { task, lacking: false, starved_ms: None };
                 bench.say(peer(*number), ask);
@@ -196,6 +224,9 @@ fn main() {
         at(0.999),
         at(1.0) / 1e3
     );
+    let slowest: Vec<String> =
+        bench.slowest.iter().map(|(kind, took)| format!("{kind} {:.2} ms", f64::from(*took) / 1e6)).collect();
+    println!("the slowest: {}", slowest.join(", "));
     println!(
         "{:.1} events a peer-task; {:.1} neighbours named to each; bytes a host {}, a peer-task {}",
         (ended - began) as f64 / peers as f64,

@@ -53,6 +53,7 @@ fn computed(settings: &Settings, long: &str) -> Result<Vec<String>, Failure> {
         "data-dir" => vec![serve.data_dir()?.display().to_string()],
         "listen" => serve.listen()?.iter().map(ToString::to_string).collect(),
         "api" => vec![serve.api().map_or("none".to_owned(), |path| format!("unix:{}", path.display()))],
+        "connections" => serve.connections().iter().map(ToString::to_string).collect(),
         "api-token-file" => vec![serve.api_token_file()?.display().to_string()],
         _ => Vec::new(),
     })

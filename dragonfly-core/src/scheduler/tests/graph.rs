@@ -109,6 +109,50 @@ fn the_first_members_are_no_cluster_for_they_are_given_few_neighbours_until_othe
     assert_eq!(w.said.iter().filter(|action| matches!(action, Action::Send { .. })).count(), 0);
 }
 
+/// What others say goes between: one leaves meanwhile, and another comes and has its place in the books.
+#[test]
+fn many_who_came_together_are_dealt_a_few_in_one_event() {
+    const HOSTS: u32 = 200;
+    let mut w = World::new();
+    (1..=HOSTS).for_each(|n| w.peer_up(n));
+    w.join(1, wanting(1));
+    let lease = w.describer(1);
+    w.describe(1, lease, content(64 * MIB, etag("x"), 8));
+    let mut graph = Graph::new();
+    for n in 2..=HOSTS {
+        w.join(n, wanting(1));
+        note(&mut graph, &w.said);
+    }
+    w.now += Config::default().deal_time;
+    let (mut events, mut told) = (0, 0);
+    while w.core.next_deadline().is_some_and(|at| at <= w.now) {
+        w.step(Input::Deadline);
+        let said = w.said.iter().filter(|action| matches!(action, Action::Send { .. })).count();
+        assert!(said <= 64, "{said} messages in one event");
+        let is_7 = |named: &Neighbour| named.peer == peer(7);
+        let names_7 = |action: &Action| matches!(action, Action::Send { message: ToMember::Neighbours { hosts, .. }, .. } if hosts.iter().any(is_7));
+        assert!(events < 10 || !w.said.iter().any(names_7), "it has left");
+        note(&mut graph, &w.said);
+        (events, told) = (events + 1, told + said);
+        if events == 10 {
+            w.down(7);
+            w.peer_up(300);
+            w.join(300, wanting(1));
+            assert_eq!(w.neighbours(300).map(|hosts| hosts.len()), Some(Config::default().neighbours_at_join));
+            note(&mut graph, &w.said);
+        }
+    }
+    // Eight are given some in one event, and sixty-four told.
+    assert_eq!(events, HOSTS.div_ceil(8) as usize + told.div_ceil(64));
+    assert!(told >= HOSTS as usize / 2, "each is told once of all that it got: {told}");
+    graph.remove(&peer(7));
+    let least = graph.values().map(BTreeSet::len).min().unwrap();
+    w.pass(Config::default().deal_time * 2);
+    note(&mut graph, &w.said);
+    assert!(least >= 4 && graph[&peer(300)].len() >= 12, "{least}");
+    assert!(graph.iter().filter(|(_, others)| others.len() < 11).count() <= 1, "{graph:?}");
+}
+
 #[test]
 fn a_newcomer_meets_a_source_first() {
     let (mut w, _) = swarm(25, true);

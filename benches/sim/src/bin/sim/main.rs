@@ -188,7 +188,8 @@ fn print(fleet: &Fleet, report: &Report, states: &[State], wall: Duration, is_js
             "command": fleet.to_string(), "seed": fleet.seed, "bound_s": report.bound, "finished": report.finished,
             "p50": p50, "p99": p99, "last": last, "injected_copies": report.injected,
             "injector_use": report.injector_use, "twice": twice, "origin_copies": origin, "lost_copies": lost,
-            "crossed_copies": crossed, "events": report.events, "wall_s": wall, "processor_s": processor_seconds(),
+            "crossed_copies": crossed, "reports": report.heard.reports, "questions": report.heard.questions,
+            "events": report.events, "wall_s": wall, "processor_s": processor_seconds(),
             "peak_rss_mib": rss, "curve": curve,
         });
         return println!("{value}");
@@ -196,13 +197,15 @@ fn print(fleet: &Fleet, report: &Report, states: &[State], wall: Duration, is_js
     let maybe = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
     println!(
         "seed {}: {} hosts, bound {:.3} s: p50 {p50:.3}, p99 {p99:.3}, last {last:.3}; injected {}, injector use {}; \
-         twice {twice:.4}; origin {origin:.3}, lost {lost:.3}, crossed {crossed:.3}; {:.1} M events, {wall:.1} s \
+         twice {twice:.4}; origin {origin:.3}, lost {lost:.3}, crossed {crossed:.3}; {} reports, {} questions; {:.1} M events, {wall:.1} s \
          ({:.1} s of processor so far), {rss} MiB",
         fleet.seed,
         report.finished,
         report.bound,
         maybe(report.injected),
         maybe(report.injector_use),
+        report.heard.reports,
+        report.heard.questions,
         report.events as f64 / 1e6,
         processor_seconds(),
     );

@@ -1,0 +1,89 @@
+//! Giving many the neighbours that they lack, a few in one event: a thousand may have come in the same moment, or waited
+//! for the same answer, and what others say is not to wait until all of these are served.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rand::seq::SliceRandom as _;
+
+use super::core::Core;
+use super::slab::{HostIx, TaskIx};
+use crate::wire::control::NEIGHBOURS_MAX;
+
+/// Members that are given neighbours in one event. Each is compared with some thirty others.
+pub(super) const DEALT_AT_ONCE: usize = 8;
+
+/// Members that are told whom they were given in one event.
+const TOLD_AT_ONCE: usize = 64;
+
+/// What is left to do for those who joined a task within one [`Config::deal_time`](super::Config::deal_time), or were told
+/// together what is current.
+pub(super) struct Deal {
+    task: TaskIx,
+    /// How many each is to have.
+    goal: usize,
+    /// Who is to be given neighbours.
+    rest: VecDeque<HostIx>,
+    /// Who is to be told of whom, once everybody was given some: in one message each.
+    told: BTreeMap<HostIx, Vec<HostIx>>,
+}
+
+impl Core {
+    /// Those who joined a task meanwhile are to be given the neighbours that they lack, out of all who are there by now.
+    pub(super) fn deal(&mut self, t: TaskIx, step: u64) {
+        if self.tasks.get(t).is_none_or(|task| task.dealing != Some(step)) {
+            return;
+        }
+        let task = &mut self.tasks[t];
+        task.dealing = None;
+        let mut undealt = std::mem::take(&mut task.undealt);
+        // Some were noted twice.
+        undealt.sort_unstable();
+        undealt.dedup();
+        undealt.shuffle(&mut self.rng);
+        self.begin_deal(t, undealt.into(), self.config.neighbours_wanted);
+    }
+
+    /// Has members given as many neighbours, in this order.
+    pub(super) fn begin_deal(&mut self, task: TaskIx, rest: VecDeque<HostIx>, goal: usize) {
+        self.deals.push_back(Deal { task, goal: goal.min(NEIGHBOURS_MAX), rest, told: BTreeMap::new() });
+    }
+
+    /// Does a little of what is left to deal. Tasks take turns.
+    pub(super) fn deal_some(&mut self) {
+        let Some(mut deal) = self.deals.pop_front() else { return };
+        if self.tasks.get(deal.task).is_none() {
+            return;
+        }
+        if deal.rest.is_empty() {
+            self.tell_dealt(&mut deal);
+        } else {
+            self.give_some(&mut deal);
+        }
+        if !deal.rest.is_empty() || !deal.told.is_empty() {
+            self.deals.push_back(deal);
+        }
+    }
+
+    fn give_some(&mut self, deal: &mut Deal) {
+        let (t, nobody) = (deal.task, BTreeSet::new());
+        for _ in 0..DEALT_AT_ONCE {
+            let Some(host) = deal.rest.pop_front() else { return };
+            // Some have left again.
+            let Some(degree) = self.tasks[t].members.get(&host).map(|m| m.neighbours.len()) else { continue };
+            let news = self.add_edges(t, host, deal.goal.saturating_sub(degree), &nobody, &mut deal.told);
+            deal.told.entry(host).or_default().extend(news);
+        }
+    }
+
+    fn tell_dealt(&mut self, deal: &mut Deal) {
+        for _ in 0..TOLD_AT_ONCE {
+            let Some((host, mut news)) = deal.told.pop_first() else { return };
+            // Some have left meanwhile, and others may have their numbers.
+            let Some(member) = self.tasks[deal.task].members.get(&host) else { continue };
+            news.retain(|other| member.neighbours.contains(other));
+            if !news.is_empty() {
+                self.send_neighbours(deal.task, host, news);
+            }
+        }
+    }
+}
