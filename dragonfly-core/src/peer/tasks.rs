@@ -329,10 +329,22 @@ impl Actor {
                 task.named.truncate(NAMED_MAX);
             }
             Some(key) => {
-                let hosts = hosts.into_iter().filter_map(|host| self.intern(host)).collect();
-                self.input(Input::Neighbours { task: key, hosts });
+                self.name(key, hosts);
             }
         }
+    }
+
+    /// Tells the core of neighbours.
+    fn name(&mut self, task: TaskKey, named: Vec<Neighbour>) {
+        let (mut hosts, mut across) = (Vec::with_capacity(named.len()), Vec::new());
+        for neighbour in named {
+            let share = neighbour.share;
+            if let Some(host) = self.intern(neighbour) {
+                hosts.push(host);
+                across.extend(share.map(|share| (host, share)));
+            }
+        }
+        self.input(Input::Neighbours { task, hosts, across });
     }
 
     /// The coordinator says which content is current.
@@ -434,9 +446,8 @@ impl Actor {
         self.contents.insert(key, Arc::clone(&content));
         self.registry.insert(&content);
         self.input(Input::TaskAdded { task: key, layout: content.layout, have, options });
-        let hosts: Vec<_> = named.into_iter().filter_map(|host| self.intern(host)).collect();
-        if !hosts.is_empty() {
-            self.input(Input::Neighbours { task: key, hosts });
+        if !named.is_empty() {
+            self.name(key, named);
         }
         for granted in grants {
             self.granted(granted);

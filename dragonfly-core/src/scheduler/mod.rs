@@ -26,6 +26,7 @@ mod lease;
 mod meeting;
 mod neighbours;
 mod ranges;
+mod sites;
 mod slab;
 mod snapshot;
 mod task;

@@ -184,7 +184,7 @@ impl Swarm {
             Input::LeaseNone { task, retry } => self.lease_none(task, retry),
             Input::LeaseRevoked { task, lease } => self.lease_revoked(task, lease),
             Input::Lost { host, task, runs } => self.lost(host, task, &runs),
-            Input::Neighbours { task, hosts } => self.named(task, &hosts),
+            Input::Neighbours { task, hosts, across } => self.named(task, &hosts, &across),
             Input::OriginDone { task, lease } => self.origin_done(task, lease),
             Input::OriginFailed { task, lease } => self.origin_failed(task, lease),
             Input::OriginStored { task, piece } => self.origin_stored(task, piece),

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::task::{HaveMap, Layout, PieceIndex};
+use crate::wire::control::Share;
 use crate::wire::lane::RejectReason;
 
 /// A neighbour host, interned by the shell. Reused only after [`Input::LaneDown`] and the host's removal from
@@ -135,6 +136,8 @@ pub enum Input {
         task: TaskKey,
         /// The hosts.
         hosts: Vec<HostKey>,
+        /// Those of them that are in another site, and what is to be brought from there.
+        across: Vec<(HostKey, Share)>,
     },
     /// The fetch under a lease ended: every piece of it was delivered.
     OriginDone {

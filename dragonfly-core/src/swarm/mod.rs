@@ -5,10 +5,12 @@
 //! tasks, neighbours and requests; bytes, hashes, sockets and files are the driver's.
 //!
 //! - Mechanism: [`Swarm`] in `core`, and by concern `connect` (neighbours), `request` (what is asked of them),
-//!   `upload` (what they ask), `spread` (have-maps), `inject` (allotment), `lease` (the origin).
+//!   `upload` (what they ask), `spread` (have-maps), `inject` (allotment), `lease` (the origin), `across`
+//!   (other sites).
 //! - Policy, small pure functions with their constants: `choose`, `depth`, `takeover`, `share`, `inject::pick`,
 //!   `upload::next_turn`, `spread::tick`.
 
+mod across;
 mod bits;
 mod choose;
 mod config;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
+use super::across::Across;
 use super::bits::Bits;
 use super::host::Host;
 use super::inject::{Child, Inject};
@@ -32,6 +33,8 @@ pub(super) struct Task {
     pub(super) members: BTreeMap<HostKey, Member>,
     pub(super) candidates: BTreeMap<HostKey, Candidate>,
     pub(super) bans: BTreeMap<HostKey, Ban>,
+    /// Neighbours in other sites.
+    pub(super) across: Across,
     pub(super) window: Range<PieceIndex>,
     pub(super) inject: Inject,
     pub(super) leases: Leases,
@@ -69,6 +72,7 @@ impl Task {
             members: BTreeMap::new(),
             candidates: BTreeMap::new(),
             bans: BTreeMap::new(),
+            across: Across::default(),
             window: 0..0,
             inject: Inject::default(),
             leases: Leases::default(),
