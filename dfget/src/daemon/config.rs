@@ -146,6 +146,10 @@ pub(crate) struct Serve {
     /// How many neighbours are served at a time; 0 never uploads
     #[arg(long, value_name = "COUNT", default_value_t = 8, env = "DFDAEMON_UPLOAD_SLOTS")]
     pub(super) upload_slots: u16,
+    /// The site that this host is in, such as a region or a data centre, where the links between sites are thin: hosts of
+    /// one site get content from each other, and few of them from another
+    #[arg(long, value_name = "NAME", env = "DFDAEMON_SITE")]
+    pub(super) site: Option<String>,
     /// An origin that may be fetched from for other members, [scheme://]host[:port], the host perhaps with *. in front
     /// (repeatable) [default: any]
     #[arg(long, value_name = "ORIGIN", action = ArgAction::Append, env = "DFDAEMON_ALLOW_ORIGIN", value_delimiter = ',')]
