@@ -29,7 +29,7 @@ const OTHERS_MAX: Duration = Duration::from_secs(10);
 
 /// Nothing came for so long, from anybody: what is held across is asked for, whosever it is to bring. Longer than a round of
 /// turns among the requesters of a slow link.
-const QUIET_MAX: Duration = Duration::from_secs(5);
+pub(super) const QUIET_MAX: Duration = Duration::from_secs(5);
 
 /// A neighbour near that is so many times slower than one across is not waited for. Below that the link between is spared: where
 /// it is thin, who is across is the slower one by far.

@@ -45,7 +45,7 @@ pub use time::Time;
 use crate::wire::Bound;
 
 /// The bounds of neighbours that are not shown beside what is used of them.
-pub(crate) fn bounds() -> [Bound; 7] {
+pub(crate) fn bounds() -> [Bound; 8] {
     let config = Config::default();
     [
         ("dragonfly_neighbours_limit", "Neighbours that are wanted of a task.", config.neighbours_wanted as u64),
@@ -64,6 +64,11 @@ pub(crate) fn bounds() -> [Bound; 7] {
             "dragonfly_starved_seconds_limit",
             "Seconds without anything of what is missing until the coordinator is told.",
             connect::STARVED_MIN.as_secs(),
+        ),
+        (
+            "dragonfly_site_silence_seconds_limit",
+            "Seconds without anything of what is missing until all of it is asked of other sites.",
+            across::QUIET_MAX.as_secs(),
         ),
         (
             "dragonfly_refusals_limit",
