@@ -255,14 +255,14 @@ fn what_a_member_is_told_is_bounded() {
         ToMember::Neighbours { task: TASK, hosts: vec![neighbour(5)] },
         members(NEIGHBOURS_MAX + 1),
         across(8, 8),
-        across(0, 0),
+        across(1, 0),
         ToMember::Redirect { task: TASK, to: neighbour(5) },
         granted(crate::wire::control::Work::Describe { prior }),
         granted(crate::wire::control::Work::Pieces { bundle: bundle(CREDENTIAL_BYTES_MAX + 1), grant: None }),
     ] {
         refused(Kind::ToMember, message.clone(), message);
     }
-    round_trip(&[hosts(NEIGHBOURS_MAX), members(NEIGHBOURS_MAX), across(7, 8)], 99);
+    round_trip(&[hosts(NEIGHBOURS_MAX), members(NEIGHBOURS_MAX), across(7, 8), across(0, 0)], 99);
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn answer() -> impl Strategy<Value = Answer> {
 }
 
 pub(super) fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
-    let announce = (any::<u16>(), of(signed()), any::<bool>(), any::<u16>(), of("[a-z]{0,64}")).prop_map(
+    let announce = (any::<u16>(), of(signed()), any::<bool>(), any::<u16>(), of("[a-zA-Z0-9._-]{1,64}")).prop_map(
         |(version, record, seed, slots, site)| ToCoordinator::Announce(Announce { version, record, seed, slots, site }),
     );
     let described = (task(), lease(), any::<Option<u64>>(), answer()).prop_map(|(task, lease, fresh_ms, answer)| {
