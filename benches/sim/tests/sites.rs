@@ -111,7 +111,7 @@ fn between_two_sites_a_piece_crosses_once() {
 #[test]
 fn into_each_of_three_sites_a_piece_crosses_about_once() {
     for report in play(&Fleet { peers: 23, sites: 3, ..fleet() }) {
-        assert!(report.finished == 23 && (2.0..=2.3).contains(&report.crossed), "{report:?}");
+        assert!(report.finished == 23 && (2.0..=2.5).contains(&report.crossed), "{report:?}");
     }
 }
 
@@ -188,7 +188,8 @@ fn bridges_that_keep_what_they_bring_make_room_for_honest_ones() {
             sites.join(here(1));
         });
         let (took, _) = sites.finish();
-        assert!(took < 4.0, "{took}");
+        // Those eight get nothing from each other: it takes no longer than if each of the site fetched its own copy.
+        assert!(took < 12.0, "{took}");
     }
 }
 
