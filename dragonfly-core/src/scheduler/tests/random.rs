@@ -129,7 +129,7 @@ impl Run {
         }
         let record = self.chance(80).then(|| Signed(vec![n as u8]));
         let slots = self.rng.random_range(0..3);
-        let site = (n % 3 > 0).then(|| format!("site-{}", n % 3));
+        let site = (!n.is_multiple_of(3)).then(|| format!("site-{}", n % 3));
         ToCoordinator::Announce(Announce { version: 1, record, seed: n.is_multiple_of(4), slots, site })
     }
 
