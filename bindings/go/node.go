@@ -43,6 +43,9 @@ type NodeOptions struct {
 	Sources map[string]Source
 	// Policy is the program's rules about other members; nil: none.
 	Policy *Policy
+	// Site is where the node is, such as a region or a data centre: 1 to 64 letters, digits, '-', '_' and '.'; empty: none.
+	// Hosts of one site get content from each other, and few of them from another site.
+	Site string
 }
 
 // TokenOptions is what a token is to allow. The zero value is a plain peer's, for ever.
@@ -76,6 +79,7 @@ func StartNode(ctx context.Context, options NodeOptions) (*Node, error) {
 	given.bootstrap, given.bootstrap_length = memory.texts(options.Bootstrap)
 	given.upload_slots = C.uint16_t(options.UploadSlots)
 	given.no_uploads = C.bool(options.NoUploads)
+	given.site = memory.text(options.Site)
 	given.allow_loopback_origins = C.bool(options.AllowLoopbackOrigins)
 	given.trust_seeds_only = C.bool(options.TrustSeedsOnly)
 	if options.Identity != nil {

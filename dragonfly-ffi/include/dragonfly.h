@@ -974,6 +974,11 @@ typedef struct dragonfly_node_options {
    The program's rules about other members; NULL: none. It is read during the call.
    */
   const struct dragonfly_policy *policy;
+  /*
+   The site that the node is in, such as a region or a data centre: 1 to 64 letters, digits, '-', '_' and '.';
+   NULL: none. Hosts of one site get content from each other, and few of them from another site.
+   */
+  const char *site;
 } dragonfly_node_options;
 
 /*

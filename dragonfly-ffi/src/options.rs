@@ -61,6 +61,9 @@ pub struct dragonfly_node_options {
     pub sources_length: usize,
     /// The program's rules about other members; NULL: none. It is read during the call.
     pub policy: *const dragonfly_policy,
+    /// The site that the node is in, such as a region or a data centre: 1 to 64 letters, digits, '-', '_' and '.';
+    /// NULL: none. Hosts of one site get content from each other, and few of them from another site.
+    pub site: *const c_char,
 }
 
 crate::args::sized! { dragonfly_node_options, "node options"; }
@@ -145,6 +148,9 @@ unsafe fn plain(options: *const dragonfly_node_options) -> Result<(NodeBuilder, 
             builder = builder.upload_slots(0);
         } else if options.upload_slots > 0 {
             builder = builder.upload_slots(options.upload_slots);
+        }
+        if let Some(site) = args::optional_text(options.site, "site")? {
+            builder = builder.site(site);
         }
         if options.trust_seeds_only {
             builder = builder.origin_trust(OriginTrust::Seeds);

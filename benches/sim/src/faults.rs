@@ -113,6 +113,7 @@ impl Scenario {
                 is_corrupt: index > 0 && random.random_bool(0.07),
                 is_mute: index > 0 && random.random_bool(0.07),
                 site: 0,
+                named: None,
             }
         };
         let hosts: Vec<_> = (0..count).map(&mut host).collect();
@@ -309,8 +310,15 @@ impl<'a> Play<'a> {
         self.world.origin.mend();
         (0..self.keys.len() as u32).for_each(|number| self.relink(number, 1));
         let rate = Link { up: RATE, down: RATE, latency: Duration::from_millis(5) };
-        let may_lease =
-            HostOptions { link: rate, is_seed: false, may_lease: true, is_corrupt: false, is_mute: false, site: 0 };
+        let may_lease = HostOptions {
+            link: rate,
+            is_seed: false,
+            may_lease: true,
+            is_corrupt: false,
+            is_mute: false,
+            site: 0,
+            named: None,
+        };
         let key = self.join(may_lease);
         self.keys.push(Some(key));
     }

@@ -58,6 +58,10 @@ pub struct Fleet {
     pub sites: u8,
     /// The link between sites.
     pub thin: Option<Thin>,
+    /// Whether hosts name their site to the coordinator.
+    pub names: bool,
+    /// Hosts of each site that bring pieces from the others, if not as many as production has.
+    pub bridges: Option<usize>,
     /// The part of the hosts, in percent, that join during twice the least time.
     pub late: u32,
     /// The part of the hosts, in percent, that is replaced each minute.
@@ -98,6 +102,8 @@ impl Default for Fleet {
             freeloaders: 0,
             sites: 1,
             thin: None,
+            names: true,
+            bridges: None,
             late: 0,
             churn: 0,
             seed_dies: None,
@@ -185,7 +191,8 @@ impl Fleet {
     fn host(&self, link: Link, is_seed: bool, index: usize) -> HostOptions {
         let may_lease = !is_seed && self.may_lease();
         let site = (index % usize::from(self.sites.max(1))) as u8;
-        HostOptions { link, is_seed, may_lease, is_corrupt: false, is_mute: false, site }
+        let named = self.names.then_some(site);
+        HostOptions { link, is_seed, may_lease, is_corrupt: false, is_mute: false, site, named }
     }
 
     /// Whether hosts go to the origin: for all, or for what was lost.
@@ -252,7 +259,7 @@ impl fmt::Display for Fleet {
         )?;
         let sharing = if self.sharing == Sharing::Exact { "exact" } else { "chunks" };
         write!(f, " --share {sharing}")?;
-        let numbers: [(&str, u64); 12] = [
+        let numbers: [(&str, u64); 13] = [
             ("chunk-kib", u64::from(self.chunk != 64 << 10) * (self.chunk >> 10)),
             ("asymmetry", u64::from(self.asymmetry != 1) * self.asymmetry),
             ("slow", u64::from(self.slow)),
@@ -260,6 +267,7 @@ impl fmt::Display for Fleet {
             ("freeloaders", u64::from(self.freeloaders)),
             ("sites", u64::from(self.sites > 1) * u64::from(self.sites)),
             ("thin", self.thin.map_or(0, |thin| thin.rate * 8 / 1_000_000)),
+            ("bridges", self.bridges.unwrap_or(0) as u64),
             ("late", u64::from(self.late)),
             ("churn", u64::from(self.churn)),
             ("seed-dies-ms", self.seed_dies.map_or(0, |at| at.as_millis() as u64)),
@@ -268,6 +276,9 @@ impl fmt::Display for Fleet {
         ];
         for (name, number) in numbers.into_iter().filter(|(_, number)| *number > 0) {
             write!(f, " --{name} {number}")?;
+        }
+        if !self.names && self.sites > 1 {
+            write!(f, " --unnamed")?;
         }
         if self.is_unfair { write!(f, " --unfair") } else { Ok(()) }
     }
@@ -298,6 +309,9 @@ impl<'a> Play<'a> {
         let mut world = World::new(fleet.seed, fleet.rate);
         (world.check_every, world.is_traced) = (fleet.check_every, fleet.is_traced);
         world.is_watched = fleet.is_watched;
+        if let Some(bridges) = fleet.bridges {
+            world.set_bridges(bridges);
+        }
         world.network.sharing = fleet.sharing;
         world.network.chunk = fleet.chunk;
         world.network.is_unfair = fleet.is_unfair;

@@ -12,7 +12,7 @@ use dragonfly_core::scheduler::{Action, Config, Core, Input};
 use dragonfly_core::swarm::{HostKey, TaskKey, Time};
 use dragonfly_core::task::{Generation, Layout, TaskId};
 use dragonfly_core::wire::PeerId;
-use dragonfly_core::wire::control::{Announce, Held, Join, TaskInfo, ToCoordinator, ToMember};
+use dragonfly_core::wire::control::{Announce, Held, Join, Share, TaskInfo, ToCoordinator, ToMember};
 use dragonfly_core::wire::statement::Signed;
 
 /// Everybody is of one account.
@@ -21,13 +21,15 @@ const TENANT: &str = "sim";
 /// Of tasks, as the scheduler sees them: the middle of eight.
 const PRIORITY: u8 = 3;
 
-/// A host and whom it is to have as neighbours.
-pub(crate) type Named = (HostKey, TaskKey, Vec<HostKey>);
+/// A host and whom it is to have as neighbours; of those across what it is to bring from there.
+pub(crate) type Named = (HostKey, TaskKey, Vec<(HostKey, Option<Share>)>);
 
 /// How a host takes part, as its announcement and its join say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
     pub(crate) site: u8,
+    /// The site that it names.
+    pub(crate) named: Option<u8>,
     pub(crate) is_seed: bool,
     pub(crate) uploads: bool,
     /// Held eighths.
@@ -63,8 +65,10 @@ impl std::fmt::Debug for Members {
 }
 
 impl Members {
-    pub(crate) fn new(seed: u64, neighbours: usize) -> Self {
+    /// `bridges`: of each site, if not as many as production has.
+    pub(crate) fn new(seed: u64, neighbours: usize, bridges: Option<usize>) -> Self {
         let mut config = Config::default();
+        config.bridges_per_site = bridges.unwrap_or(config.bridges_per_site);
         (config.hosts_max, config.neighbours_wanted) = (1 << 20, neighbours);
         Self { core: Core::new(config, seed), heard: Heard::default(), named: BTreeMap::new(), up: BTreeSet::new() }
     }
@@ -83,6 +87,7 @@ impl Members {
             record: Some(Signed(Vec::new())),
             seed: part.is_seed,
             slots: u16::from(part.uploads),
+            site: part.named.map(|site| format!("site-{site}")),
         };
         let held = Held {
             generation: Generation::derive(&id, None, Some(layout.length()), layout.piece_length(), None),
@@ -178,7 +183,7 @@ impl Members {
             if let Action::Send { to, message: ToMember::Neighbours { task, hosts } } = action
                 && let Some(task) = self.named.get(&task)
             {
-                all.push((host(&to), *task, hosts.iter().map(|named| host(&named.peer)).collect()));
+                all.push((host(&to), *task, hosts.iter().map(|named| (host(&named.peer), named.share)).collect()));
             }
         }
         all

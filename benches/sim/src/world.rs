@@ -43,6 +43,8 @@ pub struct HostOptions {
     pub is_mute: bool,
     /// Where it is: hosts of one site are near each other.
     pub site: u8,
+    /// Which site it names as its own, if any.
+    pub named: Option<u8>,
 }
 
 /// How far the hosts are that are not seeds.
@@ -144,6 +146,9 @@ pub struct World {
     pub network: Network,
     authority: Authority,
     members: Members,
+    /// What its choices are drawn from, and the bridges of each site, if not as many as production has.
+    members_seed: u64,
+    bridges: Option<usize>,
     /// When it is woken next.
     coordinate: Option<Time>,
     /// Scratch.
@@ -177,6 +182,7 @@ impl World {
     /// An empty world. `origin_rate` is in bytes a second.
     pub fn new(seed: u64, origin_rate: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
+        let members_seed = random.random();
         Self {
             origin: Origin::new(origin_rate),
             is_traced: true,
@@ -187,7 +193,9 @@ impl World {
             hosts: Vec::new(),
             network: Network::default(),
             authority: Authority::default(),
-            members: Members::new(random.random(), Config::default().neighbours_wanted),
+            members: Members::new(members_seed, Config::default().neighbours_wanted, None),
+            members_seed,
+            bridges: None,
             coordinate: None,
             endings: Vec::new(),
             unfinished: 0,
@@ -219,6 +227,12 @@ impl World {
     pub fn add_held_task(&mut self, task: TaskKey, layout: Layout) {
         self.layouts.insert(task, layout);
         self.authority.offer(task, 0..0);
+    }
+
+    /// So many hosts of each site bring pieces from the others. To be said before anybody joins.
+    pub fn set_bridges(&mut self, bridges: usize) {
+        self.bridges = Some(bridges);
+        self.members = Members::new(self.members_seed, Config::default().neighbours_wanted, self.bridges);
     }
 
     /// Adds a host without tasks.
@@ -255,6 +269,12 @@ impl World {
         self.take_part(host, task, priority, have);
     }
 
+    /// Lets a host take part that holds everything and lets everybody know, as one does that came to it earlier.
+    pub fn join_complete(&mut self, host: HostKey, task: TaskKey, priority: u8) {
+        let have = HaveMap::full(self.layouts[&task].pieces());
+        self.take_part(host, task, priority, have);
+    }
+
     fn take_part(&mut self, host: HostKey, task: TaskKey, priority: u8, have: HaveMap) {
         let layout = self.layouts[&task];
         let taking = &mut self.hosts[host.0 as usize];
@@ -271,7 +291,7 @@ impl World {
             leases_max: 2,
             injector: options.is_seed,
         };
-        self.input(host.0, Input::TaskAdded { task, layout, have, options, hosts: Vec::new() });
+        self.input(host.0, Input::TaskAdded { task, layout, have, options, hosts: Vec::new(), across: Vec::new() });
         if self.is_down {
             return self.input(host.0, Input::AuthorityDown { task });
         }
@@ -285,6 +305,7 @@ impl World {
         let eighths = (u64::from(have.held()) * 8).checked_div(u64::from(have.pieces())).unwrap_or(8) as u8;
         let part = Part {
             site: host.options.site,
+            named: host.options.named,
             is_seed: host.options.is_seed,
             uploads: host.core.config().upload,
             eighths,
@@ -296,7 +317,9 @@ impl World {
     /// Tells hosts whom they are to have as neighbours.
     fn name(&mut self, named: Vec<Named>) {
         for (host, task, hosts) in named {
-            self.later(CONTROL * 2, host.0, Input::Neighbours { task, hosts });
+            let across = hosts.iter().filter_map(|(host, share)| Some((*host, (*share)?))).collect();
+            let hosts = hosts.into_iter().map(|(host, _)| host).collect();
+            self.later(CONTROL * 2, host.0, Input::Neighbours { task, hosts, across });
         }
         if let Some(at) = self.members.next_deadline()
             && self.coordinate.is_none_or(|set| set > at)

@@ -49,16 +49,6 @@ fn hosts_that_never_upload_are_served_and_do_not_hold_up_the_others() {
 }
 
 #[test]
-fn two_sites_share_over_a_thin_link() {
-    let thin = Some(Thin { rate: 500_000, latency: Duration::from_millis(10) });
-    for sharing in [Sharing::Exact, Sharing::Chunks] {
-        for report in play(&Fleet { peers: 15, sites: 2, thin, sharing, ..small() }) {
-            assert!(report.finished == 15 && report.crossed >= 1.0, "{report:?}");
-        }
-    }
-}
-
-#[test]
 fn late_joiners_find_everybody_and_lost_coordinators_are_replaced() {
     let at = Some(Duration::from_millis(1500));
     for report in play(&Fleet { late: 50, coordinator_dies: at, ..small() }) {

@@ -22,6 +22,7 @@ const PEER: HostOptions = HostOptions {
     is_corrupt: false,
     is_mute: false,
     site: 0,
+    named: None,
 };
 const SEED: HostOptions = HostOptions { is_seed: true, ..PEER };
 

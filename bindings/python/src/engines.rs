@@ -108,6 +108,9 @@ pub(crate) fn node_start(py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResul
     if let Some(slots) = item(options, "upload_slots")? {
         builder = builder.upload_slots(slots);
     }
+    if let Some(site) = item::<String>(options, "site")? {
+        builder = builder.site(&site);
+    }
     if let Some(allow) = item(options, "allow_loopback_origins")? {
         builder = builder.allow_loopback_origins(allow);
     }

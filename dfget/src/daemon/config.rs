@@ -150,6 +150,10 @@ pub(crate) struct Serve {
     /// scheduler 100000]
     #[arg(long, value_name = "COUNT", env = "DFDAEMON_CONNECTIONS")]
     connections: Option<usize>,
+    /// The site that this host is in, such as a region or a data centre, where the links between sites are thin: hosts of
+    /// one site get content from each other, and few of them from another
+    #[arg(long, value_name = "NAME", env = "DFDAEMON_SITE")]
+    pub(super) site: Option<String>,
     /// An origin that may be fetched from for other members, [scheme://]host[:port], the host perhaps with *. in front
     /// (repeatable) [default: any]
     #[arg(long, value_name = "ORIGIN", action = ArgAction::Append, env = "DFDAEMON_ALLOW_ORIGIN", value_delimiter = ',')]

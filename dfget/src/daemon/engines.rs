@@ -39,6 +39,9 @@ pub(super) async fn start(args: &Serve, data_dir: &Path, log: LogControl) -> Res
     if let Some(name) = &args.lane_congestion {
         builder = builder.lane_congestion(name);
     }
+    if let Some(site) = &args.site {
+        builder = builder.site(site);
+    }
     if args.no_lanes {
         builder = builder.no_lanes();
     }

@@ -84,7 +84,7 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         priority: 3,
         earlier: None,
     };
-    let announce = Announce { version: VERSION, record: None, seed: true, slots: 8 };
+    let announce = Announce { version: VERSION, record: None, seed: true, slots: 8, site: None };
     let current = Current {
         task,
         generation,

@@ -95,15 +95,17 @@ pub(crate) mod tests {
 
     /// Bounds on each single thing of which there are many: a message, an attempt, a connection, a task; and times. What is used of
     /// them is another number for each.
-    const OF_ONE: [&str; 61] = [
+    const OF_ONE: [&str; 64] = [
         "admission_seconds",
         "announced_proof_bytes",
         "block_bytes",
         "connections_per_peer",
         "control_message_bytes",
         "control_waiting_messages",
+        "coordinator_bridges",
         "coordinator_in_vain_seconds",
         "coordinator_silence_seconds",
+        "coordinator_sites",
         "coordinator_tasks_per_host",
         "credentials_checked",
         "describe_rounds",
@@ -146,6 +148,7 @@ pub(crate) mod tests {
         "request_pieces",
         "seed_member_bytes",
         "seed_member_tasks",
+        "site_silence_seconds",
         "small_answer_seconds",
         "small_asked_bytes",
         "small_asks",

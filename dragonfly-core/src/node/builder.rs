@@ -24,6 +24,7 @@ use crate::source::{Guard, OriginPattern, Registry, Source};
 use crate::store::{FileOptions, FileStore, MemoryOptions, MemoryStore, Store};
 use crate::trust::{Identity, Membership, OriginTrust, Roles, Token};
 use crate::wire::Address;
+use crate::wire::control::{SITE_BYTES_MAX, is_site};
 use crate::{Error, ErrorKind, Result};
 
 /// What the store may hold in memory where there is no data directory.
@@ -63,6 +64,7 @@ pub struct NodeBuilder {
     discover_locally: bool,
     upload_slots: u16,
     connections_max: Option<usize>,
+    site: Option<String>,
     rates: RateLimits,
     guard: Guard,
     #[cfg(feature = "storage")]
@@ -95,6 +97,7 @@ impl Default for NodeBuilder {
             discover_locally: false,
             upload_slots: UPLOAD_SLOTS,
             connections_max: None,
+            site: None,
             rates: RateLimits::default(),
             guard: Guard::default(),
             #[cfg(feature = "storage")]
@@ -236,6 +239,13 @@ impl NodeBuilder {
         self
     }
 
+    /// The site that it is in, such as a region or a data centre (default: none). Hosts of one site get content from each
+    /// other and few of them from another site, so that it crosses the link between once. At most 64 letters, digits, `-`, `_` and `.`.
+    pub fn site(mut self, name: &str) -> Self {
+        self.site = Some(name.to_owned());
+        self
+    }
+
     /// Bytes a second that it, and each task on it, may move (default: no limits).
     pub fn rates(mut self, rates: RateLimits) -> Self {
         self.rates = rates;
@@ -312,7 +322,7 @@ impl NodeBuilder {
     ///
     /// # Errors
     /// The data directory is in use or unreadable; the token is of another network than the directory; an address
-    /// cannot be listened on; a setting is out of its bounds.
+    /// cannot be listened on; the name of the site is none; a setting is out of its bounds.
     pub async fn start(self) -> Result<Node> {
         let runtime = match self.runtime.clone() {
             Some(runtime) => runtime,
@@ -322,6 +332,12 @@ impl NodeBuilder {
         };
         self.rates.check()?;
         let limits = descriptors::net_limits(self.connections_max)?;
+        let site = self.site;
+        if let Some(name) = site.as_ref().filter(|name| !is_site(name)) {
+            let context =
+                format!("a site's name has 1 to {SITE_BYTES_MAX} letters, digits, '-', '_' and '.': {name:?}");
+            return Err(Error::new(ErrorKind::Config, context));
+        }
         let io = IoPool::start()?;
         let (dir, token, origin_trust) = (self.data_dir.clone(), self.token.clone(), self.origin_trust);
         let (low_water, high_water) = self.water_marks;
@@ -393,6 +409,7 @@ impl NodeBuilder {
             metrics: Arc::new(Metrics::default()),
             coordinators: coordinators.unwrap_or_default(),
             upload_slots: self.upload_slots,
+            site,
             listens: !self.listen.is_empty(),
             discovers: self.discover_locally,
             rules,
@@ -575,6 +592,14 @@ impl Default for TokenOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_site_is_short_and_plain() {
+        for (name, is_one) in [("eu-1.A_b", true), ("", false), ("a\nb", false), ("a b", false), ("\u{e9}", false)] {
+            assert_eq!(is_site(name), is_one, "{name:?}");
+        }
+        assert!(is_site(&"x".repeat(SITE_BYTES_MAX)) && !is_site(&"x".repeat(SITE_BYTES_MAX + 1)));
+    }
 
     #[test]
     fn what_is_set_after_a_preset_counts() {

@@ -112,6 +112,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     coordinators: Vec<Vec<Address>>,
     upload_slots: u16,
+    site: Option<String>,
     listens: bool,
     discovers: bool,
     rules: Rules,
@@ -342,6 +343,11 @@ impl Node {
     /// Whether it looks for members on its links.
     pub(crate) fn discovers(&self) -> bool {
         self.0.discovers
+    }
+
+    /// The site that its operator named.
+    pub(crate) fn site(&self) -> Option<String> {
+        self.0.site.clone()
     }
 
     pub(crate) fn upload_slots(&self) -> u16 {

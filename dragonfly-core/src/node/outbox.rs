@@ -196,6 +196,6 @@ mod tests {
 
     fn large() -> Neighbour {
         let record = Some(Signed(vec![7; 4000]));
-        Neighbour { peer: Identity::generate().peer_id(), record, seen_ip: None, seed: false }
+        Neighbour { peer: Identity::generate().peer_id(), record, seen_ip: None, seed: false, share: None }
     }
 }

@@ -168,7 +168,8 @@ async fn run(
     let (commands, mut queue) = node.outbox();
     let over = CancellationToken::new();
     let _over = over.clone().drop_guard();
-    let announce = Announce { version: VERSION, record: node.record(), seed, slots: node.upload_slots() };
+    let announce =
+        Announce { version: VERSION, record: node.record(), seed, slots: node.upload_slots(), site: node.site() };
     if write_control(&mut output, &ToCoordinator::Announce(announce)).await.is_err() {
         return;
     }

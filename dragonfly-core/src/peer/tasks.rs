@@ -18,11 +18,12 @@ use super::event::{AuthorityId, Event, NewWant, Scope, WantId, WantStatus};
 use super::leases::Bodies;
 use super::origin::OriginAccess;
 use super::unanswered::Asked;
-use crate::swarm::{Input, TaskKey, TaskOptions};
+use crate::swarm::{HostKey, Input, TaskKey, TaskOptions};
 use crate::task::{Generation, HaveMap, TaskId};
 use crate::wire::PeerId;
 use crate::wire::control::{
-    Current, Earlier, Failure, FailureKind, Granted, Held, Join, NEIGHBOURS_MAX, Neighbour, TaskInfo, ToCoordinator,
+    Current, Earlier, Failure, FailureKind, Granted, Held, Join, NEIGHBOURS_MAX, Neighbour, Share, TaskInfo,
+    ToCoordinator,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -342,10 +343,28 @@ impl Actor {
                 task.named.truncate(NAMED_MAX);
             }
             Some(key) => {
-                let hosts = hosts.into_iter().filter_map(|host| self.intern(host)).collect();
-                self.input(Input::Neighbours { task: key, hosts });
+                self.name(key, hosts);
             }
         }
+    }
+
+    /// Tells the core of neighbours.
+    fn name(&mut self, task: TaskKey, named: Vec<Neighbour>) {
+        let (hosts, across) = self.interned(named);
+        self.input(Input::Neighbours { task, hosts, across });
+    }
+
+    /// Neighbours as the core knows them, and what is to be had from those in other sites.
+    fn interned(&mut self, named: Vec<Neighbour>) -> (Vec<HostKey>, Vec<(HostKey, Share)>) {
+        let (mut hosts, mut across) = (Vec::with_capacity(named.len()), Vec::new());
+        for neighbour in named {
+            let share = neighbour.share;
+            if let Some(host) = self.intern(neighbour) {
+                hosts.push(host);
+                across.extend(share.map(|share| (host, share)));
+            }
+        }
+        (hosts, across)
     }
 
     /// The coordinator says which content is current.
@@ -446,8 +465,8 @@ impl Actor {
         let grants = std::mem::take(&mut task.grants);
         self.contents.insert(key, Arc::clone(&content));
         self.registry.insert(&content);
-        let hosts: Vec<_> = named.into_iter().filter_map(|host| self.intern(host)).collect();
-        self.input(Input::TaskAdded { task: key, layout: content.layout, have, options, hosts });
+        let (hosts, across) = self.interned(named);
+        self.input(Input::TaskAdded { task: key, layout: content.layout, have, options, hosts, across });
         for granted in grants {
             self.granted(granted);
         }

@@ -45,6 +45,10 @@ pub struct Config {
     pub sampled_max: usize,
     /// Members with so many neighbours are chosen last.
     pub degree_preferred_max: usize,
+    /// Members of a site that bring a task from other sites, if there are others. Each has a part of its pieces of its own,
+    /// so that each crosses once however many they are; two or four are too few where the link between is not thin
+    /// (`docs/design/swarm.md` has what was measured).
+    pub bridges_per_site: usize,
     /// Hosts that hold leases of one task at a time.
     pub holders_max: usize,
     /// Content has one seed fetching it for each so many bytes, up to `seeds_per_task_max`.
@@ -79,6 +83,7 @@ impl Default for Config {
             deal_time: Duration::from_millis(100),
             sampled_max: 32,
             degree_preferred_max: 24,
+            bridges_per_site: 8,
             holders_max: 16,
             seed_share: 256 << 20,
             seeds_per_task_max: 3,

@@ -18,7 +18,7 @@ use super::slab::{HostIx, Slab, TaskIx};
 use super::task::Task;
 use crate::task::TaskId;
 use crate::wire::PeerId;
-use crate::wire::control::{Announce, ToCoordinator, ToMember};
+use crate::wire::control::{Announce, ToCoordinator, ToMember, is_site};
 
 /// The coordinator of tasks. Give it what happened with [`handle`](Self::handle), then take every action from
 /// [`poll`](Self::poll), then sleep until [`next_deadline`](Self::next_deadline) or the next event.
@@ -61,6 +61,8 @@ pub(super) enum Timer {
     Pause { task: TaskIx, step: u64 },
     /// A host may have been silent too long.
     Silent { host: HostIx, serial: u64 },
+    /// One bridge of each site makes room for another.
+    Term { task: TaskIx, step: u64 },
     /// A triggered seed is late.
     Trigger { task: TaskIx, step: u64 },
 }
@@ -138,6 +140,7 @@ impl Core {
                 Timer::Collected { task, step } => self.collected(task, step),
                 Timer::Pause { task, step } => self.pause_over(task, step),
                 Timer::Silent { host, serial } => self.maybe_silent(host, serial),
+                Timer::Term { task, step } => self.term_over(task, step),
                 Timer::Trigger { task, step } => self.trigger_late(task, step),
             }
         }
@@ -205,6 +208,7 @@ impl Core {
             seed: false,
             record: None,
             slots: 0,
+            site: None,
             tasks: BTreeSet::new(),
             triggered: BTreeSet::new(),
         });
@@ -219,6 +223,7 @@ impl Core {
         if !h.announced {
             h.announced = true;
             h.seed = announce.seed && h.seed_role;
+            h.site = announce.site.as_deref().filter(|site| is_site(site)).map(Arc::from);
             if h.seed {
                 self.seeds.entry(h.tenant.clone()).or_default().insert(host);
             }

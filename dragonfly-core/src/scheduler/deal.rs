@@ -61,6 +61,8 @@ impl Core {
         }
         if !deal.rest.is_empty() || !deal.told.is_empty() {
             self.deals.push_back(deal);
+        } else {
+            self.bridge(deal.task, false);
         }
     }
 
@@ -70,7 +72,7 @@ impl Core {
             let Some(host) = deal.rest.pop_front() else { return };
             // Some have left again.
             let Some(degree) = self.tasks[t].members.get(&host).map(|m| m.neighbours.len()) else { continue };
-            let news = self.add_edges(t, host, deal.goal.saturating_sub(degree), &nobody, &mut deal.told);
+            let news = self.add_edges(t, host, deal.goal.saturating_sub(degree), false, &nobody, &mut deal.told);
             deal.told.entry(host).or_default().extend(news);
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct Host {
     pub(super) seed: bool,
     pub(super) record: Option<Signed>,
     pub(super) slots: u16,
+    /// The site that its operator named.
+    pub(super) site: Option<Arc<str>>,
     pub(super) tasks: BTreeSet<TaskIx>,
     /// Tasks that it was asked to join and has not yet.
     pub(super) triggered: BTreeSet<TaskIx>,

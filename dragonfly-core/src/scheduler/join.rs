@@ -8,7 +8,7 @@ use super::ranges::RangeSet;
 use super::slab::{HostIx, TaskIx};
 use super::task::{Member, Task, Version};
 use crate::task::{Class, Generation, Layout, TaskId};
-use crate::wire::control::{Current, Failure, FailureKind, Held, Join, ToMember};
+use crate::wire::control::{Current, Failure, FailureKind, Held, Join, Share, ToMember};
 use crate::wire::lane::Run;
 use crate::wire::statement::SealBundle;
 
@@ -96,8 +96,8 @@ impl Core {
         let h = &mut self.hosts[host];
         h.tasks.insert(t);
         let doubted = task.doubted.contains(&h.serial);
-        let (seed, uploads, since) = (h.seed, h.slots > 0, self.now);
-        task.members.insert(host, Member { seed, uploads, since, doubted, ..Member::default() });
+        let (seed, uploads, since, site) = (h.seed, h.slots > 0, self.now, h.site.clone());
+        task.members.insert(host, Member { seed, uploads, since, doubted, site, ..Member::default() });
         Some(t)
     }
 
@@ -182,7 +182,12 @@ impl Core {
         self.tasks[t].edit(host, |m| (m.wanted, m.asked) = (false, None));
         self.tasks[t].unwait(host);
         self.end_leases_of(t, host, lost);
+        let brought = self.tasks[t].members.get(&host).is_some_and(|m| m.part.is_some_and(|part| part != Share::NONE));
         let neighbours = self.tasks[t].remove_member(host);
+        if brought {
+            // Somebody else is to bring what it was to.
+            self.deal_soon(t);
+        }
         self.describer_gone(t, host, lost);
         // Nobody is left alone while others trade the same.
         for n in neighbours {

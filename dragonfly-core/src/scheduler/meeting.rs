@@ -47,7 +47,7 @@ impl Actor {
         let roles = session.claims.roles;
         let seeds_only = self.node.membership().origin_trust() == OriginTrust::Seeds;
         let may_coordinate = !seeds_only || roles.contains(Roles::SCHEDULER);
-        let named = Neighbour { peer, record: announce.record.clone(), seen_ip, seed: announce.seed };
+        let named = Neighbour { peer, record: announce.record.clone(), seen_ip, seed: announce.seed, share: None };
         if peer == self.node.peer_id() || crate::node::addresses_of(&named).is_none() {
             return;
         }
@@ -63,6 +63,7 @@ impl Actor {
             record: Some(record),
             seen_ip: None,
             seed: self.node.acts_as_seed(),
+            share: None,
         }));
         if !members.is_empty() {
             self.send(peer, ToMember::Members(members));
@@ -114,7 +115,7 @@ impl Actor {
             let coordinator = if self.node.schedules() { me } else { directory.coordinator_of(now, task, lost) };
             directory.get(coordinator).cloned()
         });
-        let to = to.unwrap_or(Neighbour { peer: me, record: None, seen_ip: None, seed: false });
+        let to = to.unwrap_or(Neighbour { peer: me, record: None, seen_ip: None, seed: false, share: None });
         self.send(from, ToMember::Redirect { task, to });
     }
 }

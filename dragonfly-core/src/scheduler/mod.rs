@@ -27,6 +27,7 @@ mod lease;
 mod meeting;
 mod neighbours;
 mod ranges;
+mod sites;
 mod slab;
 mod snapshot;
 mod task;
@@ -44,7 +45,7 @@ pub use snapshot::{HostSnapshot, LeaseSnapshot, Snapshot, TaskSnapshot};
 use crate::wire::Bound;
 
 /// The bounds of what a coordinator remembers and lets others do.
-pub(crate) fn bounds() -> [Bound; 10] {
+pub(crate) fn bounds() -> [Bound; 12] {
     let limits = Config::default();
     [
         ("dragonfly_coordinator_hosts_limit", "Hosts that a coordinator knows at the most.", limits.hosts_max as u64),
@@ -53,6 +54,12 @@ pub(crate) fn bounds() -> [Bound; 10] {
             "dragonfly_coordinator_tasks_per_host_limit",
             "Tasks of one host that it knows at the most.",
             limits.tasks_per_host_max as u64,
+        ),
+        ("dragonfly_coordinator_sites_limit", "Sites of one task that it tells apart.", sites::SITES_MAX as u64),
+        (
+            "dragonfly_coordinator_bridges_limit",
+            "Hosts of a site that bring a task from other sites.",
+            limits.bridges_per_site as u64,
         ),
         ("dragonfly_origin_request_bytes_limit", "Bytes of one request at an origin.", config::LEASE_BYTES_MAX),
         (

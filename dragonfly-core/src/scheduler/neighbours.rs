@@ -6,17 +6,20 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::{SliceRandom, index};
 
-use super::config::NEIGHBOURS_MORE;
-use super::core::{Core, Timer};
+use super::config::{NEIGHBOURS_MORE, STARVED_MIN};
+use super::core::Core;
 use super::deal::DEALT_AT_ONCE;
 use super::join::no_fetcher;
 use super::slab::{HostIx, TaskIx};
 use super::task::Member;
 use crate::task::TaskId;
-use crate::wire::control::{NEIGHBOURS_MAX, Neighbour, ToMember};
+use crate::wire::control::{NEIGHBOURS_MAX, Neighbour, Share, ToMember};
 
 /// Sources that are always among the candidates, so that one of them can be chosen.
 const SOURCES_SAMPLED: usize = 4;
+
+/// They are looked for among so many: with few sites some of them are in the right one.
+const SOURCES_LOOKED_AT: usize = 64;
 
 impl Core {
     /// Gives members the neighbours that they lack, and tells them all that they have.
@@ -27,11 +30,7 @@ impl Core {
             self.connect_now(t, members);
         }
         self.tasks[t].undealt.extend(members);
-        if self.tasks[t].dealing.is_none() {
-            let step = self.next_number();
-            self.tasks[t].dealing = Some(step);
-            self.arm(self.now + self.config.deal_time, Timer::Deal { task: t, step });
-        }
+        self.deal_soon(t);
     }
 
     fn connect_now(&mut self, t: TaskIx, members: &[HostIx]) {
@@ -41,7 +40,19 @@ impl Core {
         for &host in members {
             let degree = self.tasks[t].members.get(&host).map_or(0, |m| m.neighbours.len());
             let wanted = goal.saturating_sub(degree);
-            self.add_edges(t, host, wanted, &batch, &mut told);
+            self.add_edges(t, host, wanted, false, &batch, &mut told);
+        }
+        let task = &self.tasks[t];
+        let is_alone = |host: &HostIx| {
+            let Some(member) = task.members.get(host).filter(|member| member.neighbours.is_empty()) else {
+                return false;
+            };
+            let group = member.generation().and_then(|generation| task.groups.get(&generation));
+            group.is_some_and(|group| task.site_of(group, member).is_some())
+        };
+        if members.iter().any(is_alone) {
+            // It has nobody but those in other sites.
+            self.bridge(t, false);
         }
         for &host in members {
             let hosts = self.neighbours_of(t, host);
@@ -63,12 +74,19 @@ impl Core {
         }
         if member.neighbours.len() >= NEIGHBOURS_MAX {
             // It has met as many as it can use: others take their place.
+            let bridged = task.members[&host].part.is_some();
             task.unlink(host);
+            if bridged {
+                self.deal_soon(t);
+            }
         }
-        let degree = task.members[&host].neighbours.len();
+        // Who is left without what it lacks may ask in other sites, too: those who were to bring it do not.
+        let anywhere = lacking && silence >= STARVED_MIN;
+        self.tasks[t].edit(host, |m| m.roams |= anywhere);
+        let degree = self.tasks[t].members[&host].neighbours.len();
         let goal = self.config.neighbours_wanted.max(degree + NEIGHBOURS_MORE).min(NEIGHBOURS_MAX);
         let mut told = BTreeMap::new();
-        let news = self.add_edges(t, host, goal - degree, &BTreeSet::from([host]), &mut told);
+        let news = self.add_edges(t, host, goal - degree, anywhere, &BTreeSet::from([host]), &mut told);
         let none_new = news.is_empty();
         let hosts = if none_new { self.neighbours_of(t, host) } else { news };
         self.send_neighbours(t, host, hosts);
@@ -144,10 +162,11 @@ impl Core {
         t: TaskIx,
         host: HostIx,
         wanted: usize,
+        anywhere: bool,
         batch: &BTreeSet<HostIx>,
         told: &mut BTreeMap<HostIx, Vec<HostIx>>,
     ) -> Vec<HostIx> {
-        let chosen = self.choose(t, host, wanted);
+        let chosen = self.choose(t, host, wanted, anywhere);
         for &other in &chosen {
             let task = &mut self.tasks[t];
             let has_room = task.members[&other].neighbours.len() < self.config.neighbours_wanted;
@@ -160,21 +179,30 @@ impl Core {
         chosen
     }
 
-    /// Up to `wanted` hosts that `host` should trade with, best first.
-    fn choose(&mut self, t: TaskIx, host: HostIx, wanted: usize) -> Vec<HostIx> {
+    /// Up to `wanted` hosts that `host` should trade with, best first: of its own site, unless they may be `anywhere`.
+    fn choose(&mut self, t: TaskIx, host: HostIx, wanted: usize, anywhere: bool) -> Vec<HostIx> {
         let task = &self.tasks[t];
         let Some(member) = task.members.get(&host) else { return Vec::new() };
         let Some(group) = member.generation().and_then(|generation| task.groups.get(&generation)) else {
             return Vec::new();
         };
-        let (count, sampled) = (group.list.len(), self.config.sampled_max);
+        let site = task.site_of(group, member).filter(|_| !anywhere);
+        // Who is of no site trades with all of them.
+        let (list, more) = site.map_or((&group.list[..], &[][..]), |site| (&site.list[..], &group.nowhere[..]));
+        let at = |index: usize| list.get(index).copied().unwrap_or_else(|| more[index - list.len()]);
+        let (count, sampled) = (list.len() + more.len(), self.config.sampled_max);
         let mut candidates: BTreeSet<HostIx> = if count <= sampled + 1 {
-            group.list.iter().copied().collect()
+            list.iter().chain(more).copied().collect()
         } else {
-            let pivot = group.list[self.rng.random_range(0..count)];
-            let sources = group.holders.range(pivot..).chain(group.holders.range(..pivot)).take(SOURCES_SAMPLED);
+            let pivot = at(self.rng.random_range(0..count));
+            let sources = group.holders.range(pivot..).chain(group.holders.range(..pivot));
+            let is_here = |other: &&HostIx| {
+                let listed = &task.members[other].listed;
+                site.is_none() || listed.is_none() || *listed == member.listed
+            };
+            let sources = sources.take(SOURCES_LOOKED_AT).filter(is_here).take(SOURCES_SAMPLED);
             let random = index::sample(&mut self.rng, count, sampled);
-            random.iter().map(|at| group.list[at]).chain(sources.copied()).collect()
+            random.iter().map(at).chain(sources.copied()).collect()
         };
         let me = &self.hosts[host];
         candidates.retain(|&other| {
@@ -225,9 +253,11 @@ impl Core {
 
     pub(super) fn send_neighbours(&mut self, t: TaskIx, to: HostIx, hosts: Vec<HostIx>) {
         let task = self.tasks[t].id;
+        let part = self.tasks[t].members.get(&to).map_or(Share::NONE, Member::share);
         let describe = |&host: &HostIx| {
             let h = &self.hosts[host];
-            Neighbour { peer: h.peer, record: h.record.clone(), seen_ip: h.ip_bytes(), seed: h.seed }
+            let share = self.tasks[t].are_apart(to, host).then_some(part);
+            Neighbour { peer: h.peer, record: h.record.clone(), seen_ip: h.ip_bytes(), seed: h.seed, share }
         };
         let messages: Vec<Vec<Neighbour>> = match hosts.is_empty() {
             true => vec![Vec::new()],

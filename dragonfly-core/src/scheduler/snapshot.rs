@@ -158,6 +158,7 @@ impl Core {
             assert_eq!(member.waiting.and_then(|key| task.waiting.get(&key)), member.waiting.map(|_| h));
         }
         for group in task.groups.values() {
+            group.assert_sites(&task.members);
             let members = || group.list.iter().map(|h| (h, &task.members[h]));
             let complete = members().filter(|(_, m)| m.is_complete_source()).count();
             assert_eq!(group.complete as usize, complete);

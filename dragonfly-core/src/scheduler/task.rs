@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::config::LEASES_PER_HOLDER_MAX;
 use super::ranges::RangeSet;
+use super::sites::Site;
 use super::slab::HostIx;
 use crate::task::{Generation, Layout, PieceIndex, TaskId, TaskSpec, Validator};
-use crate::wire::control::{Failure, LeaseId};
+use crate::wire::control::{Failure, LeaseId, Share};
 use crate::wire::statement::SealBundle;
 
 /// A task in which hosts take part, or did a short while ago.
@@ -27,6 +28,8 @@ pub(super) struct Task {
     /// Members that are to be given more neighbours, and the step that ends with [`Timer::Deal`](super::core::Timer).
     pub(super) undealt: Vec<HostIx>,
     pub(super) dealing: Option<u64>,
+    /// The step that ends with [`Timer::Term`](super::core::Timer).
+    pub(super) term: Option<u64>,
     /// The members by the generation that they trade.
     pub(super) groups: BTreeMap<Generation, Group>,
     /// Who waits to be told what is current, by priority and arrival.
@@ -96,6 +99,14 @@ pub(super) struct Member {
     pub(super) waiting: Option<(u8, u64)>,
     /// The generation it trades, and its place in the group's list.
     pub(super) place: Option<(Generation, usize)>,
+    /// The site that it says it is in, that in whose list it is (`None`: among those of nowhere), and its place there.
+    pub(super) site: Option<Arc<str>>,
+    pub(super) listed: Option<Arc<str>>,
+    pub(super) site_place: usize,
+    /// What it is to bring from other sites, if it was told anything of that.
+    pub(super) part: Option<Share>,
+    /// Whether it may bring anything, because nothing came to it.
+    pub(super) roams: bool,
     pub(super) eighths: u8,
     pub(super) neighbours: BTreeSet<HostIx>,
     /// When it asked for a lease.
@@ -125,6 +136,9 @@ pub(super) struct Group {
     pub(super) complete: u32,
     /// Those who hold or fetch something and upload.
     pub(super) holders: BTreeSet<HostIx>,
+    /// Those whose site is known, by site, and those of nowhere.
+    pub(super) sites: BTreeMap<Arc<str>, Site>,
+    pub(super) nowhere: Vec<HostIx>,
 }
 
 /// A member that wants a lease. The order is that of service.
@@ -243,6 +257,7 @@ impl Task {
             members: BTreeMap::new(),
             undealt: Vec::new(),
             dealing: None,
+            term: None,
             groups: BTreeMap::new(),
             waiting: BTreeMap::new(),
             askers: Default::default(),
@@ -275,6 +290,7 @@ impl Task {
         let before = (member.is_fit(), member.leases > 0, member.ask(host));
         let seeks_before = member.seeks();
         let source_before = (member.is_complete_source(), member.is_source());
+        let uploads_before = member.uploads;
         change(member);
         let after = (member.is_fit(), member.leases > 0, member.ask(host));
         let seeks_after = member.seeks();
@@ -287,9 +303,12 @@ impl Task {
             before.2.map(|ask| self.askers[seed].remove(&ask));
             after.2.map(|ask| self.askers[seed].insert(ask));
         }
-        let group = member.place.and_then(|(generation, _)| self.groups.get_mut(&generation));
-        if let Some(group) = group.filter(|_| source_before != source_after) {
+        let Some(group) = member.place.and_then(|(generation, _)| self.groups.get_mut(&generation)) else { return };
+        if source_before != source_after {
             group.update(host, source_before, source_after);
+        }
+        if uploads_before != member.uploads {
+            group.uploads(member.listed.as_ref(), uploads_before, member.uploads);
         }
     }
 
@@ -309,13 +328,16 @@ impl Task {
             member.place = Some((generation, group.list.len()));
             group.list.push(host);
             group.update(host, (false, false), (member.is_complete_source(), member.is_source()));
+            self.list(host, generation);
         }
         debug_assert!(neighbours.iter().all(|n| !self.members[n].neighbours.contains(&host)));
     }
 
     fn unplace(&mut self, host: HostIx) {
+        let Some(generation) = self.members.get(&host).and_then(Member::generation) else { return };
+        self.unlist(host, generation);
         let Some(member) = self.members.get_mut(&host) else { return };
-        let Some((generation, at)) = member.place.take() else { return };
+        let Some((_, at)) = member.place.take() else { return };
         let source = (member.is_complete_source(), member.is_source());
         let Some(group) = self.groups.get_mut(&generation) else { return };
         group.update(host, source, (false, false));

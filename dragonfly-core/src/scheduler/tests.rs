@@ -8,6 +8,7 @@ mod hosts;
 mod leases;
 mod random;
 mod seeds;
+mod sites;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -147,7 +148,7 @@ impl World {
         let (peer, seen_ip) = (peer(n), Some(ip.into()));
         self.step(Input::HostUp { peer, seed_role: seed, tenant: tenant.to_owned(), seen_ip, local: false });
         let record = Some(Signed(vec![1]));
-        self.say(n, ToCoordinator::Announce(Announce { version: 1, record, seed, slots }));
+        self.say(n, ToCoordinator::Announce(Announce { version: 1, record, seed, slots, site: None }));
     }
 
     fn peer_up(&mut self, n: u32) {

@@ -47,6 +47,23 @@ impl Bits {
         true
     }
 
+    /// Keeps only what is in `other`, too.
+    pub(super) fn keep(&mut self, other: &Self) {
+        self.count = 0;
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word &= other;
+            self.count += word.count_ones();
+        }
+    }
+
+    /// Removes what is in `other`.
+    pub(super) fn remove_all(&mut self, other: &Self) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            self.count -= (*word & other).count_ones();
+            *word &= !other;
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = PieceIndex> + '_ {
         self.common(self, 0)
     }

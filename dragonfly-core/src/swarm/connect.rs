@@ -7,6 +7,7 @@ use super::task::{Candidate, Member, Task};
 use super::timers::Timer;
 use super::whole::Asking;
 use super::{Action, HostKey, Swarm, TaskKey, Time};
+use crate::wire::control::Share;
 
 /// The shortest pause between two questions for neighbours; it doubles while they bring nobody new.
 pub(super) const ASK_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -43,9 +44,10 @@ const OPENING_MAX: Duration = Duration::from_secs(10);
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(30);
 
 impl Swarm {
-    pub(super) fn named(&mut self, key: TaskKey, hosts: &[HostKey]) {
+    pub(super) fn named(&mut self, key: TaskKey, hosts: &[HostKey], across: &[(HostKey, Share)]) {
         let Some(task) = self.tasks.get_mut(&key) else { return };
         let mut any_new = false;
+        task.across.name(self.now, &hosts[..hosts.len().min(CANDIDATES_MAX)], across);
         for (rank, host) in (0u32..).zip(hosts.iter().take(CANDIDATES_MAX)) {
             let retry = task.bans.get(host).map_or(self.now, |ban| ban.until);
             let candidate = task.candidates.entry(*host).or_insert_with(|| {
@@ -64,6 +66,8 @@ impl Swarm {
             let Some(worst) = worst.or_else(|| task.candidates.keys().next_back().copied()) else { break };
             task.candidates.remove(&worst);
         }
+        let (candidates, members) = (&task.candidates, &task.members);
+        task.across.retain(|host| candidates.contains_key(host) || members.contains_key(host));
         if any_new {
             task.ask_pause = ASK_PAUSE_MIN;
         }
@@ -92,14 +96,16 @@ impl Swarm {
             .collect();
         order.sort_unstable();
         let opens = task.is_wanting() || !task.is_small();
-        let mut neighbours = task.members.len();
+        // Those across are there to bring what no other brings: they come on top.
+        let mut neighbours = task.members.keys().filter(|host| !task.across.contains(**host)).count();
         let mut next = None;
         for (_, _, host) in order {
-            if neighbours >= self.config.neighbours_wanted {
-                break;
+            let is_across = self.tasks.get(&key).is_some_and(|task| task.across.contains(host));
+            if !is_across && neighbours >= self.config.neighbours_wanted {
+                continue;
             }
             match self.approach(key, host, opens) {
-                Ok(()) => neighbours += 1,
+                Ok(()) => neighbours += usize::from(!is_across),
                 Err(Some(retry)) => next = Some(next.map_or(retry, |next: super::Time| next.min(retry))),
                 Err(None) => {}
             }

@@ -187,7 +187,7 @@ impl Swarm {
             Input::LeaseNone { task, retry } => self.lease_none(task, retry),
             Input::LeaseRevoked { task, lease } => self.lease_revoked(task, lease),
             Input::Lost { host, task, runs } => self.lost(host, task, &runs),
-            Input::Neighbours { task, hosts } => self.named(task, &hosts),
+            Input::Neighbours { task, hosts, across } => self.named(task, &hosts, &across),
             Input::OriginDone { task, lease } => self.origin_done(task, lease),
             Input::OriginFailed { task, lease } => self.origin_failed(task, lease),
             Input::OriginStored { task, piece } => self.origin_stored(task, piece),
@@ -205,11 +205,11 @@ impl Swarm {
                 self.strip(task, piece);
                 self.held(task, piece, false);
             }
-            Input::TaskAdded { task, layout, have, options, hosts } => {
+            Input::TaskAdded { task, layout, have, options, hosts, across } => {
                 self.task_added(task, layout, have, options);
                 // Before anything is decided: who is asked for small content needs no lease.
                 if !hosts.is_empty() {
-                    self.named(task, &hosts);
+                    self.named(task, &hosts, &across);
                 }
             }
             Input::TaskClosed { host, task } => self.task_closed(host, task),

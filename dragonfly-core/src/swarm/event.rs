@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::task::{HaveMap, Layout, PieceIndex};
+use crate::wire::control::Share;
 use crate::wire::lane::RejectReason;
 
 /// A neighbour host, interned by the shell. Reused only after [`Input::LaneDown`] and the host's removal from
@@ -154,6 +155,8 @@ pub enum Input {
         task: TaskKey,
         /// The hosts.
         hosts: Vec<HostKey>,
+        /// Those of them that are in another site, and what is to be brought from there.
+        across: Vec<(HostKey, Share)>,
     },
     /// The fetch under a lease ended: every piece of it was delivered.
     OriginDone {
@@ -271,6 +274,8 @@ pub enum Input {
         options: TaskOptions,
         /// Hosts that were named for it before, as in [`Input::Neighbours`].
         hosts: Vec<HostKey>,
+        /// Those of them in other sites, as there.
+        across: Vec<(HostKey, Share)>,
     },
     /// A neighbour takes no part in the task (any more).
     TaskClosed {

@@ -61,6 +61,13 @@ pub(super) struct Child {
     lapsed_until: Time,
 }
 
+impl Child {
+    /// Whether nothing that it was sent was seen elsewhere, although it was sent enough.
+    const fn is_lazy(&self) -> bool {
+        self.delivered >= LAZY_AFTER && self.spread == 0
+    }
+}
+
 /// A piece that a child alone is to get.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Commitment {
@@ -254,11 +261,17 @@ impl Swarm {
 
     /// Fills `views` with the children that may take allotments; the pieces of one.
     fn views(&self, task: &Task, views: &mut Vec<View>) -> u32 {
-        let is_child = |member: &Member| member.wanted && member.counted && !member.theirs.is_full();
-        let children = task.members.values().filter(|member| is_child(member)).count();
+        let takes = |member: &Member| member.wanted && member.counted && !member.theirs.is_full();
+        // What goes to another site first has to come back: only if nobody here takes it and passes it on.
+        let is_near = |host: &HostKey| !task.across.contains(*host);
+        let is_of_use = |child: &Child| child.lapsed_until <= self.now && !child.is_lazy();
+        let near = |(host, member): (&HostKey, &Member)| takes(member) && is_near(host) && is_of_use(&member.child);
+        let any_near = task.across.is_empty() || task.members.iter().any(near);
+        let is_child = |host: &HostKey, member: &Member| takes(member) && (!any_near || is_near(host));
+        let children = task.members.iter().filter(|(host, member)| is_child(host, member)).count();
         let unit = unit(task.layout.piece_length(), task.inject.waiting.len(), children);
         views.clear();
-        views.extend(task.members.iter().filter(|(_, member)| is_child(member)).map(|(host, member)| View {
+        views.extend(task.members.iter().filter(|(host, member)| is_child(host, member)).map(|(host, member)| View {
             host: *host,
             committed: member.child.committed,
             limit: limit(task.layout.piece_length(), self.hosts.get(host).and_then(|host| host.sent.value()), unit),

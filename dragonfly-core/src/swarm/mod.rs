@@ -6,10 +6,11 @@
 //!
 //! - Mechanism: [`Swarm`] in `core`, and by concern `connect` (neighbours), `request` (what is asked of them),
 //!   `upload` (what they ask), `spread` (have-maps), `inject` (allotment), `lease` (the origin), `whole` (small content),
-//!   `report` (how far a task is).
+//!   `report` (how far a task is), `across` (other sites).
 //! - Policy, small pure functions with their constants: `choose`, `depth`, `takeover`, `share`, `inject::pick`,
 //!   `upload::next_turn`, `spread::tick`.
 
+mod across;
 mod bits;
 mod choose;
 mod config;
@@ -46,7 +47,7 @@ pub use time::Time;
 use crate::wire::Bound;
 
 /// The bounds of neighbours that are not shown beside what is used of them.
-pub(crate) fn bounds() -> [Bound; 10] {
+pub(crate) fn bounds() -> [Bound; 11] {
     let config = Config::default();
     [
         ("dragonfly_neighbours_limit", "Neighbours that are wanted of a task.", config.neighbours_wanted as u64),
@@ -65,6 +66,11 @@ pub(crate) fn bounds() -> [Bound; 10] {
             "dragonfly_starved_seconds_limit",
             "Seconds without anything of what is missing until the coordinator is told.",
             connect::STARVED_MIN.as_secs(),
+        ),
+        (
+            "dragonfly_site_silence_seconds_limit",
+            "Seconds without anything of what is missing until all of it is asked of other sites.",
+            across::QUIET_MAX.as_secs(),
         ),
         (
             "dragonfly_refusals_limit",

@@ -118,7 +118,14 @@ impl Swarm {
         if is_full {
             return None;
         }
-        choose(&task.pieces, &member.theirs, &task.window, run, &mut self.random)
+        if !task.across.contains(key) {
+            return choose(&task.pieces, &member.theirs, &task.window, run, &mut self.random);
+        }
+        let (open, most) = self.open_across(key, task_key)?;
+        let task = self.tasks.get(&task_key)?;
+        let chosen = choose(&task.pieces, &open, &task.window, run.min(most), &mut self.random)?;
+        self.asked_across(key, task_key, chosen.start);
+        Some(chosen)
     }
 
     /// Sends a request for as much of `run` (pieces that are missing) as the budget allows; whether it was sent.
@@ -209,7 +216,7 @@ impl Swarm {
         let theirs = &task.members.get(&key)?.theirs;
         let rate = self.hosts.get(&key)?.down.value();
         let mut best: Option<(Takeover, u64, RequestId)> = None;
-        for other in task.members.keys().filter(|other| **other != key) {
+        for other in task.members.keys().filter(|other| **other != key && self.may_relieve(task, key, **other)) {
             let Some(host) = self.hosts.get(other) else { continue };
             let mut ahead = 0;
             for (older, id) in host.requests.iter().enumerate() {
@@ -230,7 +237,11 @@ impl Swarm {
                     started: request.started,
                     older,
                 };
-                let verdict = takeover(current, bytes, rate);
+                let verdict = match takeover(current, bytes, rate) {
+                    // Between those across nothing moves only because it waits: over a thin link it may be on its way.
+                    Takeover::Move if task.across.contains(key) && task.across.contains(*other) => Takeover::Leave,
+                    verdict => verdict,
+                };
                 let better = best.is_none_or(|(best, most, _)| match (verdict, best) {
                     (Takeover::Leave, _) => false,
                     (Takeover::Move, Takeover::Take) => true,

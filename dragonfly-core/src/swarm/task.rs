@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
+use super::across::Across;
 use super::bits::Bits;
 use super::host::Host;
 use super::inject::{Child, Inject};
@@ -36,6 +37,8 @@ pub(super) struct Task {
     pub(super) bans: BTreeMap<HostKey, Ban>,
     /// Whether a neighbour is asked for all of it.
     pub(super) asking: Asking,
+    /// Neighbours in other sites.
+    pub(super) across: Across,
     pub(super) window: Range<PieceIndex>,
     pub(super) inject: Inject,
     pub(super) leases: Leases,
@@ -73,6 +76,7 @@ impl Task {
             candidates: BTreeMap::new(),
             bans: BTreeMap::new(),
             asking: Asking::Not,
+            across: Across::default(),
             window: 0..0,
             inject: Inject::default(),
             leases: Leases::default(),

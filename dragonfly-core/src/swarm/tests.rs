@@ -1,12 +1,15 @@
 //! Tests of the core as a whole: single scenes, and random inputs, which must neither panic nor unbalance its books.
 #![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
 
+mod sites;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::task::{HaveMap, Layout};
+use crate::wire::control::Share;
 use crate::wire::lane::RejectReason;
 
 mod whole;
@@ -49,7 +52,7 @@ impl Driver {
             map.insert(*piece);
         });
         let layout = Layout::new(u64::from(pieces) * PIECE, PIECE).unwrap();
-        self.put(Input::TaskAdded { task: TASK, layout, have: map, options, hosts: Vec::new() })
+        self.put(Input::TaskAdded { task: TASK, layout, have: map, options, hosts: Vec::new(), across: Vec::new() })
     }
 
     fn join(&mut self, host: u32) -> Vec<Action> {
@@ -149,7 +152,7 @@ fn a_lane_that_another_takes_the_place_of_costs_no_time() {
     let host = HostKey(1);
     let mut driver = Driver::new(Config::default());
     driver.add(2, &[], OPTIONS);
-    let dialled = driver.put(Input::Neighbours { task: TASK, hosts: vec![host] });
+    let dialled = driver.put(Input::Neighbours { task: TASK, hosts: vec![host], across: Vec::new() });
     assert!(dialled.contains(&Action::Dial { host }), "{dialled:?}");
     let open = Action::Open { host, task: TASK };
     assert!(driver.put(Input::LaneUp { host }).contains(&open));
@@ -184,7 +187,7 @@ fn a_banned_host_is_no_neighbour_because_it_opens_a_lane() {
     let host = HostKey(1);
     let mut driver = Driver::new(Config::default());
     driver.add(1, &[], OPTIONS);
-    driver.put(Input::Neighbours { task: TASK, hosts: vec![host] });
+    driver.put(Input::Neighbours { task: TASK, hosts: vec![host], across: Vec::new() });
     driver.join(1);
     let (_, request, ..) = requests(&driver.have(1, 0..1))[0];
     driver.put(Input::Refuted { host, request, piece: 0 });
@@ -199,14 +202,14 @@ fn a_task_that_is_wanted_later_is_fetched() {
     let host = HostKey(1);
     let mut driver = Driver::new(Config::default());
     driver.add(1, &[], TaskOptions { wanted: false, ..OPTIONS });
-    driver.put(Input::Neighbours { task: TASK, hosts: vec![host] });
+    driver.put(Input::Neighbours { task: TASK, hosts: vec![host], across: Vec::new() });
     driver.join(1);
     assert_eq!(requests(&driver.have(1, 0..1)), []);
     let actions = driver.put(Input::Wanted { task: TASK, may_lease: false });
     assert_eq!(requests(&actions).len(), 1, "{actions:?}");
     let mut driver = Driver::new(Config::default());
     driver.add(1, &[], TaskOptions { wanted: false, ..OPTIONS });
-    let idle = driver.put(Input::Neighbours { task: TASK, hosts: vec![host] });
+    let idle = driver.put(Input::Neighbours { task: TASK, hosts: vec![host], across: Vec::new() });
     assert!(!idle.contains(&Action::Dial { host }));
     let actions = driver.put(Input::Wanted { task: TASK, may_lease: true });
     assert!(actions.contains(&Action::Dial { host }), "{actions:?}");
@@ -225,7 +228,7 @@ fn a_lane_that_proves_useless_gives_its_place_to_a_named_neighbour() {
     let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
     driver.put(Input::Proven { host, request, piece: 0 });
     driver.put(Input::Stored { task: TASK, piece: 0 });
-    driver.put(Input::Neighbours { task: TASK, hosts: vec![HostKey(9)] });
+    driver.put(Input::Neighbours { task: TASK, hosts: vec![HostKey(9)], across: Vec::new() });
     let early = driver.wait(Duration::from_secs(19));
     let closed = |actions: &[Action]| -> Vec<HostKey> {
         let close = |action: &Action| if let Action::Close { host } = action { Some(*host) } else { None };
@@ -246,7 +249,7 @@ fn a_lane_that_proves_useless_gives_its_place_to_a_named_neighbour() {
     driver.join(1);
     driver.join(2);
     driver.have(1, 0..4);
-    driver.put(Input::Neighbours { task: TASK, hosts: vec![HostKey(9)] });
+    driver.put(Input::Neighbours { task: TASK, hosts: vec![HostKey(9)], across: Vec::new() });
     assert_eq!(closed(&driver.wait(Duration::from_secs(8))), []);
 }
 
@@ -533,7 +536,11 @@ fn input() -> impl Strategy<Value = Input> {
         1 => host().prop_map(|host| Input::LaneDown { host }),
         1 => (host(), task()).prop_map(|(host, task)| Input::TaskClosed { host, task }),
         1 => (host(), task()).prop_map(|(host, task)| Input::TaskReopened { host, task }),
-        1 => (task(), prop::collection::vec(host(), 0..4)).prop_map(|(task, hosts)| Input::Neighbours { task, hosts }),
+        2 => (task(), prop::collection::vec((host(), prop::option::of(0u16..4)), 0..4)).prop_map(|(task, named)| {
+            let share = |of| Share { part: of / 2, of };
+            let across = named.iter().filter_map(|(host, of)| Some((*host, share((*of)?)))).collect();
+            Input::Neighbours { task, hosts: named.into_iter().map(|(host, _)| host).collect(), across }
+        }),
         1 => task().prop_map(|task| Input::AuthorityDown { task }),
         1 => task().prop_map(|task| Input::AuthorityUp { task }),
     ];
@@ -542,12 +549,12 @@ fn input() -> impl Strategy<Value = Input> {
             let mut have = HaveMap::empty(PIECES);
             held.into_iter().for_each(|piece| { have.insert(piece); });
             let layout = Layout::new(u64::from(PIECES) * PIECE - 5, PIECE).unwrap();
-            Input::TaskAdded { task, layout, have, options, hosts: Vec::new() }
+            Input::TaskAdded { task, layout, have, options, hosts: Vec::new(), across: Vec::new() }
         }),
         2 => (task(), prop::collection::vec(host(), 0..4)).prop_map(|(task, hosts)| {
             let layout = Layout::new(PIECE - 5, PIECE).unwrap();
             let options = TaskOptions { may_lease: true, ..OPTIONS };
-            Input::TaskAdded { task, layout, have: HaveMap::empty(1), options, hosts }
+            Input::TaskAdded { task, layout, have: HaveMap::empty(1), options, hosts, across: Vec::new() }
         }),
         1 => task().prop_map(|task| Input::TaskRemoved { task }),
         1 => (task(), any::<bool>()).prop_map(|(task, may_lease)| Input::Wanted { task, may_lease }),

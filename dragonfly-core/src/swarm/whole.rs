@@ -145,7 +145,8 @@ impl Swarm {
             |host: &HostKey| hosts.get(host).is_some_and(|host| host.can_be_asked(now) && host.asks.takes(bytes, now));
         let named = task.candidates.iter().filter(|(host, candidate)| candidate.retry <= now && may(host));
         let best = named
-            .filter(|(host, _)| !task.members.contains_key(host))
+            // Who is in another site has the rules of pieces.
+            .filter(|(host, _)| !task.members.contains_key(host) && !task.across.contains(**host))
             .min_by_key(|(host, candidate)| (candidate.failures, candidate.rank, **host));
         let Some(host_key) = best.map(|(host, _)| *host) else { return false };
         task.asking = Asking::Of(host_key);

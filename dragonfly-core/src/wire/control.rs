@@ -20,6 +20,15 @@ pub const FAILURE_TEXT_MAX: usize = 256;
 /// The most neighbours one message names.
 pub const NEIGHBOURS_MAX: usize = 32;
 
+/// The most bytes of the name of a site.
+pub const SITE_BYTES_MAX: usize = 64;
+
+/// Whether this may be the name of a site: letters, digits, `-`, `_` and `.`, for it is compared and logged.
+pub fn is_site(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=SITE_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain)
+}
+
 /// The most leases that a member tells a new coordinator of: more than one host may hold for a task.
 pub const FETCHING_MAX: usize = 16;
 
@@ -257,6 +266,9 @@ pub struct Announce {
     /// Upload slots in all; 0 if it does not upload.
     #[n(3)]
     pub slots: u16,
+    /// The site that it is in, as its operator named it. Between two sites there may be a thin link.
+    #[n(4)]
+    pub site: Option<String>,
 }
 
 /// What a coordinator may know of a task.
@@ -440,6 +452,40 @@ pub struct Neighbour {
     /// Whether it is a seed.
     #[n(3)]
     pub seed: bool,
+    /// What this member is to bring from there, if it is in another site; absent if the two are near each other.
+    #[n(4)]
+    pub share: Option<Share>,
+}
+
+/// What one member brings into its site: every `of`th run of pieces, the `part`th of them. The others of its site have
+/// the other parts, so that a piece crosses once. Of none (0 of 0): others bring all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Share {
+    /// Which part, from 0.
+    #[n(0)]
+    pub part: u16,
+    /// Of how many.
+    #[n(1)]
+    pub of: u16,
+}
+
+/// Pieces of one run, as shares count them: the most of one allotment, so that what left a seed together crosses together.
+const SHARE_RUN: PieceIndex = 4;
+
+impl Share {
+    /// All that is there.
+    pub const ALL: Self = Self { part: 0, of: 1 };
+
+    /// Nothing, as long as others bring it.
+    pub const NONE: Self = Self { part: 0, of: 0 };
+
+    /// Whether a piece is of this part.
+    pub const fn covers(self, piece: PieceIndex) -> bool {
+        match self.of {
+            0 => false,
+            of => piece / SHARE_RUN % of as PieceIndex == self.part as PieceIndex,
+        }
+    }
 }
 
 /// A lease on the origin.

@@ -39,6 +39,9 @@ struct Args {
     /// How many of them join in a second, of the core's time.
     #[arg(long, default_value_t = 10_000)]
     joins: u32,
+    /// Sites among which they are dealt out; none: nobody says where it is.
+    #[arg(long, default_value_t = 0)]
+    sites: u32,
     /// What everything is drawn from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -137,8 +140,9 @@ fn main() {
     for number in 0..args.peers {
         let (from, seen_ip) = (peer(number), Some(std::net::Ipv4Addr::from(0x0a00_0000 | number).into()));
         bench.put(Input::HostUp { peer: from, seed_role: false, tenant: "bench".to_owned(), seen_ip, local: true });
+        let site = (args.sites > 0).then(|| format!("site-{}", number % args.sites));
         let record = Some(Signed(vec![0; RECORD_BYTES]));
-        bench.say(from, ToCoordinator::Announce(Announce { version: 1, record, seed: false, slots: 8 }));
+        bench.say(from, ToCoordinator::Announce(Announce { version: 1, record, seed: false, slots: 8, site }));
     }
     let connected = resident();
     let hosts = bench.took.len();

@@ -126,7 +126,7 @@ impl World {
         }
         let tasks: Vec<(TaskKey, u32)> = self.layouts.iter().map(|(task, layout)| (*task, layout.pieces())).collect();
         self.authority.forget();
-        self.members = Members::new(self.random.random(), Config::default().neighbours_wanted);
+        self.members = Members::new(self.random.random(), Config::default().neighbours_wanted, self.bridges);
         for (task, pieces) in tasks {
             for (index, host) in self.hosts.iter().enumerate() {
                 if host.is_alive && host.held.contains_key(&task) {

@@ -85,6 +85,7 @@ class NodeOptions(TypedDict, total=False):
     schedulers: Sequence[str]
     bootstrap: Sequence[str]
     upload_slots: int
+    site: str
     allow_loopback_origins: bool
     trust_seeds_only: bool
     workers: int

@@ -14,7 +14,7 @@ fn peer(n: u8) -> PeerId {
 }
 
 fn neighbour(n: u8) -> Neighbour {
-    Neighbour { peer: peer(n), record: Some(Signed(vec![n])), seen_ip: None, seed: false }
+    Neighbour { peer: peer(n), record: Some(Signed(vec![n])), seen_ip: None, seed: false, share: None }
 }
 
 fn task(n: u8) -> TaskId {

@@ -212,7 +212,7 @@ mod tests {
     fn member() -> Neighbour {
         let identity = Identity::generate();
         let record = sign_record(&identity, &["/ip4/127.0.0.1/tcp/1".parse().unwrap()]).unwrap();
-        Neighbour { peer: identity.peer_id(), record: Some(record), seen_ip: None, seed: false }
+        Neighbour { peer: identity.peer_id(), record: Some(record), seen_ip: None, seed: false, share: None }
     }
 
     fn id(number: usize) -> TaskId {

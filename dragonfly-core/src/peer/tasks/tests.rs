@@ -172,7 +172,7 @@ async fn who_is_named_while_a_generation_is_opened_is_a_neighbour_in_it() {
     let others = Peer::builder(&other).start().await.unwrap();
     let gate = hold_disk(&node);
     let current = Current { generation: Generation::from_hash([2; 32]), ..current_of(&receipt) };
-    let named = Neighbour { peer: other.peer_id(), record: other.record(), seen_ip: None, seed: false };
+    let named = Neighbour { peer: other.peer_id(), record: other.record(), seen_ip: None, seed: false, share: None };
     for message in [ToMember::Current(current), ToMember::Neighbours { task: receipt.task, hosts: vec![named] }] {
         say(&engine, message).await;
     }

@@ -184,7 +184,7 @@ fn a_host_that_nobody_can_dial_is_told_to_those_it_can_dial() {
     for n in 1..=3 {
         w.step(Input::HostUp { peer: peer(n), seed_role: false, tenant: "a".into(), seen_ip: None, local: false });
         let record = (n == 3).then(|| Signed(vec![1]));
-        w.say(n, ToCoordinator::Announce(Announce { version: 1, record, seed: false, slots: 1 }));
+        w.say(n, ToCoordinator::Announce(Announce { version: 1, record, seed: false, slots: 1, site: None }));
     }
     w.join(1, wanting(1));
     let lease = w.describer(1);

@@ -9,7 +9,7 @@ fn an_announcement_is_welcomed_and_nothing_is_heard_before_it() {
     w.step(Input::HostUp { peer: peer(1), seed_role: false, tenant: "a".into(), seen_ip: None, local: false });
     w.join(1, wanting(1));
     assert!(w.said.is_empty());
-    w.say(1, ToCoordinator::Announce(Announce { version: 1, record: None, seed: false, slots: 1 }));
+    w.say(1, ToCoordinator::Announce(Announce { version: 1, record: None, seed: false, slots: 1, site: None }));
     assert_eq!(w.to(1), [ToMember::Welcome { interval_ms: 10_000, scheduler: false }]);
     w.join(1, wanting(1));
     w.describer(1);

@@ -129,7 +129,8 @@ impl Run {
         }
         let record = self.chance(80).then(|| Signed(vec![n as u8]));
         let slots = self.rng.random_range(0..3);
-        ToCoordinator::Announce(Announce { version: 1, record, seed: n.is_multiple_of(4), slots })
+        let site = (!n.is_multiple_of(3)).then(|| format!("site-{}", n % 3));
+        ToCoordinator::Announce(Announce { version: 1, record, seed: n.is_multiple_of(4), slots, site })
     }
 
     /// One of the newest leases.

@@ -35,7 +35,7 @@ fn a_seed_is_called_describes_and_fetches() {
 fn seeds_without_the_role_are_peers() {
     let mut w = World::new();
     w.step(Input::HostUp { peer: peer(9), seed_role: false, tenant: "a".into(), seen_ip: None, local: false });
-    w.say(9, ToCoordinator::Announce(Announce { version: 1, record: None, seed: true, slots: 4 }));
+    w.say(9, ToCoordinator::Announce(Announce { version: 1, record: None, seed: true, slots: 4, site: None }));
     w.peer_up(1);
     w.join(1, seedable(1));
     assert!(w.triggered().is_empty());

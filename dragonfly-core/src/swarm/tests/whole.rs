@@ -23,7 +23,14 @@ impl Driver {
     fn named(&mut self, task: TaskKey, length: u64, hosts: Vec<HostKey>) -> Vec<Action> {
         let layout = Layout::new(length, PIECE).unwrap();
         let options = TaskOptions { may_lease: true, ..OPTIONS };
-        self.put(Input::TaskAdded { task, layout, have: HaveMap::empty(layout.pieces()), options, hosts })
+        self.put(Input::TaskAdded {
+            task,
+            layout,
+            have: HaveMap::empty(layout.pieces()),
+            options,
+            hosts,
+            across: Vec::new(),
+        })
     }
 
     fn answered(&mut self, host: HostKey, answered: Answered) -> Vec<Action> {
@@ -57,7 +64,8 @@ fn what_has_two_pieces_and_what_is_held_is_not_asked_for_so() {
     let mut have = HaveMap::empty(1);
     have.insert(0);
     let layout = Layout::new(PIECE, PIECE).unwrap();
-    let held = Input::TaskAdded { task: TaskKey(2), layout, have, options: OPTIONS, hosts: vec![HOST] };
+    let held =
+        Input::TaskAdded { task: TaskKey(2), layout, have, options: OPTIONS, hosts: vec![HOST], across: Vec::new() };
     let asked = driver.put(held);
     assert!(!asked.iter().any(|action| matches!(action, Action::Ask { .. } | Action::Open { .. })), "{asked:?}");
 }
@@ -205,7 +213,8 @@ fn who_holds_it_opens_it_with_nobody() {
     have.insert(0);
     let options = TaskOptions { wanted: false, injector: true, ..OPTIONS };
     let layout = Layout::new(PIECE, PIECE).unwrap();
-    let named = driver.put(Input::TaskAdded { task: TASK, layout, have, options, hosts: vec![HOST] });
+    let named =
+        driver.put(Input::TaskAdded { task: TASK, layout, have, options, hosts: vec![HOST], across: Vec::new() });
     assert!(named.contains(&Action::Dial { host: HOST }), "it may have no address of its own: {named:?}");
     assert_eq!(driver.put(Input::LaneUp { host: HOST }), []);
     assert_eq!(driver.wait(IDLE_MAX / 2), []);

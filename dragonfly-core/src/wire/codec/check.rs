@@ -3,8 +3,8 @@
 use super::CodecError;
 use crate::task::{InvalidLayout, InvalidSpec, Layout, NAME_BYTES_MAX, TaskSpec, Validator};
 use crate::wire::control::{
-    Announce, Answer, Current, Described, FETCHING_MAX, Failure, Granted, Held, Join, NEIGHBOURS_MAX, Neighbour,
-    TaskInfo, ToCoordinator, ToMember, Work,
+    Announce, Answer, Current, Described, FETCHING_MAX, Failure, Granted, Held, Join, NEIGHBOURS_MAX, Neighbour, Share,
+    TaskInfo, ToCoordinator, ToMember, Work, is_site,
 };
 use crate::wire::lane::{Message, Run, WHOLE_BYTES_MAX, WHOLE_EVIDENCE_MAX, request_values};
 use crate::wire::statement::{Attestation, Evidence, Grant, GrantBundle, Seal, SealBundle, Signed};
@@ -147,6 +147,7 @@ impl Check for ToMember {
 
 impl Check for Announce {
     fn check(&self) -> Result<(), OutOfBounds> {
+        ensure("site", self.site.as_deref().is_none_or(is_site))?;
         self.record.check()
     }
 }
@@ -214,6 +215,7 @@ impl Check for Current {
 impl Check for Neighbour {
     fn check(&self) -> Result<(), OutOfBounds> {
         ensure("seen_ip", self.seen_ip.as_ref().is_none_or(|ip| matches!(ip.len(), 4 | 16)))?;
+        ensure("share", self.share.is_none_or(|share| share.part < share.of || share == Share::NONE))?;
         self.record.check()
     }
 }

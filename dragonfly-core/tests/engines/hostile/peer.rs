@@ -102,7 +102,7 @@ impl Hostile {
         let mut session = self.control(node).await;
         let addresses: Vec<Address> = self.host.listeners().iter().map(Address::without_peer).collect();
         let record = trust::sign_record(&self.identity, &addresses).unwrap();
-        let announce = Announce { version: VERSION, record: Some(record), seed: false, slots: 8 };
+        let announce = Announce { version: VERSION, record: Some(record), seed: false, slots: 8, site: None };
         session.say(&ToCoordinator::Announce(announce)).await.unwrap();
         session
     }

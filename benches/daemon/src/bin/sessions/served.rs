@@ -139,7 +139,7 @@ async fn fill(scheduler: &Scheduler, task: &Task, count: u32) -> anyhow::Result<
         let mut key = [7; 32];
         key[..4].copy_from_slice(&number.to_be_bytes());
         let record = Some(Signed(vec![0; RECORD_BYTES]));
-        let announce = Announce { version: VERSION, record, seed: false, slots: 8 };
+        let announce = Announce { version: VERSION, record, seed: false, slots: 8, site: None };
         let says = vec![ToCoordinator::Announce(announce), ToCoordinator::Join(task.join(number == 0))];
         let ip = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 | number));
         scheduler.put_in(PeerId::from_public_key(key), ip, says).await?;

@@ -70,6 +70,12 @@ struct Args {
     /// Mbit/s of the link between sites.
     #[arg(long)]
     thin: Option<u64>,
+    /// Nobody says in which site it is.
+    #[arg(long)]
+    unnamed: bool,
+    /// Hosts of each site that bring pieces from the others, in place of the default.
+    #[arg(long)]
+    bridges: Option<usize>,
     /// Percent of the hosts that join during twice the least time.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     late: u32,
@@ -125,6 +131,8 @@ impl Args {
             freeloaders: self.freeloaders,
             sites: self.sites,
             thin: self.thin.map(|rate| Thin { rate: mbit(rate), latency: Duration::from_millis(10) }),
+            names: !self.unnamed,
+            bridges: self.bridges,
             late: self.late,
             churn: self.churn,
             seed_dies: self.seed_dies_ms.map(Duration::from_millis),

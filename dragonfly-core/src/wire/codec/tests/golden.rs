@@ -55,7 +55,13 @@ fn to_coordinator() -> Vec<ToCoordinator> {
         spooled: false,
     };
     vec![
-        ToCoordinator::Announce(Announce { version: 1, record: Some(Signed(vec![9])), seed: true, slots: 8 }),
+        ToCoordinator::Announce(Announce {
+            version: 1,
+            record: Some(Signed(vec![9])),
+            seed: true,
+            slots: 8,
+            site: None,
+        }),
         ToCoordinator::Join(Join {
             info: info(),
             held: Some(held),
@@ -96,8 +102,13 @@ fn to_coordinator() -> Vec<ToCoordinator> {
 
 fn to_member() -> Vec<ToMember> {
     let (task, generation, lease) = (TASK, GENERATION, LEASE);
-    let neighbour =
-        Neighbour { peer: PEER, record: Some(Signed(vec![9])), seen_ip: Some(vec![10, 0, 0, 7]), seed: true };
+    let neighbour = Neighbour {
+        peer: PEER,
+        record: Some(Signed(vec![9])),
+        seen_ip: Some(vec![10, 0, 0, 7]),
+        seed: true,
+        share: None,
+    };
     let granted = |work| ToMember::Granted(Granted { task, lease, timeout_ms: 5_000, work });
     vec![
         ToMember::Welcome { interval_ms: 10_000, scheduler: true },

@@ -6,7 +6,7 @@ use super::super::check::*;
 use super::*;
 use crate::task::{Generation, SpecOptions, TaskId, TaskSpec, Validator};
 use crate::wire::PeerId;
-use crate::wire::control::{Announce, Failure, FailureKind, NEIGHBOURS_MAX, Neighbour, TaskInfo};
+use crate::wire::control::{Announce, Failure, FailureKind, NEIGHBOURS_MAX, Neighbour, SITE_BYTES_MAX, TaskInfo};
 use crate::wire::lane::{Message, REQUEST_PIECES_MAX, Run, WHOLE_BYTES_MAX, WHOLE_EVIDENCE_MAX};
 use crate::wire::statement::{Attestation, Evidence, Grant, GrantBundle, Seal, Signed};
 
@@ -214,8 +214,13 @@ fn what_a_coordinator_is_told_is_bounded() {
         live: false,
         fetching: Vec::new(),
     });
+    let site = |bytes| {
+        let site = Some("x".repeat(bytes));
+        ToCoordinator::Announce(Announce { version: 1, record: None, seed: false, slots: 0, site })
+    };
     for message in [
-        ToCoordinator::Announce(Announce { version: 1, record, seed: false, slots: 0 }),
+        ToCoordinator::Announce(Announce { version: 1, record, seed: false, slots: 0, site: None }),
+        site(SITE_BYTES_MAX + 1),
         ToCoordinator::LeaseFailed { task: TASK, lease, end: 0, failure: failure(TEXT_BYTES_MAX + 1) },
         ToCoordinator::Report { task: TASK, generation: GENERATION, eighths: EIGHTHS + 1 },
         ToCoordinator::Join(join(spec.clone(), PRIORITY_MAX + 1)),
@@ -226,14 +231,19 @@ fn what_a_coordinator_is_told_is_bounded() {
         refused(Kind::ToCoordinator, message.clone(), message);
     }
     round_trip(&[ToCoordinator::LeaseFailed { task: TASK, lease, end: 0, failure: failure(TEXT_BYTES_MAX) }], 9);
-    round_trip(&[ToCoordinator::Join(join(spec, PRIORITY_MAX))], 9);
+    round_trip(&[ToCoordinator::Join(join(spec, PRIORITY_MAX)), site(SITE_BYTES_MAX)], 9);
 }
 
 #[test]
 fn what_a_member_is_told_is_bounded() {
-    let neighbour = |ip: usize| Neighbour { peer: PEER, record: None, seen_ip: Some(vec![0; ip]), seed: false };
+    let neighbour =
+        |ip: usize| Neighbour { peer: PEER, record: None, seen_ip: Some(vec![0; ip]), seed: false, share: None };
     let hosts = |n| ToMember::Neighbours { task: TASK, hosts: vec![neighbour(4); n] };
     let members = |n| ToMember::Members(vec![neighbour(16); n]);
+    let across = |part, of| {
+        let share = Some(crate::wire::control::Share { part, of });
+        ToMember::Neighbours { task: TASK, hosts: vec![Neighbour { share, ..neighbour(4) }] }
+    };
     let granted = |work| {
         let lease = crate::wire::control::LeaseId { number: 0, epoch: 0 };
         ToMember::Granted(crate::wire::control::Granted { task: TASK, lease, timeout_ms: 0, work })
@@ -244,13 +254,15 @@ fn what_a_member_is_told_is_bounded() {
         hosts(NEIGHBOURS_MAX + 1),
         ToMember::Neighbours { task: TASK, hosts: vec![neighbour(5)] },
         members(NEIGHBOURS_MAX + 1),
+        across(8, 8),
+        across(1, 0),
         ToMember::Redirect { task: TASK, to: neighbour(5) },
         granted(crate::wire::control::Work::Describe { prior }),
         granted(crate::wire::control::Work::Pieces { bundle: bundle(CREDENTIAL_BYTES_MAX + 1), grant: None }),
     ] {
         refused(Kind::ToMember, message.clone(), message);
     }
-    round_trip(&[hosts(NEIGHBOURS_MAX), members(NEIGHBOURS_MAX)], 99);
+    round_trip(&[hosts(NEIGHBOURS_MAX), members(NEIGHBOURS_MAX), across(7, 8), across(0, 0)], 99);
 }
 
 #[test]

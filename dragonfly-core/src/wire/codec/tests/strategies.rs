@@ -141,8 +141,9 @@ fn answer() -> impl Strategy<Value = Answer> {
 }
 
 pub(super) fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
-    let announce = (any::<u16>(), of(signed()), any::<bool>(), any::<u16>())
-        .prop_map(|(version, record, seed, slots)| ToCoordinator::Announce(Announce { version, record, seed, slots }));
+    let announce = (any::<u16>(), of(signed()), any::<bool>(), any::<u16>(), of("[a-zA-Z0-9._-]{1,64}")).prop_map(
+        |(version, record, seed, slots, site)| ToCoordinator::Announce(Announce { version, record, seed, slots, site }),
+    );
     let described = (task(), lease(), any::<Option<u64>>(), answer()).prop_map(|(task, lease, fresh_ms, answer)| {
         ToCoordinator::Described(Described { task, lease, fresh_ms, answer })
     });
@@ -183,8 +184,9 @@ pub(super) fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
 
 fn neighbour() -> impl Strategy<Value = Neighbour> {
     let ip = of(prop_oneof![vec(any::<u8>(), 4), vec(any::<u8>(), 16)]);
-    (peer(), of(vec(any::<u8>(), 0..60).prop_map(Signed)), ip, any::<bool>())
-        .prop_map(|(peer, record, seen_ip, seed)| Neighbour { peer, record, seen_ip, seed })
+    let share = (1..=u16::MAX).prop_flat_map(|of| (0..of).prop_map(move |part| Share { part, of }));
+    (peer(), of(vec(any::<u8>(), 0..60).prop_map(Signed)), ip, any::<bool>(), of(share))
+        .prop_map(|(peer, record, seen_ip, seed, share)| Neighbour { peer, record, seen_ip, seed, share })
 }
 
 fn current() -> impl Strategy<Value = Current> {
