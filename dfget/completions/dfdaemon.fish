@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_dfdaemon_global_optspecs
-    string join \n config= print-config check-config role= data-dir= listen= lane-listen= lane-congestion= no-lanes scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= site= allow-origin= allow-loopback-origins storage= gateway= gateway-registry= gateway-registry-default= gateway-rule= gateway-prefetch gateway-proven-parts gateway-offline gateway-intercept= gateway-users= gateway-ca-cert= gateway-no-tunnels drain-timeout= client-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
+    string join \n config= print-config check-config role= data-dir= listen= lane-listen= lane-congestion= no-lanes scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= connections= site= allow-origin= allow-loopback-origins storage= gateway= gateway-registry= gateway-registry-default= gateway-rule= gateway-prefetch gateway-proven-parts gateway-offline gateway-intercept= gateway-users= gateway-ca-cert= gateway-no-tunnels drain-timeout= client-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
 end
 
 function __fish_dfdaemon_needs_command
@@ -47,6 +47,7 @@ complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l quota -d 'The most by
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l download-limit -d 'The most bytes a second that are taken from origins and peers, such as 100MiB' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l upload-limit -d 'The most bytes a second that are sent to peers' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l upload-slots -d 'How many neighbours are served at a time; 0 never uploads' -r
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l connections -d 'How many members may be connected at a time, up to 100000 and half of the descriptors [default: 4096, with the role scheduler 100000]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l site -d 'The site that this host is in, such as a region or a data centre, where the links between sites are thin: hosts of one site get content from each other, and few of them from another' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l allow-origin -d 'An origin that may be fetched from for other members, [scheme://]host[:port], the host perhaps with *. in front (repeatable) [default: any]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l storage -d 'How a storage is reached and as whom: WHERE.WHAT=VALUE, such as s3.endpoint=https://minio.example or webdav://host.secret-file=FILE (repeatable) [default: what each platform\'s environment and files say]' -r

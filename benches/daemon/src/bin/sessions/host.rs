@@ -135,7 +135,8 @@ impl Host {
         let [_, a, b, c] = number.to_be_bytes();
         let at: Address = format!("/ip4/127.{a}.{b}.{c}/tcp/4001").parse()?;
         let record = Some(trust::sign_record(&identity, &[at])?);
-        own.say(&ToCoordinator::Announce(Announce { version: VERSION, record, seed: false, slots: 8, site: None })).await?;
+        own.say(&ToCoordinator::Announce(Announce { version: VERSION, record, seed: false, slots: 8, site: None }))
+            .await?;
         tokio::spawn(live(number, Arc::clone(&own.output), Arc::clone(&own.shared)));
         Ok(own)
     }
