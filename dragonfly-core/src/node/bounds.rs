@@ -95,7 +95,7 @@ pub(crate) mod tests {
 
     /// Bounds on each single thing of which there are many: a message, an attempt, a connection, a task; and times. What is used of
     /// them is another number for each.
-    const OF_ONE: [&str; 64] = [
+    const OF_ONE: [&str; 65] = [
         "admission_seconds",
         "announced_proof_bytes",
         "block_bytes",
@@ -106,6 +106,7 @@ pub(crate) mod tests {
         "coordinator_in_vain_seconds",
         "coordinator_silence_seconds",
         "coordinator_sites",
+        "coordinator_lacking_per_host",
         "coordinator_tasks_per_host",
         "credentials_checked",
         "describe_rounds",

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 /// Tasks of one host that a coordinator keeps, unless it is told otherwise: those that it takes part in, and small content that it
 /// only gives out. A directory of ten thousand files is that of one host, at half a kilobyte each.
-pub(crate) const TASKS_PER_HOST_MAX: usize = 16 << 10;
+pub(crate) const TASKS_PER_HOST_MAX: usize = 12 << 10;
+
+/// Twice as many as a member wants at a time.
+const LACKING_PER_HOST_MAX: usize = 4096;
 
 /// Settings of a [`Core`](super::Core). The defaults suit both one laptop and ten thousand hosts.
 #[derive(Clone, Debug)]
@@ -61,6 +64,8 @@ pub struct Config {
     pub tasks_max: usize,
     /// Tasks that one host may take part in.
     pub tasks_per_host_max: usize,
+    /// How many of these may be such of which it lacked something when it joined, and still does.
+    pub lacking_per_host_max: usize,
     /// A task in which nobody takes part is remembered for so long.
     pub idle_max: Duration,
 }
@@ -90,6 +95,7 @@ impl Default for Config {
             hosts_max: HOSTS_MAX,
             tasks_max: 1_000_000,
             tasks_per_host_max: TASKS_PER_HOST_MAX,
+            lacking_per_host_max: LACKING_PER_HOST_MAX,
             idle_max: Duration::from_secs(600),
         }
     }

@@ -210,6 +210,8 @@ impl Core {
             slots: 0,
             site: None,
             tasks: BTreeSet::new(),
+            lacking: BTreeSet::new(),
+            refused: 0,
             triggered: BTreeSet::new(),
         });
         self.peers.insert(peer, host);

@@ -48,28 +48,34 @@ impl Core {
         self.deals.push_back(Deal { task, goal: goal.min(NEIGHBOURS_MAX), rest, told: BTreeMap::new() });
     }
 
-    /// Does a little of what is left to deal. Tasks take turns.
+    /// Does a little of what is left to deal, of as many tasks as that is. Tasks take turns.
     pub(super) fn deal_some(&mut self) {
-        let Some(mut deal) = self.deals.pop_front() else { return };
-        if self.tasks.get(deal.task).is_none() {
-            return;
-        }
-        if deal.rest.is_empty() {
-            self.tell_dealt(&mut deal);
-        } else {
-            self.give_some(&mut deal);
-        }
-        if !deal.rest.is_empty() || !deal.told.is_empty() {
-            self.deals.push_back(deal);
-        } else {
-            self.bridge(deal.task, false);
+        let (mut gives, mut tells) = (DEALT_AT_ONCE, TOLD_AT_ONCE);
+        while gives > 0
+            && tells > 0
+            && let Some(mut deal) = self.deals.pop_front()
+        {
+            if self.tasks.get(deal.task).is_none() {
+                continue;
+            }
+            self.give_some(&mut deal, &mut gives);
+            if deal.rest.is_empty() {
+                self.tell_dealt(&mut deal, &mut tells);
+            }
+            if !deal.rest.is_empty() || !deal.told.is_empty() {
+                self.deals.push_back(deal);
+            } else {
+                self.bridge(deal.task, false);
+            }
         }
     }
 
-    fn give_some(&mut self, deal: &mut Deal) {
+    fn give_some(&mut self, deal: &mut Deal, left: &mut usize) {
         let (t, nobody) = (deal.task, BTreeSet::new());
-        for _ in 0..DEALT_AT_ONCE {
-            let Some(host) = deal.rest.pop_front() else { return };
+        while *left > 0
+            && let Some(host) = deal.rest.pop_front()
+        {
+            *left -= 1;
             // Some have left again.
             let Some(degree) = self.tasks[t].members.get(&host).map(|m| m.neighbours.len()) else { continue };
             let news = self.add_edges(t, host, deal.goal.saturating_sub(degree), false, &nobody, &mut deal.told);
@@ -77,9 +83,11 @@ impl Core {
         }
     }
 
-    fn tell_dealt(&mut self, deal: &mut Deal) {
-        for _ in 0..TOLD_AT_ONCE {
-            let Some((host, mut news)) = deal.told.pop_first() else { return };
+    fn tell_dealt(&mut self, deal: &mut Deal, left: &mut usize) {
+        while *left > 0
+            && let Some((host, mut news)) = deal.told.pop_first()
+        {
+            *left -= 1;
             // Some have left meanwhile, and others may have their numbers.
             let Some(member) = self.tasks[deal.task].members.get(&host) else { continue };
             news.retain(|other| member.neighbours.contains(other));

@@ -27,6 +27,10 @@ pub(super) struct Host {
     /// The site that its operator named.
     pub(super) site: Option<Arc<str>>,
     pub(super) tasks: BTreeSet<TaskIx>,
+    /// Those of which it lacked something when it joined: some it may hold by now, or have left.
+    pub(super) lacking: BTreeSet<TaskIx>,
+    /// How often it was refused one more of these.
+    pub(super) refused: u32,
     /// Tasks that it was asked to join and has not yet.
     pub(super) triggered: BTreeSet<TaskIx>,
 }

@@ -12,6 +12,9 @@ use crate::wire::control::{Current, Failure, FailureKind, Held, Join, Share, ToM
 use crate::wire::lane::Run;
 use crate::wire::statement::SealBundle;
 
+/// Every so many tasks that a host is refused it is looked at which of them it still lacks something of.
+const LOOKED_AT_EVERY: u32 = 64;
+
 impl Core {
     /// A host joins a task, or changes how it takes part.
     pub(super) fn join(&mut self, host: HostIx, join: Join) {
@@ -73,7 +76,8 @@ impl Core {
         if found.is_some_and(|t| self.tasks[t].members.contains_key(&host)) {
             return found;
         }
-        if self.hosts[host].tasks.len() >= self.config.tasks_per_host_max {
+        let lacks = join.held.as_ref().is_none_or(|held| held.eighths < 8);
+        if self.hosts[host].tasks.len() >= self.config.tasks_per_host_max || lacks && !self.may_lack_more(host) {
             return None;
         }
         let t = match found {
@@ -95,10 +99,30 @@ impl Core {
         }
         let h = &mut self.hosts[host];
         h.tasks.insert(t);
+        if lacks {
+            h.lacking.insert(t);
+        }
         let doubted = task.doubted.contains(&h.serial);
         let (seed, uploads, since, site) = (h.seed, h.slots > 0, self.now, h.site.clone());
         task.members.insert(host, Member { seed, uploads, since, doubted, site, ..Member::default() });
         Some(t)
+    }
+
+    /// Whether a host may join one more task of which it lacks something. What it holds whole is of use to others, and costs less.
+    fn may_lack_more(&mut self, host: HostIx) -> bool {
+        let h = &mut self.hosts[host];
+        if h.lacking.len() < self.config.lacking_per_host_max {
+            return true;
+        }
+        // Looked at now and then alone: who asks on and on must not have all of them looked at each time.
+        h.refused = h.refused.wrapping_add(1);
+        if h.refused % LOOKED_AT_EVERY == 1 {
+            let tasks = &self.tasks;
+            h.lacking.retain(|t| {
+                tasks.get(*t).and_then(|task| task.members.get(&host)).is_some_and(|member| member.eighths < 8)
+            });
+        }
+        h.lacking.len() < self.config.lacking_per_host_max
     }
 
     /// Takes in what a joiner holds: its place, and what the generation looks like if nobody knew.

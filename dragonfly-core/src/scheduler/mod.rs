@@ -45,7 +45,7 @@ pub use snapshot::{HostSnapshot, LeaseSnapshot, Snapshot, TaskSnapshot};
 use crate::wire::Bound;
 
 /// The bounds of what a coordinator remembers and lets others do.
-pub(crate) fn bounds() -> [Bound; 12] {
+pub(crate) fn bounds() -> [Bound; 13] {
     let limits = Config::default();
     [
         ("dragonfly_coordinator_hosts_limit", "Hosts that a coordinator knows at the most.", limits.hosts_max as u64),
@@ -54,6 +54,11 @@ pub(crate) fn bounds() -> [Bound; 12] {
             "dragonfly_coordinator_tasks_per_host_limit",
             "Tasks of one host that it knows at the most.",
             limits.tasks_per_host_max as u64,
+        ),
+        (
+            "dragonfly_coordinator_lacking_per_host_limit",
+            "Tasks of one host that lacked something of them when it joined.",
+            limits.lacking_per_host_max as u64,
         ),
         ("dragonfly_coordinator_sites_limit", "Sites of one task that it tells apart.", sites::SITES_MAX as u64),
         (

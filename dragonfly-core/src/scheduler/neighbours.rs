@@ -51,8 +51,13 @@ impl Core {
             group.is_some_and(|group| task.site_of(group, member).is_some())
         };
         if members.iter().any(is_alone) {
-            // It has nobody but those in other sites.
-            self.bridge(t, false);
+            // It has nobody but those in other sites. Once in this time: whoever comes and goes must not have all sites looked at
+            // each time, and all of them are when those who come now are dealt the rest.
+            let task = &mut self.tasks[t];
+            if task.bridged.is_none_or(|at| self.now >= at + self.config.deal_time) {
+                task.bridged = Some(self.now);
+                self.bridge(t, false);
+            }
         }
         for &host in members {
             let hosts = self.neighbours_of(t, host);
@@ -109,6 +114,9 @@ impl Core {
         if !member.seeks() || !(met_all || before) {
             return;
         }
+        // It may have met its own site alone. What it lacks others may hold, who bring it, until it may ask there itself.
+        let may_be_brought =
+            !member.roams && task.groups.get(&generation).is_some_and(|group| task.site_of(group, member).is_some());
         if member.generation() != Some(generation) {
             // What it misses of an older generation cannot be leased any more.
             let complete = member.generation().and_then(|g| task.groups.get(&g)).map_or(0, |g| g.complete);
@@ -122,7 +130,7 @@ impl Core {
         if task.is_held() {
             return;
         }
-        if !task.orphaned.is_empty() {
+        if !task.orphaned.is_empty() && !may_be_brought {
             if task.is_resumable() {
                 let lost = std::mem::take(&mut task.orphaned);
                 task.free.absorb(&lost);

@@ -37,6 +37,9 @@ const LOOKED_AT_MAX: usize = 256;
 /// sites could serve.
 const UPLOADERS_PART: usize = 4;
 
+/// Who has so many neighbours gets no more of them across: those of its own site, and of none, find room with it.
+const ACROSS_DEGREE_MAX: usize = 24;
+
 /// One bridge of a site makes room for another member after this time: should all of them keep what they bring, an honest
 /// one is among them soon. Longer than most downloads take, for a part that changes hands may cross twice.
 const TERM: Duration = Duration::from_secs(10);
@@ -230,7 +233,8 @@ impl Core {
                     let from = part % givers.len();
                     let is_new = |far: &&HostIx| {
                         let dialable = self.hosts[host].record.is_some() || self.hosts[**far].record.is_some();
-                        dialable && task.members.get(&host).is_some_and(|m| !m.neighbours.contains(*far))
+                        let has_room = task.members.get(*far).is_some_and(|m| m.neighbours.len() < ACROSS_DEGREE_MAX);
+                        dialable && has_room && task.members.get(&host).is_some_and(|m| !m.neighbours.contains(*far))
                     };
                     let order = givers[from..].iter().chain(&givers[..from]);
                     for far in order.filter(is_new).take(lacks).copied().collect::<Vec<_>>() {

@@ -28,6 +28,8 @@ pub(super) struct Task {
     /// Members that are to be given more neighbours, and the step that ends with [`Timer::Deal`](super::core::Timer).
     pub(super) undealt: Vec<HostIx>,
     pub(super) dealing: Option<u64>,
+    /// When somebody who was alone in its site had it connected with the others.
+    pub(super) bridged: Option<Duration>,
     /// The step that ends with [`Timer::Term`](super::core::Timer).
     pub(super) term: Option<u64>,
     /// The members by the generation that they trade.
@@ -257,6 +259,7 @@ impl Task {
             members: BTreeMap::new(),
             undealt: Vec::new(),
             dealing: None,
+            bridged: None,
             term: None,
             groups: BTreeMap::new(),
             waiting: BTreeMap::new(),

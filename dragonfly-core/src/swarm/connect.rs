@@ -68,6 +68,9 @@ impl Swarm {
         }
         let (candidates, members) = (&task.candidates, &task.members);
         task.across.retain(|host| candidates.contains_key(host) || members.contains_key(host));
+        if !task.across.is_empty() {
+            task.reports.every();
+        }
         if any_new {
             task.ask_pause = ASK_PAUSE_MIN;
         }
@@ -232,6 +235,7 @@ impl Swarm {
         self.drop_requests(key, None, false);
         let tasks: Vec<TaskKey> = self.tasks.keys().copied().collect();
         for task_key in tasks {
+            self.ask_anew(task_key, key);
             self.part(key, task_key);
             let Some(task) = self.tasks.get_mut(&task_key) else { continue };
             task.failed(key, self.now);

@@ -27,6 +27,8 @@ pub struct Swarm {
     pub(super) random: Random,
     pub(super) now: Time,
     pub(super) tasks: BTreeMap<TaskKey, Task>,
+    /// Those of them with more than one piece.
+    pub(super) larger: BTreeSet<TaskKey>,
     pub(super) hosts: BTreeMap<HostKey, Host>,
     pub(super) requests: BTreeMap<RequestId, Request>,
     pub(super) next_request: u32,
@@ -74,6 +76,7 @@ impl Swarm {
             random: Random::new(seed),
             now: Time::ZERO,
             tasks: BTreeMap::new(),
+            larger: BTreeSet::new(),
             hosts: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_request: 0,
@@ -255,6 +258,9 @@ impl Swarm {
         }
         let task = Task::new(layout, have, options, self.now.after(ASK_PAUSE_MIN), ASK_PAUSE_MIN);
         let held: Vec<PieceIndex> = task.pieces.have().iter().collect();
+        if layout.pieces() > 1 {
+            self.larger.insert(key);
+        }
         self.tasks.insert(key, task);
         for piece in held {
             self.show(key, piece, options.injector);
@@ -292,6 +298,7 @@ impl Swarm {
             self.part(host, key);
         }
         self.tasks.remove(&key);
+        self.larger.remove(&key);
         for timer in [Timer::Connect(key), Timer::Have(key), Timer::Lease(key)] {
             self.timers.clear(timer);
         }

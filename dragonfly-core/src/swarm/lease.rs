@@ -106,7 +106,7 @@ impl Swarm {
             return;
         }
         task.leases.ask = Ask::Now;
-        task.reports.leased();
+        task.reports.every();
         // Whatever is held or can be had from a neighbour does not leave the origin again. One that lets us down
         // does not count, or its word would keep the piece from everybody.
         let hosts = &self.hosts;

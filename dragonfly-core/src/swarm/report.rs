@@ -1,11 +1,12 @@
 //! What the coordinator is told of how far a task is: no more than it acts on.
 //!
 //! It acts on the first eighth, which makes this host one that others can get something from, and on the end. On what is
-//! between it acts in three cases alone:
+//! between it acts in these cases alone:
 //! - after this host said that no neighbour holds what it lacks: that something came means that this is over;
 //! - once it has granted a lease here: it compares what this host holds with what it fetched by itself, to see whether
 //!   anybody serves it (`scheduler/doubt`);
-//! - when it is another one than before, which begins with what the join said.
+//! - when it is another one than before, which begins with what the join said;
+//! - where there are neighbours in other sites: who brings what is there is chosen by who gets on (`scheduler/sites`).
 
 use super::{Action, Swarm, TaskKey};
 
@@ -17,7 +18,7 @@ pub(super) struct Reports {
     /// Whether the next eighth is to be told.
     is_news: bool,
     /// Whether every one is.
-    is_leased: bool,
+    every: bool,
 }
 
 impl Reports {
@@ -26,9 +27,9 @@ impl Reports {
         self.is_news = true;
     }
 
-    /// It has granted a lease here.
-    pub(super) const fn leased(&mut self) {
-        self.is_leased = true;
+    /// It has granted a lease here, or named neighbours in other sites.
+    pub(super) const fn every(&mut self) {
+        self.every = true;
     }
 
     /// So many eighths are held; whether the coordinator is to hear of it.
@@ -37,7 +38,7 @@ impl Reports {
             return false;
         }
         let is_first = std::mem::replace(&mut self.passed, eighths) == 0;
-        std::mem::take(&mut self.is_news) || self.is_leased || is_first || eighths == 8
+        std::mem::take(&mut self.is_news) || self.every || is_first || eighths == 8
     }
 }
 

