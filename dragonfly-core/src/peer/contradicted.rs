@@ -63,7 +63,6 @@ impl Actor {
             self.blame_peer(signer, "it attested two values of one piece");
         }
         self.recalls.unsaved = true;
-        // What it is said to be may be the liar's word.
         for content in self.contents.values().filter(|content| content.task == id) {
             content.void(signers);
             self.recalls.tasks.insert(content.key);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Tasks of one host that a coordinator keeps, unless it is told otherwise: those that it takes part in, and small content that it
-/// only gives out. A directory of ten thousand files is that of one host, at half a kilobyte each.
+/// only gives out. A directory of ten thousand files is that of one host.
 pub(crate) const TASKS_PER_HOST_MAX: usize = 12 << 10;
 
 /// Twice as many as a member wants at a time.
