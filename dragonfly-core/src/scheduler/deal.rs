@@ -77,7 +77,11 @@ impl Core {
         {
             *left -= 1;
             // Some have left again.
-            let Some(degree) = self.tasks[t].members.get(&host).map(|m| m.neighbours.len()) else { continue };
+            let members = &self.tasks[t].members;
+            if !members.contains_key(&host) {
+                continue;
+            }
+            let degree = members.degree(host);
             let news = self.add_edges(t, host, deal.goal.saturating_sub(degree), false, &nobody, &mut deal.told);
             deal.told.entry(host).or_default().extend(news);
         }
@@ -89,8 +93,8 @@ impl Core {
         {
             *left -= 1;
             // Some have left meanwhile, and others may have their numbers.
-            let Some(member) = self.tasks[deal.task].members.get(&host) else { continue };
-            news.retain(|other| member.neighbours.contains(other));
+            let members = &self.tasks[deal.task].members;
+            news.retain(|other| members.are_linked(host, *other));
             if !news.is_empty() {
                 self.send_neighbours(deal.task, host, news);
             }

@@ -361,7 +361,7 @@ impl Core {
         if here == 0 || wanted <= here || !version.splittable || !task.is_leasable() {
             return;
         }
-        let absent = self.seeds.get(&task.tenant).into_iter().flatten().filter(|h| !task.members.contains_key(h));
+        let absent = self.seeds.get(&task.tenant).into_iter().flatten().filter(|h| !task.members.contains_key(*h));
         let mut absent: Vec<HostIx> = absent.copied().collect();
         absent.sort_by_cached_key(|&h| std::cmp::Reverse(rendezvous(&task.id, &self.hosts[h].peer)));
         let info = TaskInfo { task: task.id, spec: Some(spec.clone()), fixed: task.fixed };

@@ -215,7 +215,7 @@ impl Core {
         self.describer_gone(t, host, lost);
         // Nobody is left alone while others trade the same.
         for n in neighbours {
-            if self.tasks[t].members.get(&n).is_some_and(|m| m.neighbours.is_empty()) {
+            if self.tasks[t].members.contains_key(&n) && self.tasks[t].members.degree(n) == 0 {
                 self.connect(t, &[n]);
             }
         }

@@ -25,6 +25,7 @@ mod host;
 mod join;
 mod lease;
 mod meeting;
+mod members;
 mod neighbours;
 mod ranges;
 mod sites;

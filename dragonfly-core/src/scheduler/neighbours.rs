@@ -38,13 +38,13 @@ impl Core {
         let batch: BTreeSet<HostIx> = members.iter().copied().collect();
         let goal = self.config.neighbours_at_join.min(NEIGHBOURS_MAX);
         for &host in members {
-            let degree = self.tasks[t].members.get(&host).map_or(0, |m| m.neighbours.len());
+            let degree = self.tasks[t].members.degree(host);
             let wanted = goal.saturating_sub(degree);
             self.add_edges(t, host, wanted, false, &batch, &mut told);
         }
         let task = &self.tasks[t];
         let is_alone = |host: &HostIx| {
-            let Some(member) = task.members.get(host).filter(|member| member.neighbours.is_empty()) else {
+            let Some(member) = task.members.get(host).filter(|_| task.members.degree(*host) == 0) else {
                 return false;
             };
             let group = member.generation().and_then(|generation| task.groups.get(&generation));
@@ -73,14 +73,13 @@ impl Core {
     pub(super) fn ask_neighbours(&mut self, host: HostIx, id: &TaskId, lacking: bool, silence: Duration) {
         let Some(t) = self.find_joined(host, id) else { return };
         let task = &mut self.tasks[t];
-        let member = &task.members[&host];
-        if member.waiting.is_some() {
+        if task.members[&host].waiting.is_some() {
             return;
         }
-        if member.neighbours.len() >= NEIGHBOURS_MAX {
+        if task.members.degree(host) >= NEIGHBOURS_MAX {
             // It has met as many as it can use: others take their place.
             let bridged = task.members[&host].part.is_some();
-            task.unlink(host);
+            task.members.unlink(host);
             if bridged {
                 self.deal_soon(t);
             }
@@ -88,7 +87,7 @@ impl Core {
         // Who is left without what it lacks may ask in other sites, too: those who were to bring it do not.
         let anywhere = lacking && silence >= STARVED_MIN;
         self.tasks[t].edit(host, |m| m.roams |= anywhere);
-        let degree = self.tasks[t].members[&host].neighbours.len();
+        let degree = self.tasks[t].members.degree(host);
         let goal = self.config.neighbours_wanted.max(degree + NEIGHBOURS_MORE).min(NEIGHBOURS_MAX);
         let mut told = BTreeMap::new();
         let news = self.add_edges(t, host, goal - degree, anywhere, &BTreeSet::from([host]), &mut told);
@@ -177,8 +176,8 @@ impl Core {
         let chosen = self.choose(t, host, wanted, anywhere);
         for &other in &chosen {
             let task = &mut self.tasks[t];
-            let has_room = task.members[&other].neighbours.len() < self.config.neighbours_wanted;
-            task.link(host, other);
+            let has_room = task.members.degree(other) < self.config.neighbours_wanted;
+            task.members.link(host, other);
             let dialable = self.hosts[host].record.is_some();
             if dialable && (has_room || self.hosts[other].record.is_none()) && !batch.contains(&other) {
                 told.entry(other).or_default().push(host);
@@ -199,29 +198,32 @@ impl Core {
         let (list, more) = site.map_or((&group.list[..], &[][..]), |site| (&site.list[..], &group.nowhere[..]));
         let at = |index: usize| list.get(index).copied().unwrap_or_else(|| more[index - list.len()]);
         let (count, sampled) = (list.len() + more.len(), self.config.sampled_max);
-        let mut candidates: BTreeSet<HostIx> = if count <= sampled + 1 {
+        let mut candidates: Vec<HostIx> = if count <= sampled + 1 {
             list.iter().chain(more).copied().collect()
         } else {
             let pivot = at(self.rng.random_range(0..count));
             let sources = group.holders.range(pivot..).chain(group.holders.range(..pivot));
             let is_here = |other: &&HostIx| {
-                let listed = &task.members[other].listed;
-                site.is_none() || listed.is_none() || *listed == member.listed
+                site.is_none() || {
+                    let listed = &task.members[*other].listed;
+                    listed.is_none() || *listed == member.listed
+                }
             };
             let sources = sources.take(SOURCES_LOOKED_AT).filter(is_here).take(SOURCES_SAMPLED);
             let random = index::sample(&mut self.rng, count, sampled);
             random.iter().map(at).chain(sources.copied()).collect()
         };
-        let me = &self.hosts[host];
-        candidates.retain(|&other| {
-            let dialable = me.record.is_some() || self.hosts[other].record.is_some();
-            let room = task.members[&other].neighbours.len() < NEIGHBOURS_MAX;
-            other != host && dialable && room && !member.neighbours.contains(&other)
-        });
+        candidates.sort_unstable();
+        candidates.dedup();
+        let (me, neighbours) = (&self.hosts[host], task.members.neighbours(host));
         let mut ranked: Vec<(bool, bool, usize, u32, HostIx)> = Vec::with_capacity(candidates.len());
         for other in candidates {
-            let degree = task.members[&other].neighbours.len();
-            let far = !me.is_near(&self.hosts[other]);
+            let (degree, there) = (task.members.degree(other), &self.hosts[other]);
+            let dialable = me.record.is_some() || there.record.is_some();
+            if other == host || !dialable || degree >= NEIGHBOURS_MAX || neighbours.binary_search(&other).is_ok() {
+                continue;
+            }
+            let far = !me.is_near(there);
             ranked.push((degree >= self.config.degree_preferred_max, far, degree, self.rng.random(), other));
         }
         ranked.sort_unstable();
@@ -245,12 +247,11 @@ impl Core {
     /// A member's neighbours, best first: one that holds something, then the near ones.
     fn neighbours_of(&self, t: TaskIx, host: HostIx) -> Vec<HostIx> {
         let task = &self.tasks[t];
-        let Some(member) = task.members.get(&host) else { return Vec::new() };
         let me = &self.hosts[host];
-        let mut hosts: Vec<HostIx> = member.neighbours.iter().copied().collect();
+        let mut hosts = task.members.neighbours(host).to_vec();
         hosts.sort_by_key(|other| {
             let m = &task.members[other];
-            (!me.is_near(&self.hosts[*other]), !m.is_source(), m.neighbours.len())
+            (!me.is_near(&self.hosts[*other]), !m.is_source(), task.members.degree(*other))
         });
         if let Some(at) = hosts.iter().position(|other| task.members[other].is_source()) {
             hosts[..=at].rotate_right(1);

@@ -15,6 +15,7 @@ use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 
 use super::core::{Core, Timer};
+use super::members::Members;
 use super::slab::{HostIx, TaskIx};
 use super::task::{Group, Member, Task};
 use crate::task::Generation;
@@ -162,7 +163,7 @@ impl Core {
             let listed = task.members.get(other).and_then(|other| other.listed.as_ref());
             listed.is_some() && listed != member.listed.as_ref()
         };
-        let far: Vec<HostIx> = member.neighbours.iter().copied().filter(is_far).collect();
+        let far: Vec<HostIx> = task.members.neighbours(host).iter().copied().filter(is_far).collect();
         if !far.is_empty() {
             self.send_neighbours(t, host, far);
         }
@@ -233,12 +234,15 @@ impl Core {
                     let from = part % givers.len();
                     let is_new = |far: &&HostIx| {
                         let dialable = self.hosts[host].record.is_some() || self.hosts[**far].record.is_some();
-                        let has_room = task.members.get(*far).is_some_and(|m| m.neighbours.len() < ACROSS_DEGREE_MAX);
-                        dialable && has_room && task.members.get(&host).is_some_and(|m| !m.neighbours.contains(*far))
+                        let has_room = task.members.contains_key(far) && task.members.degree(**far) < ACROSS_DEGREE_MAX;
+                        dialable
+                            && has_room
+                            && task.members.contains_key(&host)
+                            && !task.members.are_linked(host, **far)
                     };
                     let order = givers[from..].iter().chain(&givers[..from]);
                     for far in order.filter(is_new).take(lacks).copied().collect::<Vec<_>>() {
-                        task.link(host, far);
+                        task.members.link(host, far);
                         told.extend([host, far]);
                     }
                 }
@@ -253,7 +257,7 @@ impl Core {
 fn bridges(
     list: &[HostIx],
     old: &[Option<HostIx>],
-    members: &BTreeMap<HostIx, Member>,
+    members: &Members,
     most: usize,
     from: usize,
     turn: Option<usize>,
@@ -282,7 +286,7 @@ fn bridges(
 
 /// Who of a site others bring pieces from: its bridges, which have what it has soon, and others that hold something, seeds
 /// first.
-fn givers(site: &Site, members: &BTreeMap<HostIx, Member>, most: usize) -> Vec<HostIx> {
+fn givers(site: &Site, members: &Members, most: usize) -> Vec<HostIx> {
     let member = |host: &HostIx| members.get(host);
     let is_source =
         |host: &&HostIx| member(host).is_some_and(Member::is_source) && !site.bridges.contains(&Some(**host));
@@ -320,7 +324,7 @@ impl Task {
     fn linked_in(&self, host: HostIx) -> BTreeMap<Arc<str>, usize> {
         let mut linked: BTreeMap<Arc<str>, usize> = BTreeMap::new();
         let Some(member) = self.members.get(&host) else { return linked };
-        for other in member.neighbours.iter().filter_map(|other| self.members.get(other)) {
+        for other in self.members.neighbours(host).iter().filter_map(|other| self.members.get(other)) {
             if let Some(name) = other.listed.as_ref().filter(|_| other.listed != member.listed) {
                 *linked.entry(name.clone()).or_default() += 1;
             }
@@ -378,7 +382,7 @@ impl Task {
 
 impl Group {
     /// Panics if the books of sites are wrong.
-    pub(super) fn assert_sites(&self, members: &BTreeMap<HostIx, Member>) {
+    pub(super) fn assert_sites(&self, members: &Members) {
         assert!(self.sites.len() <= SITES_MAX, "{} sites", self.sites.len());
         let mut listed = self.nowhere.len();
         for (at, host) in self.nowhere.iter().enumerate() {
@@ -390,7 +394,7 @@ impl Group {
                 let member = &members[host];
                 assert_eq!((member.listed.as_ref(), member.site_place), (Some(name), at), "a member knows its place");
             }
-            assert_eq!(site.uploaders, site.list.iter().filter(|host| members[host].uploads).count());
+            assert_eq!(site.uploaders, site.list.iter().filter(|host| members[*host].uploads).count());
             assert!(site.bridges.iter().flatten().all(|host| site.list.contains(host)), "a bridge from elsewhere");
             assert!(!site.list.is_empty(), "a site without members");
         }

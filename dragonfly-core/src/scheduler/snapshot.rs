@@ -142,14 +142,15 @@ impl Core {
     }
 
     fn assert_members(&self, task: &Task) {
-        for (h, member) in &task.members {
+        for (h, member) in task.members.iter() {
             let host = &self.hosts[*h];
             assert!(host.announced && host.tenant == task.tenant, "members are announced and of the task's tenant");
             assert_eq!((member.seed, member.uploads), (host.seed, host.slots > 0));
-            assert!(member.neighbours.len() <= self.config.hosts_max && !member.neighbours.contains(h));
-            for n in &member.neighbours {
+            let neighbours = task.members.neighbours(*h);
+            assert!(neighbours.len() <= self.config.hosts_max && !neighbours.contains(h));
+            for n in neighbours {
                 let other = &task.members[n];
-                assert!(other.neighbours.contains(h), "neighbours are mutual");
+                assert!(task.members.are_linked(*n, *h), "neighbours are mutual");
                 assert_eq!(other.generation(), member.generation(), "neighbours trade one generation");
             }
             if let Some((generation, at)) = member.place {
@@ -195,7 +196,7 @@ impl Core {
             }
         }
         assert!(task.holders as usize <= self.config.holders_max.max(1) + 1, "few hosts ask the origin at a time");
-        for (h, member) in &task.members {
+        for (h, member) in task.members.iter() {
             assert_eq!(per_host.get(h).copied().unwrap_or(0), member.leases, "a member knows its leases");
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::LEASES_PER_HOLDER_MAX;
+use super::members::Members;
 use super::ranges::RangeSet;
 use super::sites::Site;
 use super::slab::HostIx;
@@ -24,7 +25,7 @@ pub(super) struct Task {
     /// The epoch of the newest grant.
     pub(super) epoch: u64,
     pub(super) version: Option<Version>,
-    pub(super) members: BTreeMap<HostIx, Member>,
+    pub(super) members: Members,
     /// Members that are to be given more neighbours, and the step that ends with [`Timer::Deal`](super::core::Timer).
     pub(super) undealt: Vec<HostIx>,
     pub(super) dealing: Option<u64>,
@@ -110,7 +111,6 @@ pub(super) struct Member {
     /// Whether it may bring anything, because nothing came to it.
     pub(super) roams: bool,
     pub(super) eighths: u8,
-    pub(super) neighbours: BTreeSet<HostIx>,
     /// When it asked for a lease.
     pub(super) asked: Option<u64>,
     /// Where somebody reads there, as it said last when it asked.
@@ -256,7 +256,7 @@ impl Task {
             fixed,
             epoch: 0,
             version: None,
-            members: BTreeMap::new(),
+            members: Members::default(),
             undealt: Vec::new(),
             dealing: None,
             bridged: None,
@@ -321,7 +321,7 @@ impl Task {
         if member.generation() == generation {
             return;
         }
-        let neighbours = self.unlink(host);
+        let neighbours = self.members.unlink(host);
         self.edit(host, |m| (m.asked, m.near) = (None, None));
         self.unplace(host);
         let Some(member) = self.members.get_mut(&host) else { return };
@@ -333,7 +333,7 @@ impl Task {
             group.update(host, (false, false), (member.is_complete_source(), member.is_source()));
             self.list(host, generation);
         }
-        debug_assert!(neighbours.iter().all(|n| !self.members[n].neighbours.contains(&host)));
+        debug_assert!(neighbours.iter().all(|n| !self.members.are_linked(*n, host)));
     }
 
     fn unplace(&mut self, host: HostIx) {
@@ -352,26 +352,6 @@ impl Task {
         }
         if group.list.is_empty() {
             self.groups.remove(&generation);
-        }
-    }
-
-    /// Removes all of a member's neighbours, both ways, and names them.
-    pub(super) fn unlink(&mut self, host: HostIx) -> BTreeSet<HostIx> {
-        let neighbours = self.members.get_mut(&host).map(|m| std::mem::take(&mut m.neighbours)).unwrap_or_default();
-        for n in &neighbours {
-            if let Some(member) = self.members.get_mut(n) {
-                member.neighbours.remove(&host);
-            }
-        }
-        neighbours
-    }
-
-    /// Makes two members neighbours.
-    pub(super) fn link(&mut self, a: HostIx, b: HostIx) {
-        for (a, b) in [(a, b), (b, a)] {
-            if let Some(member) = self.members.get_mut(&a) {
-                member.neighbours.insert(b);
-            }
         }
     }
 
@@ -394,9 +374,9 @@ impl Task {
 
     /// Removes a member for good: from its group, its neighbours, the queues and the counters. Its leases are the
     /// caller's to end before.
-    pub(super) fn remove_member(&mut self, host: HostIx) -> BTreeSet<HostIx> {
+    pub(super) fn remove_member(&mut self, host: HostIx) -> Vec<HostIx> {
         self.unwait(host);
-        let neighbours = self.unlink(host);
+        let neighbours = self.members.unlink(host);
         self.unplace(host);
         self.edit(host, |m| (m.asked, m.wanted, m.leases) = (None, false, 0));
         if let Some(member) = self.members.remove(&host) {
