@@ -194,7 +194,7 @@ impl Swarm {
             Input::OriginDone { task, lease } => self.origin_done(task, lease),
             Input::OriginFailed { task, lease } => self.origin_failed(task, lease),
             Input::OriginStored { task, piece } => self.origin_stored(task, piece),
-            Input::Proven { host, request, piece } => self.proven(host, request, piece),
+            Input::Proven { host, task, request, piece } => self.proven(host, task, request, piece),
             Input::Received { host, request, bytes } => self.received(host, request, bytes),
             Input::Refuted { host, request, piece } => self.refuted(host, request, piece),
             Input::Rejected { host, request, reason } => self.rejected(host, request, reason),

@@ -179,10 +179,13 @@ pub enum Input {
         /// The piece.
         piece: PieceIndex,
     },
-    /// A piece that we requested arrived in full and matches its hash. [`Input::Stored`] follows.
+    /// A piece that we requested arrived in full and matches its hash. [`Input::Stored`] follows. It counts, too, if the
+    /// request was withdrawn a moment before.
     Proven {
         /// Whom it came from.
         host: HostKey,
+        /// The task.
+        task: TaskKey,
         /// Our request.
         request: RequestId,
         /// The piece.

@@ -362,13 +362,11 @@ impl Swarm {
         }
     }
 
-    pub(super) fn proven(&mut self, key: HostKey, id: RequestId, piece: PieceIndex) {
+    pub(super) fn proven(&mut self, key: HostKey, task_key: TaskKey, id: RequestId, piece: PieceIndex) {
         let now = self.now;
-        let Some(request) = self.own_request(key, id) else { return };
-        if !request.is_pending(piece) {
-            return;
+        if !self.own_request(key, id).is_some_and(|request| request.task == task_key && request.is_pending(piece)) {
+            return self.proven_late(task_key, piece);
         }
-        let task_key = request.task;
         if let Some(task) = self.tasks.get_mut(&task_key) {
             task.pieces.set(piece, PieceState::Proven);
             task.fed = now;
@@ -381,6 +379,17 @@ impl Swarm {
             host.strikes = host.strikes.saturating_sub(1);
         }
         self.settle_piece(id, piece);
+    }
+
+    /// All of a piece had come when its request was withdrawn: nobody need send it again.
+    fn proven_late(&mut self, key: TaskKey, piece: PieceIndex) {
+        self.strip(key, piece);
+        if let Some(task) = self.tasks.get_mut(&key)
+            && matches!(task.pieces.state(piece), Some(PieceState::Missing | PieceState::Requested))
+        {
+            task.pieces.set(piece, PieceState::Proven);
+            task.fed = self.now;
+        }
     }
 
     pub(super) fn refuted(&mut self, key: HostKey, id: RequestId, piece: PieceIndex) {

@@ -8,6 +8,10 @@ const SAVES_MIN: Duration = Duration::from_millis(500);
 /// What an idle neighbour that was never measured is expected to need.
 const UNMEASURED: Duration = Duration::from_millis(250);
 
+/// A request that waits for others moves if its turn is not within this time, or two round trips: sooner than that it may be
+/// on its way, and moving it gains nothing.
+const TURN: Duration = Duration::from_millis(50);
+
 /// A request of which nothing came for so long, or for two round trips, waits for others there, though it is the oldest.
 /// What is on its way when it is withdrawn comes twice, so not at once.
 const WAITS: Duration = Duration::from_millis(50);
@@ -54,7 +58,9 @@ pub(super) enum Takeover {
 /// Whether an idle neighbour of `rate` (bytes a second, if known) should serve `bytes` in place of the current one.
 pub(super) fn takeover(current: Current, bytes: u64, rate: Option<u64>) -> Takeover {
     let waits = WAITS.max(current.round_trip * 2) * (1 << (current.moves * WAITS_DOUBLED).min(WAITS_DOUBLED_MAX));
-    if !current.started && (current.older > 0 || current.asked >= waits) {
+    let turn = current.rate.map(|rate| time_for(current.ahead.saturating_sub(bytes), rate));
+    let is_far = current.older > 0 && turn.is_none_or(|turn| turn >= TURN.max(current.round_trip * 2));
+    if !current.started && (is_far || current.asked >= waits) {
         return Takeover::Move;
     }
     // Silence is evidence: what has sent nothing for a time is expected to take as long again.
@@ -89,13 +95,17 @@ mod tests {
     #[test]
     fn a_queued_request_moves_freely() {
         let queued = Current { started: false, asked: Duration::ZERO, ..CURRENT };
-        assert_eq!(takeover(Current { older: 1, ..queued }, 1 << 20, Some(1)), Takeover::Move);
+        assert_eq!(takeover(Current { older: 1, ahead: 2 << 20, ..queued }, 1 << 20, Some(1)), Takeover::Move);
         assert_eq!(takeover(queued, 1 << 20, Some(1)), Takeover::Leave, "it may be on its way");
+        let second = |rate| Current { older: 1, ahead: 2 << 20, rate, ..queued };
+        assert_eq!(takeover(second(Some(10 << 20)), 1 << 20, Some(1)), Takeover::Move, "its turn is in 100 ms");
+        assert_eq!(takeover(second(Some(40 << 20)), 1 << 20, Some(1)), Takeover::Leave, "its turn is in 25 ms");
+        assert_eq!(takeover(second(None), 1 << 20, Some(1)), Takeover::Move, "nobody knows when its turn is");
         let waiting = Current { asked: WAITS, ..queued };
         assert_eq!(takeover(waiting, 1 << 20, Some(1)), Takeover::Move);
         assert_eq!(takeover(Current { round_trip: WAITS, ..waiting }, 1 << 20, Some(1)), Takeover::Leave);
         assert_eq!(takeover(Current { moves: 1, ..waiting }, 1 << 20, Some(1)), Takeover::Leave);
-        assert_eq!(takeover(Current { moves: 1, asked: WAITS * 4, ..queued }, 1 << 20, Some(1)), Takeover::Move);
+        assert_eq!(takeover(Current { moves: 1, asked: WAITS * 4, ..waiting }, 1 << 20, Some(1)), Takeover::Move);
     }
 
     #[test]

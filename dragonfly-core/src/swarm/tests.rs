@@ -136,7 +136,7 @@ fn a_piece_runs_from_request_to_ready_and_is_announced() {
     let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
     assert_eq!(driver.core.in_flight_bytes(), PIECE);
     driver.put(Input::Received { host, request, bytes: PIECE as u32 });
-    driver.put(Input::Proven { host, request, piece: 0 });
+    driver.put(Input::Proven { host, task: TASK, request, piece: 0 });
     assert_eq!(driver.core.in_flight_bytes(), 0);
     let actions = driver.put(Input::Stored { task: TASK, piece: 0 });
     assert!(actions.contains(&Action::Ready { task: TASK, piece: 0 }));
@@ -144,6 +144,34 @@ fn a_piece_runs_from_request_to_ready_and_is_announced() {
     assert!(actions.contains(&announced), "the first have-map after a pause goes at once: {actions:?}");
     let to_holder = |action: &&Action| matches!(action, Action::SendHave { host: HostKey(1), .. });
     assert_eq!(actions.iter().find(to_holder), None, "a complete neighbour need not know");
+}
+
+/// Bytes that had come when their request was withdrawn are not asked of another, or no longer.
+#[test]
+fn a_piece_that_came_before_its_request_was_withdrawn_counts() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], OPTIONS);
+    driver.join(1);
+    let (first, old, ..) = requests(&driver.have(1, 0..1))[0];
+    driver.join(2);
+    driver.have(2, 0..1);
+    let moved = driver.wait(Duration::from_millis(300));
+    assert!(moved.contains(&Action::Cancel { host: first, request: old }), "it waits for too long: {moved:?}");
+    let (second, new, ..) = requests(&moved)[0];
+    let actions = driver.put(Input::Proven { host: first, task: TASK, request: old, piece: 0 });
+    assert!(actions.contains(&Action::Cancel { host: second, request: new }), "{actions:?}");
+    assert_eq!((driver.core.in_flight_bytes(), driver.core.is_missing(TASK, 0)), (0, false));
+    // Nothing is asked of anybody meanwhile.
+    let mut driver = Driver::new(Config::default());
+    driver.add(1, &[], OPTIONS);
+    driver.join(1);
+    let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
+    driver.put(Input::LaneDown { host });
+    driver.put(Input::Proven { host, task: TASK, request, piece: 0 });
+    driver.join(2);
+    assert_eq!(requests(&driver.have(2, 0..1)), []);
+    driver.put(Input::StoreFailed { task: TASK, piece: 0 });
+    assert!(driver.core.is_missing(TASK, 0) || driver.core.in_flight_bytes() > 0, "it is wanted still");
 }
 
 /// Two hosts that dial each other at once end one of the two lanes: the task is opened on the other one at once.
@@ -170,7 +198,7 @@ fn what_a_lane_owed_when_it_ended_is_asked_of_another() {
     let asked = requests(&driver.have(1, 0..3));
     let (host, request, first, _) = asked[0];
     driver.put(Input::Received { host, request, bytes: PIECE as u32 });
-    driver.put(Input::Proven { host, request, piece: first });
+    driver.put(Input::Proven { host, task: TASK, request, piece: first });
     driver.join(2);
     let mut actions = driver.have(2, 0..3);
     actions.extend(driver.put(Input::LaneDown { host }));
@@ -226,7 +254,7 @@ fn a_lane_that_proves_useless_gives_its_place_to_a_named_neighbour() {
         driver.join(host);
     }
     let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
-    driver.put(Input::Proven { host, request, piece: 0 });
+    driver.put(Input::Proven { host, task: TASK, request, piece: 0 });
     driver.put(Input::Stored { task: TASK, piece: 0 });
     driver.put(Input::Neighbours { task: TASK, hosts: vec![HostKey(9)], across: Vec::new() });
     let early = driver.wait(Duration::from_secs(19));
@@ -259,7 +287,7 @@ fn a_stored_piece_that_failed_is_asked_for_again() {
     driver.add(1, &[], OPTIONS);
     driver.join(1);
     let (host, request, ..) = requests(&driver.have(1, 0..1))[0];
-    driver.put(Input::Proven { host, request, piece: 0 });
+    driver.put(Input::Proven { host, task: TASK, request, piece: 0 });
     let actions = driver.put(Input::StoreFailed { task: TASK, piece: 0 });
     assert_eq!(requests(&actions).len(), 1);
 }
@@ -573,7 +601,9 @@ fn input() -> impl Strategy<Value = Input> {
         4 => (host(), id(), any::<u32>()).prop_map(|(host, request, bytes)| Input::Received { host, request, bytes }),
         1 => host().prop_map(|host| Input::HeldUp { host }),
         1 => host().prop_map(|host| Input::AnswerHeldUp { host }),
-        6 => (host(), id(), piece()).prop_map(|(host, request, piece)| Input::Proven { host, request, piece }),
+        6 => (host(), task(), id(), piece()).prop_map(|(host, task, request, piece)| {
+            Input::Proven { host, task, request, piece }
+        }),
         1 => (host(), id(), piece()).prop_map(|(host, request, piece)| Input::Refuted { host, request, piece }),
         1 => (host(), id(), reason).prop_map(|(host, request, reason)| Input::Rejected { host, request, reason }),
         3 => (host(), task(), answered).prop_map(|(host, task, answered)| Input::Answered { host, task, answered }),

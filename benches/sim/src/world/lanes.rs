@@ -159,7 +159,7 @@ impl World {
         if self.hosts[from as usize].options.is_corrupt {
             return self.input(to, Input::Refuted { host, request, piece });
         }
-        self.input(to, Input::Proven { host, request, piece });
+        self.input(to, Input::Proven { host, task, request, piece });
         self.later(STORE, to, Input::Stored { task, piece });
     }
 }

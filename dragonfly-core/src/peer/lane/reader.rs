@@ -375,7 +375,7 @@ async fn block(
             lane.input(Input::Received { host, request: id, bytes }).await?;
             // The lane may end at any wait: what is told to be proven the disk threads have, or nobody would ask for it again.
             let (room, budget) = room(lane, buffer.len(), held_up).await?;
-            lane.input(Input::Proven { host, request: id, piece }).await?;
+            lane.input(Input::Proven { host, task: content.key, request: id, piece }).await?;
             room.run(store(lane, content, piece, buffer, value, budget));
             Ok(())
         }

@@ -38,7 +38,7 @@ fn bring(driver: &mut Driver, mut asked: Vec<(HostKey, RequestId, u32, u32)>) ->
     while let Some((host, request, first, count)) = asked.pop() {
         assert_eq!((host, count), (HostKey(2), 1), "one at a time while its rate is not known");
         assert!(brought.insert(first), "{first} was asked for twice");
-        asked.extend(requests(&driver.put(Input::Proven { host, request, piece: first })));
+        asked.extend(requests(&driver.put(Input::Proven { host, task: TASK, request, piece: first })));
         asked.extend(requests(&driver.put(Input::Stored { task: TASK, piece: first })));
     }
     brought
@@ -89,7 +89,7 @@ fn deliver(
         for piece in first..first + count {
             next.extend(requests(&driver.wait(each)));
             driver.put(Input::Received { host, request, bytes: PIECE as u32 });
-            next.extend(requests(&driver.put(Input::Proven { host, request, piece })));
+            next.extend(requests(&driver.put(Input::Proven { host, task: TASK, request, piece })));
             next.extend(requests(&driver.put(Input::Stored { task: TASK, piece })));
         }
     }
