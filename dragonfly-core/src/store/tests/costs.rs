@@ -20,6 +20,47 @@ fn never_by_itself() -> FileOptions {
 }
 
 #[test]
+fn each_piece_is_one_write_and_the_index_is_written_twice_at_most() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, faults) = counted(directory.path(), never_by_itself());
+    let length = 300 * 65_536 + 7;
+    let (entry, bytes) = (store.open(&key(1, 1), &described(length)).unwrap(), content(length, 1));
+    let output = directory.path().join("output");
+    let following = Arc::clone(&entry).output(&output, ExportOptions::default()).unwrap();
+    for index in (0..301).rev() {
+        assert!(write(&*entry, &bytes, index).unwrap());
+        entry.put_evidence(index, "signed".into()).unwrap();
+        following.piece(index).unwrap();
+        assert!(!write(&*entry, &bytes, index).unwrap(), "it is held");
+    }
+    assert_eq!(faults.counts(), Counts { writes: 301, ..Counts::default() }, "nothing but content before the end");
+    entry.set_seal("sealed".into()).unwrap();
+    entry.keep().unwrap();
+    assert_eq!(faults.counts(), Counts { writes: 301, commits: 1, ..Counts::default() });
+    // That it is somebody's file, too, the index is told where the output is a hard link.
+    following.finish().unwrap();
+    entry.keep().unwrap();
+    assert!(std::fs::read(&output).unwrap() == bytes);
+    let Counts { writes, syncs, commits, .. } = faults.counts();
+    assert_eq!((writes, syncs), (301, 0));
+    assert!(commits <= 2, "{commits}");
+}
+
+#[test]
+fn content_of_unknown_length_is_written_once_and_moved() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, faults) = counted(directory.path(), never_by_itself());
+    let (described, bytes) = (described(20 << 20), content(20 << 20, 1));
+    let mut spool = store.spool().unwrap();
+    for part in bytes.chunks(1 << 20) {
+        spool.append(part).unwrap();
+    }
+    let entry = spool.finish(&key(1, 1), &described, &values(&described.layout, &bytes)).unwrap();
+    entry.keep().unwrap();
+    assert_eq!(faults.counts(), Counts { writes: 20, commits: 1, ..Counts::default() });
+}
+
+#[test]
 fn what_nobody_uses_leaves_the_page_cache_once() {
     let directory = tempfile::tempdir().unwrap();
     // Of two files one is closed.
