@@ -1,6 +1,7 @@
 //! What the stores share: the map of entries, the budget, and eviction.
 
 mod budget;
+mod cool;
 mod due;
 
 use std::collections::BTreeMap;
@@ -9,8 +10,8 @@ use std::ops::Bound;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -103,6 +104,21 @@ impl Disk {
         file.read_exact_at(buf, offset)
     }
 
+    /// Has the kernel drop what it caches of a data file and has written: what it has not yet, it writes.
+    #[cfg(target_os = "linux")]
+    pub(super) fn cool(&self, id: &EntryId) {
+        // A file that is gone, or that cannot be opened now, caches nothing that this store could do without.
+        let Some(file) = self.files.without_use(id) else { return };
+        #[cfg(test)]
+        if let Some(faults) = &self.faults {
+            faults.cooled(&self.files.path(id));
+        }
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn cool(&self, _: &EntryId) {}
+
     /// Makes a file of the store and its directory durable.
     pub(super) fn sync(&self, path: &Path, file: &File) -> std::io::Result<()> {
         #[cfg(test)]
@@ -145,6 +161,9 @@ pub(super) struct Catalogue {
     /// Spools that are open, each with a descriptor of its own.
     pub(super) spools: AtomicUsize,
     uses: AtomicU64,
+    opened: Instant,
+    /// Entries whose data files were read or written since the page cache was last rid of them.
+    warm: Mutex<Vec<Weak<HeldEntry>>>,
     due: Mutex<BTreeMap<EntryId, Due>>,
     batch: Mutex<()>,
     /// How many entries the batch that is being written has.
@@ -174,6 +193,8 @@ impl Catalogue {
             observer: RwLock::default(),
             spools: AtomicUsize::new(0),
             uses: AtomicU64::new(0),
+            opened: Instant::now(),
+            warm: Mutex::default(),
             due: Mutex::default(),
             batch: Mutex::new(()),
             writing: AtomicUsize::new(0),

@@ -44,6 +44,11 @@ impl Content {
         }
     }
 
+    /// Whether they are in a file of their own.
+    pub(super) const fn has_file(&self) -> bool {
+        matches!(self, Self::File)
+    }
+
     /// Reads bytes of held pieces.
     pub(super) fn read_at(
         &self,

@@ -1,5 +1,6 @@
 //! One entry, whichever store holds it: which pieces are held, whether they are proven, and who uses it.
 
+mod cool;
 mod persist;
 mod proof;
 
@@ -43,6 +44,8 @@ pub(super) struct HeldEntry {
     /// Ties between uses within a second.
     used_order: AtomicU64,
     used_written: AtomicU64,
+    /// When the data file was last read or written, in seconds since the store was opened, and one; 0 where it is not cached.
+    warm: AtomicU64,
     /// Bytes held.
     held: AtomicU64,
     /// Bytes that the index has of it beside content, as last written.
@@ -122,6 +125,7 @@ impl HeldEntry {
             used: AtomicU64::new(marks.used),
             used_order: AtomicU64::new(catalogue.next_use()),
             used_written: AtomicU64::new(marks.used),
+            warm: AtomicU64::new(0),
             held: AtomicU64::new(marks.held),
             indexed: AtomicU64::new(marks.indexed),
             needs_proof: AtomicBool::new(needs_proof),
@@ -230,6 +234,7 @@ impl HeldEntry {
     }
 
     fn read_content(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
+        self.warm();
         self.content.read_at(&self.catalogue.medium, &self.id, &self.described.layout, offset, buf)
     }
 
@@ -275,6 +280,7 @@ impl HeldEntry {
             state.dirty_rows.insert(index / PIECES_PER_ROW);
         }
         state.unsynced = true;
+        self.warm();
         // The spool has paid for the bytes; they only change hands.
         self.held.store(self.described.layout.length(), Ordering::Release);
         drop(state);
@@ -347,6 +353,7 @@ impl Entry for HeldEntry {
         if !self.claim(index) {
             return Ok(false);
         }
+        self.warm();
         let result = self.catalogue.charge(length).and_then(|()| {
             self.content
                 .write(&self.catalogue.medium, &self.id, layout, index, bytes)
@@ -458,6 +465,7 @@ impl Entry for HeldEntry {
         self.check_linked(&self.lock())?;
         self.refuse_unproven()?;
         let Some((_, path)) = self.file()? else { return Ok(None) };
+        self.warm();
         File::open(&path).map(Some).map_err(|e| StoreError::io("open", &path, e))
     }
 }

@@ -261,6 +261,7 @@ fn link(data: &Path, output: &Path, overwrite: bool) -> Result<bool, StoreError>
 fn copy(entry: &HeldEntry, to: &Temporary, from: u64, end: u64) -> Result<(), StoreError> {
     let mut offset = from;
     if let Some((file, _)) = entry.file()? {
+        entry.warm();
         offset = copy_in_kernel(&file, &to.file, from, end).map_err(|e| StoreError::io("write", &to.path, e))?;
     }
     let mut block = vec![0; (end - offset).min(COPY_BLOCK as u64) as usize];

@@ -41,6 +41,20 @@ struct State {
     /// The power is gone: nothing reaches the disk any more.
     dead: bool,
     journal: Vec<Change>,
+    counts: Counts,
+}
+
+/// What a store has asked of its disk so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Writes of content.
+    pub(super) writes: usize,
+    /// Files, with their directories, made durable.
+    pub(super) syncs: usize,
+    /// Transactions of the index.
+    pub(super) commits: usize,
+    /// Files of which the kernel was to drop what it caches.
+    pub(super) cooled: Vec<PathBuf>,
 }
 
 /// What has happened to a file since it was last made durable.
@@ -83,6 +97,21 @@ impl Faults {
         self.state().syncs = (error != 0).then_some(error);
     }
 
+    /// What the disk was asked for so far.
+    pub(super) fn counts(&self) -> Counts {
+        self.state().counts.clone()
+    }
+
+    /// The index is about to be written.
+    pub(super) fn committing(&self) {
+        self.state().counts.commits += 1;
+    }
+
+    /// The kernel is about to be told that nobody wants a file.
+    pub(super) fn cooled(&self, path: &Path) {
+        self.state().counts.cooled.push(path.to_owned());
+    }
+
     /// Reads content.
     pub(super) fn read(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.1.pass(|(_, reads)| *reads);
@@ -95,7 +124,9 @@ impl Faults {
     /// Before content is made durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.1.pass(|(writes, _)| *writes);
-        self.state().syncs.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)))
+        let mut state = self.state();
+        state.counts.syncs += 1;
+        state.syncs.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)))
     }
 
     /// Whether the index is refused everything from now on.
@@ -107,6 +138,7 @@ impl Faults {
     pub(super) fn write(&self, path: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.1.pass(|(writes, _)| *writes);
         let mut state = self.state();
+        state.counts.writes += 1;
         if state.dead {
             return Err(lost());
         }

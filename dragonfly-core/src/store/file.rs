@@ -29,6 +29,13 @@ pub(super) const ENTRIES_MAX: usize = 1 << 18;
 /// How often a flush starts again because something changed meanwhile, before it leaves the store unmarked.
 const FLUSH_ROUNDS_MAX: u32 = 4;
 
+/// Content that nobody has used for so long is not kept in the page cache, unless it is said. Who deploys to a fleet asks within
+/// it; and the kernel has written by then what came in, which it does after 35 s by itself (dirty pages cannot be dropped).
+const COOL_AFTER: Duration = Duration::from_secs(60);
+
+/// How often within that time it is looked for such content.
+const COOL_LOOKS: u32 = 8;
+
 /// Between two looks at a lock that another has.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
@@ -51,6 +58,10 @@ pub struct FileOptions {
     /// How long a change may wait to be written to the index (default: 1 s): what a kill loses, but for what
     /// [is kept](Entry::keep).
     pub index_interval: Duration,
+    /// How long after the last use of content larger than 64 KiB the kernel is told that nobody is likely to want it soon, and drops
+    /// what it caches of it for others' sake (default: 60 s; `None`: never). Looked at when the index is written. Content whose
+    /// output is a hard link is left alone: it is somebody's file. Has an effect on Linux.
+    pub cool_after: Option<Duration>,
     /// How long to wait for another that has the directory (default: not at all).
     pub lock_wait: Duration,
     #[cfg(test)]
@@ -67,6 +78,7 @@ impl Default for FileOptions {
             entries_max: ENTRIES_MAX,
             open_files_max: OPEN_FILES_MAX,
             index_interval: Duration::from_secs(1),
+            cool_after: Some(COOL_AFTER),
             lock_wait: Duration::ZERO,
             #[cfg(test)]
             faults: None,
@@ -95,8 +107,8 @@ impl FileStore {
     /// [`StoreError::Invalid`] unless `0 <= low_water <= high_water <= 1`; the file system's.
     pub fn open(directory: impl AsRef<Path>, options: FileOptions) -> Result<Self, StoreError> {
         let directory = directory.as_ref().to_owned();
-        let FileOptions { quota, high_water, low_water, ttl, entries_max, open_files_max, index_interval, .. } =
-            options;
+        let FileOptions { quota, high_water, low_water, ttl, entries_max, open_files_max, .. } = options;
+        let FileOptions { index_interval, cool_after, .. } = options;
         let policy = Policy { quota, high_water, low_water, ttl, entries_max };
         policy.check()?;
         make_directory(&directory)?;
@@ -144,7 +156,7 @@ impl FileStore {
             let thread = std::thread::Builder::new().name("dragonfly-store".into());
             let thread = thread.spawn(move || {
                 pipe::block();
-                keep(&catalogue, index_interval)
+                keep(&catalogue, index_interval, cool_after)
             });
             thread.map_err(|e| StoreError::io("start the thread that writes the index of", &directory, e))?
         };
@@ -166,6 +178,12 @@ impl FileStore {
     #[cfg(test)]
     pub(super) fn write_index(&self) -> Result<(), StoreError> {
         self.catalogue.write_due()
+    }
+
+    /// Lets go cold what nobody has used for `after`, as it will be `later` from now.
+    #[cfg(test)]
+    pub(super) fn cool(&self, later: Duration, after: Duration) {
+        self.catalogue.cool(self.catalogue.age() + later, after, || false);
     }
 
     /// Stops as a kill would: nothing more is written.
@@ -266,8 +284,10 @@ impl std::fmt::Debug for FileStore {
     }
 }
 
-/// Writes the index at intervals until the store stops.
-fn keep(catalogue: &Catalogue, interval: Duration) {
+/// Writes the index at intervals until the store stops, and lets content go cold.
+fn keep(catalogue: &Catalogue, interval: Duration, cool_after: Option<Duration>) {
+    let is_stopping = || *catalogue.stopping.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut looked = Duration::ZERO;
     let mut stopping = catalogue.stopping.lock().unwrap_or_else(PoisonError::into_inner);
     while !*stopping {
         let waited = catalogue.wake.wait_timeout_while(stopping, interval, |stopping| !*stopping);
@@ -277,6 +297,13 @@ fn keep(catalogue: &Catalogue, interval: Duration) {
         }
         if let Err(error) = catalogue.write_due() {
             tracing::warn!(%error, "the store's index lags behind");
+        }
+        let age = catalogue.age();
+        if let Some(after) = cool_after
+            && age.saturating_sub(looked) >= after / COOL_LOOKS
+        {
+            looked = age;
+            catalogue.cool(age, after, is_stopping);
         }
         stopping = catalogue.stopping.lock().unwrap_or_else(PoisonError::into_inner);
     }

@@ -71,6 +71,15 @@ impl DataFiles {
         Ok(file)
     }
 
+    /// The file of `id`, which this does not use: another is not closed for its sake.
+    #[cfg(target_os = "linux")]
+    pub(super) fn without_use(&self, id: &EntryId) -> Option<Arc<File>> {
+        if let Some((file, _)) = self.lock().files.get(id) {
+            return Some(Arc::clone(file));
+        }
+        File::open(self.path(id)).ok().map(Arc::new)
+    }
+
     /// Takes in a finished file.
     pub(super) fn adopt(&self, id: &EntryId, from: &Path) -> Result<(), StoreError> {
         let path = self.path(id);
@@ -177,7 +186,8 @@ fn open_data(path: &Path, length: Option<u64>) -> Result<File, StoreError> {
     if let Some(length) = length {
         let now = file.metadata().map_err(|e| StoreError::io("examine", path, e))?.len();
         if now != length {
-            // Sparse: space is taken as pieces come, so a claimed length reserves nothing.
+            // Sparse: space is taken as pieces come, so a claimed length reserves nothing, and what is read in part takes
+            // that part of the disk (measured: docs/design/datapath.md).
             file.set_len(length).map_err(|e| StoreError::io("set the length of", path, e))?;
         }
     }

@@ -2,6 +2,7 @@
 //! One body of tests for both stores, and what only the one on disk can do.
 
 mod conformance;
+mod costs;
 mod crash;
 mod disk;
 mod filesystems;

@@ -91,6 +91,10 @@ impl Catalogue {
         let live: Vec<_> = batch.values().filter_map(|due| due.entry.as_ref()).collect();
         let live: Vec<_> = live.into_iter().filter(|entry| !entry.uses().is_removed()).collect();
         let changes: Vec<_> = live.iter().map(|entry| entry.take_changes()).collect();
+        #[cfg(test)]
+        if let Some(faults) = &disk.faults {
+            faults.committing();
+        }
         let result = disk.index.write(&removed, &changes);
         for (entry, changes) in live.iter().zip(&changes) {
             match result {
