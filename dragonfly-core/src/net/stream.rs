@@ -55,6 +55,17 @@ impl Stream {
     }
 }
 
+#[cfg(test)]
+impl Stream {
+    /// The lane that it is.
+    pub(super) fn lane(&self) -> Option<&Connection> {
+        match &self.0 {
+            Inner::Lane(lane) => Some(lane),
+            Inner::Muxed(_) => None,
+        }
+    }
+}
+
 impl From<Connection> for Stream {
     fn from(connection: Connection) -> Self {
         Self(Inner::Lane(Box::new(connection)))

@@ -1,12 +1,12 @@
 //! Every bound that is fixed, for the operator to see beside what is used: each room says its own.
 
 use super::metrics::{Metric, MetricKind};
-use super::{descriptors, directory, io, outbox, permits, triggers};
+use super::{descriptors, directory, io, outbox, parts, permits, triggers};
 use crate::wire::Bound;
 use crate::{net, peer, scheduler, seed, source, store, swarm, trust, wire};
 
 /// The bounds of what all engines of a node share.
-fn own() -> [Bound; 14] {
+fn own() -> [Bound; 16] {
     [
         ("dragonfly_members_limit", "Other members of the network that are remembered.", directory::MEMBERS_MAX as u64),
         (
@@ -38,6 +38,12 @@ fn own() -> [Bound; 14] {
             permits::PERMITS_MAX as u64,
         ),
         ("dragonfly_permit_seconds_limit", "Seconds for which such an answer counts.", permits::PERMIT_MAX.as_secs()),
+        ("dragonfly_parts_limit", "Pieces of which a part is kept.", parts::PARTS_MAX as u64),
+        (
+            "dragonfly_part_seconds_limit",
+            "Seconds for which such a part is kept, and until it is looked for.",
+            parts::PART_AGE_MAX.as_secs(),
+        ),
         ("dragonfly_seed_tasks_limit", "Such tasks that may be under way.", seed::TASKS_MAX as u64),
         (
             "dragonfly_seed_member_tasks_limit",
@@ -95,7 +101,7 @@ pub(crate) mod tests {
 
     /// Bounds on each single thing of which there are many: a message, an attempt, a connection, a task; and times. What is used of
     /// them is another number for each.
-    const OF_ONE: [&str; 65] = [
+    const OF_ONE: [&str; 66] = [
         "admission_seconds",
         "announced_proof_bytes",
         "block_bytes",
@@ -142,6 +148,7 @@ pub(crate) mod tests {
         "origin_request_bytes",
         "origin_retry_seconds",
         "origin_silence_seconds",
+        "part_seconds",
         "permit_seconds",
         "pieces",
         "recall_pause_seconds",

@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 
-/// Bytes that idle buffers may hold.
-const IDLE_BYTES_MAX: usize = 16 << 20;
+/// Bytes that idle buffers may hold, those that are lent to parts of pieces among them.
+pub(super) const IDLE_BYTES_MAX: usize = 16 << 20;
 
 /// Smaller ones are cheap to make.
 const LENGTH_MIN: usize = 128 << 10;
@@ -22,6 +22,8 @@ pub(crate) struct Buffers(Mutex<Idle>);
 struct Idle {
     buffers: Vec<BytesMut>,
     bytes: usize,
+    /// Bytes of buffers that somebody else keeps for a while.
+    lent: usize,
     /// How many were handed out since the last look.
     taken: usize,
 }
@@ -46,18 +48,51 @@ impl Buffers {
     pub(crate) fn give(&self, mut buffer: BytesMut) {
         buffer.clear();
         let mut idle = self.lock();
-        if buffer.capacity() >= LENGTH_MIN && idle.bytes + buffer.capacity() <= IDLE_BYTES_MAX {
+        if buffer.capacity() >= LENGTH_MIN && idle.bytes + idle.lent + buffer.capacity() <= IDLE_BYTES_MAX {
             idle.bytes += buffer.capacity();
             idle.buffers.push(buffer);
         }
+    }
+
+    /// Whether a buffer of this capacity may be kept by somebody else for a while: it then counts as an idle one, and these give
+    /// way to it.
+    pub(super) fn lend(&self, capacity: usize) -> bool {
+        let mut idle = self.lock();
+        if idle.lent + capacity > IDLE_BYTES_MAX {
+            return false;
+        }
+        idle.lent += capacity;
+        while idle.bytes + idle.lent > IDLE_BYTES_MAX {
+            let Some(buffer) = idle.buffers.pop() else { break };
+            idle.bytes -= buffer.capacity();
+        }
+        true
+    }
+
+    /// It is kept no more.
+    pub(super) fn unlend(&self, capacity: usize) {
+        let mut idle = self.lock();
+        idle.lent = idle.lent.saturating_sub(capacity);
     }
 
     /// Lets go of all of them if none was needed since the last call.
     pub(crate) fn trim(&self) {
         let mut idle = self.lock();
         if std::mem::take(&mut idle.taken) == 0 {
-            *idle = Idle::default();
+            *idle = Idle { lent: idle.lent, ..Idle::default() };
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn lent(&self) -> usize {
+        self.lock().lent
+    }
+
+    /// Bytes of all of them.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        let idle = self.lock();
+        idle.bytes + idle.lent
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle> {

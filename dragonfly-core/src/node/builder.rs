@@ -398,6 +398,7 @@ impl NodeBuilder {
                 None => sources.source(source),
             };
         }
+        let buffers: Arc<super::Buffers> = Arc::default();
         let node = Node(Arc::new(Inner {
             runtime,
             identity,
@@ -416,7 +417,8 @@ impl NodeBuilder {
             control: tokio::sync::Mutex::new(control),
             lanes: tokio::sync::Mutex::new(lanes),
             write_budget: Arc::new(Semaphore::new(WRITE_BUDGET_BYTES / BUDGET_UNIT)),
-            buffers: super::Buffers::default(),
+            parts: super::Parts::new(Arc::clone(&buffers)),
+            buffers,
             origin_slots: Arc::new(Semaphore::new(ORIGIN_REQUESTS_MAX)),
             spool_slots: Arc::new(Semaphore::new(crate::store::SPOOLS_MAX)),
             rates: self.rates,
@@ -461,6 +463,7 @@ async fn evict(node: WeakNode, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
         let Some(node) = node.upgrade() else { return };
+        node.parts().trim();
         node.buffers().trim();
         let store = Arc::clone(node.store());
         match node.io().run_however_long(move || store.evict(super::now_unix())).await {

@@ -103,31 +103,11 @@ pub(crate) async fn read_frame<T: Framed>(
     in_whole(*begun.get_or_insert_with(Instant::now), read).await
 }
 
-/// Reads into `buffer` until it has `length` bytes, which are the rest of a frame that began then. Not cancel-safe: what
-/// was read is in the buffer.
+/// Has a frame that began then come in within [`FRAME_MAX`].
 ///
 /// # Errors
-/// Those of `input`, its end among them; the rest does not come within [`FRAME_MAX`].
-pub(crate) async fn read_rest(
-    input: &mut (impl AsyncRead + Unpin),
-    buffer: &mut BytesMut,
-    length: usize,
-    begun: Instant,
-) -> std::io::Result<()> {
-    let read = async {
-        while buffer.len() < length {
-            let missing = length - buffer.len();
-            if input.read_buf(&mut (&mut *buffer).limit(missing)).await? == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        Ok(())
-    };
-    in_whole(begun, read).await
-}
-
-/// Has a frame that began then come in within [`FRAME_MAX`].
-async fn in_whole<T>(begun: Instant, read: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+/// [`std::io::ErrorKind::TimedOut`], or those of `read`.
+pub(crate) async fn in_whole<T>(begun: Instant, read: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
     match tokio::time::timeout_at(begun + FRAME_MAX, read).await {
         Ok(read) => read,
         Err(_) => {

@@ -48,6 +48,7 @@ pub(crate) struct Metrics {
     pub(crate) coordinator_sessions_opened: Number,
     pub(crate) evidence_refused: Number,
     pub(crate) checks_in_vain: Number,
+    pub(crate) bytes_resumed: Number,
     pub(crate) pieces_refuted: Number,
     pub(crate) pieces_repeated: Number,
     pub(crate) wholes_from_peers: Number,
@@ -93,6 +94,8 @@ impl Metrics {
         counter("dragonfly_origin_bytes_total", "Body bytes received from origins.", &self.bytes_from_origin);
         counter("dragonfly_peer_received_bytes_total", "Proven bytes received from peers.", &self.bytes_from_peers);
         counter("dragonfly_peer_sent_bytes_total", "Bytes of pieces sent to peers.", &self.bytes_to_peers);
+        let help = "Bytes of pieces that were not asked for again, for they had come before their request ended.";
+        counter("dragonfly_resumed_bytes_total", help, &self.bytes_resumed);
         let help = "Pieces from peers that did not match their hash.";
         counter("dragonfly_pieces_refuted_total", help, &self.pieces_refuted);
         let help = "Pieces that came from a second peer although they were held by then.";
@@ -179,6 +182,8 @@ impl Metrics {
         gauge("dragonfly_origin_requests_limit", "Requests at origins at the most.", requests_max as u64);
         gauge("dragonfly_spools", "Contents of unknown length that are under way.", bounds.spools as u64);
         gauge("dragonfly_disk_jobs", "Jobs that wait for the disk.", bounds.disk_jobs as u64);
+        let help = "Pieces of which a part has come that nobody was asked to go on with yet.";
+        gauge("dragonfly_parts", help, bounds.parts as u64);
         let help = "Lanes on connections of their own that are open or about to be closed.";
         gauge("dragonfly_lane_connections", help, bounds.lane_connections as u64);
         let help = "Sessions with members that coordinate something, beside those that this host was told of.";
@@ -233,6 +238,7 @@ pub(super) struct Bounds {
     pub(super) origin_requests: (usize, usize),
     pub(super) spools: usize,
     pub(super) disk_jobs: usize,
+    pub(super) parts: usize,
     pub(super) lane_connections: usize,
     pub(super) coordinators_remembered: usize,
     pub(super) permits: usize,

@@ -16,6 +16,7 @@ mod framed;
 mod io;
 mod metrics;
 mod outbox;
+mod parts;
 mod permits;
 mod policy;
 mod preset;
@@ -43,7 +44,7 @@ pub use builder::{NodeBuilder, TokenOptions};
 use contradicted::Remembered;
 pub(crate) use directory::Directory;
 pub(crate) use framed::{
-    CONTROL_PROTOCOL, ControlReader, FRAME_MAX, LANE_PROTOCOL, in_time, read_frame, read_rest, write_control,
+    CONTROL_PROTOCOL, ControlReader, FRAME_MAX, LANE_PROTOCOL, in_time, in_whole, read_frame, write_control,
     write_frame,
 };
 pub(crate) use io::{IoPool, Room, unless_silent};
@@ -53,6 +54,7 @@ pub use metrics::{Metric, MetricKind};
 #[cfg(feature = "gateway")]
 pub(crate) use metrics::{Number, text as metrics_text};
 pub(crate) use outbox::{Frames, NotTaken, Outbox};
+pub(crate) use parts::{Part, Parts};
 #[cfg(feature = "gateway")]
 pub(crate) use permits::PERMIT_MAX;
 pub(crate) use permits::{Asker, BEGIN_BYTES, Begins, Permit, Permits, is_public};
@@ -119,7 +121,8 @@ struct Inner {
     control: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     lanes: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     write_budget: Arc<Semaphore>,
-    buffers: Buffers,
+    buffers: Arc<Buffers>,
+    parts: Parts,
     origin_slots: Arc<Semaphore>,
     spool_slots: Arc<Semaphore>,
     rates: RateLimits,
@@ -209,6 +212,7 @@ impl Node {
             origin_requests: (ORIGIN_REQUESTS_MAX - self.0.origin_slots.available_permits(), ORIGIN_REQUESTS_MAX),
             spools: SPOOLS_MAX - self.0.spool_slots.available_permits(),
             disk_jobs: self.0.io.waiting(),
+            parts: self.0.parts.len(),
             lane_connections: self.0.host.lanes_open(),
             coordinators_remembered: self.directory(|directory, _| directory.choices()),
             permits: self.0.permits.len(),
@@ -473,6 +477,11 @@ impl Node {
     /// Buffers for pieces.
     pub(crate) fn buffers(&self) -> &Buffers {
         &self.0.buffers
+    }
+
+    /// What has come of pieces that were not whole when their request ended.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0.parts
     }
 
     /// The one instance of an engine's insides on this node, made if there is none.

@@ -68,14 +68,15 @@ impl Actor {
                 let task = self.task_of(task);
                 self.blame(host, &format!("piece {piece} of {task:?} does not match its hash"));
             }
-            Action::Cancel { host, request } => self.send(host, LaneCommand::Cancel { request: request.0 }),
+            Action::Cancel { host, request } => self.cancel_request(host, request.0),
             Action::Close { host } => self.close_lane(host),
             Action::Dial { host } => self.dial(host),
             Action::Done { task } => self.completed(task),
             Action::Fetch { task, lease, pieces } => self.fetch(task, lease, pieces),
             Action::Open { host, task } => self.open_task(host, task),
-            Action::Ready { task, .. } => {
+            Action::Ready { task, piece } => {
                 if let Some(content) = self.contents.get(&task) {
+                    self.node.parts().held((content.task, content.generation), piece);
                     content.set_neighbours(self.swarm.neighbours(task).count());
                     content.advanced();
                 }
@@ -87,7 +88,7 @@ impl Actor {
                     self.tell_of(task, ToCoordinator::Report { task, generation, eighths });
                 }
             }
-            Action::Request { host, task, request, first, count, .. } => {
+            Action::Request { host, task, request, first, count } => {
                 if let Some(content) = self.contents.get(&task).cloned() {
                     self.send(host, LaneCommand::Request { content, request: request.0, first, count });
                 }

@@ -1,6 +1,6 @@
 //! Neighbour hosts and the lanes to them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,7 @@ struct OpenLane {
     ours: bool,
     carrier: Carrier,
     commands: mpsc::Sender<LaneCommand>,
+    requests: lane::Requests,
     /// Ends it at once when it is replaced.
     stop: CancellationToken,
     tasks: BTreeMap<TaskKey, Sides>,
@@ -95,6 +96,15 @@ impl Host {
             }
             Carrier::Muxed => {}
         }
+    }
+
+    /// It says where it is. That another address for lanes did not answer says nothing of a new one.
+    fn moved(&mut self, addresses: Vec<Address>) {
+        let lanes = |addresses: &[Address]| addresses.iter().filter_map(Address::lane).collect::<BTreeSet<_>>();
+        if !lanes(&addresses).is_subset(&lanes(&self.addresses)) {
+            self.unreachable = None;
+        }
+        self.addresses = addresses;
     }
 
     /// It is to be left alone from `now` on: for how long.
@@ -219,7 +229,8 @@ impl Actor {
         let addresses = addresses_of(&neighbour)?;
         let host = self.hosts.key(neighbour.peer);
         if let Some(entry) = self.hosts.get(host) {
-            (entry.addresses, entry.named) = (addresses, Some(named));
+            entry.moved(addresses);
+            entry.named = Some(named);
         }
         Some(host)
     }
@@ -292,6 +303,8 @@ impl Actor {
         let shunned = host.shun(Instant::now());
         let peer = host.peer;
         self.end_lane(key);
+        // What it has sent of pieces is not to be gone on with.
+        self.node.parts().shun(peer);
         tracing::warn!(%peer, why, ?shunned, "a neighbour is to blame: it is not asked for a time");
         self.node.metrics().neighbours_blamed.add(1);
         self.input(Input::LaneDown { host: key });
@@ -319,9 +332,17 @@ impl Actor {
     }
 
     fn end_lane(&mut self, key: HostKey) {
-        if let Some(lane) = self.hosts.get(key).and_then(|host| host.lane.take()) {
+        if let Some(lane) = self.take_lane(key) {
             lane.stop.cancel();
         }
+    }
+
+    /// A lane is no more in use: others go on with what has come over it, and are asked at once.
+    fn take_lane(&mut self, key: HostKey) -> Option<OpenLane> {
+        let host = self.hosts.get(key)?;
+        let (lane, peer) = (host.lane.take()?, host.peer);
+        lane.requests.withdraw_all(&self.node, &self.registry, peer);
+        Some(lane)
     }
 
     /// Runs a lane. If both hosts opened one at the same time, the one that the smaller id opened stays: both
@@ -346,21 +367,36 @@ impl Actor {
         self.hosts.lanes += 1;
         let number = LaneNumber(self.hosts.lanes);
         let (commands, queue) = mpsc::channel(COMMANDS_MAX);
-        let stop = CancellationToken::new();
+        let (stop, requests) = (CancellationToken::new(), lane::Requests::default());
         if let Some(host) = self.hosts.get(key) {
             let carrier = stream.carrier();
-            host.lane = Some(OpenLane { number, ours, carrier, commands, stop: stop.clone(), tasks: BTreeMap::new() });
+            let (stop, requests) = (stop.clone(), requests.clone());
+            host.lane = Some(OpenLane { number, ours, carrier, commands, requests, stop, tasks: BTreeMap::new() });
         }
         let (node, registry, events) = (self.node.clone(), self.registry.clone(), self.events.clone());
-        self.node.spawn(lane::run(node, (key, peer, number), checks, registry, stream, (queue, stop), events));
+        self.node.spawn(lane::run(
+            node,
+            (key, peer, number),
+            (checks, requests),
+            registry,
+            stream,
+            (queue, stop),
+            events,
+        ));
         self.input(Input::LaneUp { host: key });
     }
 
     /// Closes a lane; what was queued on it is sent first.
     pub(super) fn close_lane(&mut self, key: HostKey) {
-        if let Some(host) = self.hosts.get(key) {
-            host.lane = None;
+        self.take_lane(key);
+    }
+
+    /// Withdraws a request: whoever is asked next goes on with what has come of it, also while the lane is busy.
+    pub(super) fn cancel_request(&mut self, key: HostKey, request: u32) {
+        if let Some((lane, peer)) = self.hosts.get(key).and_then(|host| Some((host.lane.as_ref()?, host.peer))) {
+            lane.requests.withdraw(&self.node, &self.registry, peer, request);
         }
+        self.send(key, LaneCommand::Cancel { request });
     }
 
     /// Queues a command on a lane. A lane that does not keep up is closed; one that has just ended says so itself.

@@ -274,6 +274,7 @@ impl Actor {
             content.end(State::Superseded);
             content.rest();
             self.close_on_lanes(&content);
+            self.node.parts().over((content.task, content.generation));
         }
     }
 

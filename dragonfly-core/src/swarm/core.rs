@@ -190,6 +190,7 @@ impl Swarm {
             Input::LeaseNone { task, retry } => self.lease_none(task, retry),
             Input::LeaseRevoked { task, lease } => self.lease_revoked(task, lease),
             Input::Lost { host, task, runs } => self.lost(host, task, &runs),
+            Input::Mixed { host, request, piece } => self.mixed(host, request, piece),
             Input::Neighbours { task, hosts, across } => self.named(task, &hosts, &across),
             Input::OriginDone { task, lease } => self.origin_done(task, lease),
             Input::OriginFailed { task, lease } => self.origin_failed(task, lease),

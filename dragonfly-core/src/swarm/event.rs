@@ -149,6 +149,16 @@ pub enum Input {
         /// The pieces.
         runs: Vec<Range<PieceIndex>>,
     },
+    /// A piece that we requested arrived and does not match its hash, and the neighbour has sent only a part of it: somebody else
+    /// sent the rest on an earlier request. The request goes on with its next piece.
+    Mixed {
+        /// Whom the end of it came from.
+        host: HostKey,
+        /// Our request.
+        request: RequestId,
+        /// The piece.
+        piece: PieceIndex,
+    },
     /// Hosts that the coordinator (or a bootstrap list) names for the task, best first.
     Neighbours {
         /// The task.
@@ -487,7 +497,7 @@ pub enum Action {
         /// Eighths of the pieces held.
         eighths: u8,
     },
-    /// Ask a neighbour for a run of pieces.
+    /// Ask a neighbour for a run of pieces. What has come of the first one on an earlier request need not be asked for again.
     Request {
         /// The neighbour.
         host: HostKey,
@@ -499,8 +509,6 @@ pub enum Action {
         first: PieceIndex,
         /// How many pieces.
         count: u32,
-        /// Bytes of the first piece that we have already.
-        skip: u32,
     },
     /// Tell a neighbour what we hold newly, with the evidence it has not seen.
     SendHave {

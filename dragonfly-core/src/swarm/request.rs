@@ -168,14 +168,7 @@ impl Swarm {
             Request { host: key, task: task_key, first: run.start, pending, asked: self.now, started: false, moves: 0 };
         self.requests.insert(id, request);
         self.timers.set_earlier(Timer::Sweep, self.now.after(SWEEP));
-        self.actions.push_back(Action::Request {
-            host: key,
-            task: task_key,
-            request: id,
-            first: run.start,
-            count,
-            skip: 0,
-        });
+        self.actions.push_back(Action::Request { host: key, task: task_key, request: id, first: run.start, count });
         true
     }
 
@@ -399,6 +392,17 @@ impl Swarm {
         }
         let task_key = request.task;
         self.refute(key, task_key, piece);
+    }
+
+    /// What several have sent of a piece does not match: whose fault that is nobody knows. All of it is asked for again.
+    pub(super) fn mixed(&mut self, key: HostKey, id: RequestId, piece: PieceIndex) {
+        let Some(request) = self.own_request(key, id) else { return };
+        if !request.is_pending(piece) {
+            return;
+        }
+        let task_key = request.task;
+        self.settle_piece(id, piece);
+        self.missing(task_key, piece);
     }
 
     /// A neighbour sent what does not match: it does not count for the task for a time.

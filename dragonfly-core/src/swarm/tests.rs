@@ -472,6 +472,46 @@ fn requests_beyond_what_is_held_or_allowed_are_refused() {
     assert_eq!(ask(66, 0, 1), Some(RejectReason::Busy));
 }
 
+/// Who asks for the rest of a piece gets that, and of the next ones all; there is no rest of what is whole.
+#[test]
+fn a_part_of_a_piece_may_be_left_out_and_never_all_of_it() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(4, &[0, 1, 2, 3], OPTIONS);
+    driver.join(1);
+    let host = HostKey(1);
+    for (request, skip) in [(1, PIECE as u32), (2, PIECE as u32 + 1), (3, u32::MAX)] {
+        let actions = driver.put(Input::Requested { host, task: TASK, request, first: 0, count: 2, skip });
+        assert_eq!(actions, [Action::Reject { host, request, reason: RejectReason::Malformed }], "{skip}");
+    }
+    let skip = PIECE as u32 - 1;
+    let actions = driver.put(Input::Requested { host, task: TASK, request: 4, first: 0, count: 2, skip });
+    assert_eq!(actions, [Action::Serve { host, task: TASK, request: 4, piece: 0, skip }]);
+    let actions = driver.put(Input::Sent { host, request: 4, piece: 0, bytes: 1 });
+    assert_eq!(actions, [Action::Serve { host, task: TASK, request: 4, piece: 1, skip: 0 }]);
+}
+
+/// Nobody is to blame for what several sent, and it is asked for again.
+#[test]
+fn a_piece_that_several_sent_and_that_does_not_match_is_asked_for_again() {
+    let mut driver = Driver::new(Config::default());
+    driver.add(2, &[], OPTIONS);
+    driver.join(1);
+    let (host, request, first, count) = requests(&driver.have(1, 0..2))[0];
+    let actions = driver.put(Input::Mixed { host, request, piece: first });
+    assert!(
+        !actions.iter().any(|action| matches!(action, Action::Blame { .. } | Action::Cancel { .. })),
+        "{actions:?}"
+    );
+    let asked = requests(&actions);
+    assert!(asked.iter().any(|(_, _, again, _)| *again == first), "{actions:?}");
+    // What else was asked for comes as it would have.
+    if count > 1 {
+        let actions = driver.put(Input::Proven { host, request, piece: first + 1 });
+        assert!(requests(&actions).is_empty(), "{actions:?}");
+    }
+    assert_eq!(driver.put(Input::Mixed { host, request, piece: first }), [], "it is no part of that request any more");
+}
+
 #[test]
 fn a_lease_is_fetched_without_what_neighbours_hold_and_the_next_is_asked_at_half() {
     let mut driver = Driver::new(Config::default());
@@ -554,6 +594,7 @@ fn input() -> impl Strategy<Value = Input> {
     let lease = || (0u64..3).prop_map(|lease| LeaseKey { lease, epoch: lease });
     let reason = prop_oneof![Just(RejectReason::Busy), Just(RejectReason::NotHeld), Just(RejectReason::Conflict)];
     let answered = prop_oneof![Just(Answered::Nothing), Just(Answered::Proven), Just(Answered::Refuted)];
+    let skip = prop_oneof![4 => Just(0), 1 => any::<u32>(), 1 => 0..PIECE as u32];
     let retry = prop_oneof![Just(None), Just(Some(Duration::ZERO)), Just(Some(Duration::from_secs(2)))];
     let options = (any::<u8>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
         |(priority, wanted, may_lease, injector)| TaskOptions { priority, wanted, may_lease, leases_max: 2, injector },
@@ -605,13 +646,14 @@ fn input() -> impl Strategy<Value = Input> {
             Input::Proven { host, task, request, piece }
         }),
         1 => (host(), id(), piece()).prop_map(|(host, request, piece)| Input::Refuted { host, request, piece }),
+        1 => (host(), id(), piece()).prop_map(|(host, request, piece)| Input::Mixed { host, request, piece }),
         1 => (host(), id(), reason).prop_map(|(host, request, reason)| Input::Rejected { host, request, reason }),
         3 => (host(), task(), answered).prop_map(|(host, task, answered)| Input::Answered { host, task, answered }),
         1 => host().prop_map(|host| Input::Asked { host }),
     ];
     let push = prop_oneof![
-        4 => (host(), task(), 0u32..4, piece(), 0u32..4).prop_map(|(host, task, request, first, count)| {
-            Input::Requested { host, task, request, first, count, skip: 0 }
+        4 => (host(), task(), 0u32..4, piece(), 0u32..4, skip).prop_map(|(host, task, request, first, count, skip)| {
+            Input::Requested { host, task, request, first, count, skip }
         }),
         6 => (host(), 0u32..4, piece(), any::<u32>()).prop_map(|(host, request, piece, bytes)| {
             Input::Sent { host, request, piece, bytes }

@@ -107,10 +107,10 @@ impl World {
                 }
                 self.authority.end(task, lease, true);
             }
-            Action::Request { host, task, request, first, count, skip } => {
+            Action::Request { host, task, request, first, count } => {
                 self.hosts[from as usize].requests.push((request, count));
                 let request = request.0;
-                self.tell(from, host, Input::Requested { host: me, task, request, first, count, skip });
+                self.tell(from, host, Input::Requested { host: me, task, request, first, count, skip: 0 });
             }
             Action::Stalled { .. } | Action::Unkept { .. } => {}
             Action::SendHave { host, task, runs, complete } => {

@@ -25,6 +25,11 @@ impl ReadAhead {
     pub(super) fn new(tcp: TcpStream) -> Self {
         Self { tcp, ahead: BytesMut::new() }
     }
+
+    #[cfg(test)]
+    pub(super) const fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
 }
 
 impl AsyncRead for ReadAhead {

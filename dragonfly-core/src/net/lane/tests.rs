@@ -136,6 +136,27 @@ async fn bytes_go_both_ways_and_both_ends_are_proven() {
     assert!(a.host.claims(b.host.local()).is_none());
 }
 
+/// What is fast on this processor, and little in the kernel that nobody can take back: at both ends.
+#[tokio::test]
+async fn a_lane_has_the_suite_and_the_socket_that_it_should() {
+    let (a, mut b) = (Member::new(1), Member::new(2));
+    let ours = soon(a.dial(&b)).await.unwrap();
+    let theirs = soon(b.incoming.recv()).await.unwrap().stream;
+    let suite = match tls::has_aes() {
+        true => rustls::CipherSuite::TLS13_AES_128_GCM_SHA256,
+        false => rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    };
+    for stream in [&ours, &theirs] {
+        let (ahead, session) = stream.lane().unwrap().tls.get_ref();
+        assert_eq!(session.negotiated_cipher_suite().unwrap().suite(), suite);
+        assert_eq!(session.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+        let socket = socket2::SockRef::from(ahead.tcp());
+        assert!(socket.tcp_nodelay().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOT_SENT_BYTES);
+    }
+}
+
 #[tokio::test]
 async fn proofs_are_bound_to_the_session() {
     let (a, b) = (Member::new(1), Member::new(2));

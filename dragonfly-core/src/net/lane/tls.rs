@@ -109,17 +109,17 @@ fn provider() -> CryptoProvider {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn has_aes() -> bool {
+pub(super) fn has_aes() -> bool {
     std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq")
 }
 
 #[cfg(target_arch = "aarch64")]
-fn has_aes() -> bool {
+pub(super) fn has_aes() -> bool {
     std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull")
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn has_aes() -> bool {
+pub(super) fn has_aes() -> bool {
     false
 }
 

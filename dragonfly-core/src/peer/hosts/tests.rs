@@ -5,6 +5,7 @@
 use super::*;
 use crate::node::{Node, TokenOptions};
 use crate::scheduler::Coordinator;
+use crate::trust::{Identity, sign_record};
 
 #[test]
 fn who_is_to_blame_is_left_alone_for_longer_each_time_and_not_for_ever() {
@@ -54,6 +55,7 @@ fn idle_lane(hosts: &mut Hosts, key: HostKey) -> (mpsc::Receiver<LaneCommand>, C
         ours: false,
         carrier: Carrier::Lane,
         commands,
+        requests: lane::Requests::default(),
         stop: stop.clone(),
         tasks: BTreeMap::new(),
     };
@@ -130,6 +132,63 @@ async fn who_has_the_place_of_another_is_not_taken_for_it() {
     assert_eq!(actor.hosts.lanes_up(), 1);
     actor.lane((own, there.peer_id()), LaneNumber(1), blame());
     assert!(actor.hosts.get(own).unwrap().is_shunned() && actor.hosts.lanes_up() == 0);
+    for node in [here, there] {
+        node.shutdown().await.unwrap();
+    }
+}
+
+/// Dials a host, and takes the lane into use.
+async fn dial(actor: &mut Actor, events: &mut mpsc::Receiver<Event>, key: HostKey) {
+    actor.dial(key);
+    let dialled = async {
+        loop {
+            // Of the lane before it something may still be told.
+            if let Event::Dialled { host, peer, outcome } = events.recv().await.unwrap() {
+                return (host, peer, outcome);
+            }
+        }
+    };
+    let (host, peer, outcome) = tokio::time::timeout(Duration::from_secs(60), dialled).await.unwrap();
+    actor.dialled(host, peer, outcome);
+    actor.carry_out();
+}
+
+/// A host whose port for lanes is closed is reached by a stream, and that is seen. Once it says that it is elsewhere it has a lane
+/// again, without waiting for what the old address may do.
+#[tokio::test]
+async fn a_stream_does_until_a_closed_port_for_lanes_is_another() {
+    let (identity, loopback) = (Identity::generate(), "/ip4/127.0.0.1/tcp/0".parse().unwrap());
+    let there = Node::builder().listen(loopback).identity(identity.clone()).start().await.unwrap();
+    let token = there.token(TokenOptions::default()).unwrap();
+    let here = Node::builder().join(token).start().await.unwrap();
+    let (mut actor, mut events) = actor(&here);
+    // Bound, so that nobody else is there, and listening to nobody.
+    let closed = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    closed.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let closed_at = || Address::of_lane(closed.local_addr().unwrap().as_socket().unwrap());
+    let said = |lanes: &[Address]| {
+        let streams = there.listeners();
+        let addresses: Vec<Address> = streams.iter().chain(lanes).map(Address::without_peer).collect();
+        let record = Some(sign_record(&identity, &addresses).unwrap());
+        Neighbour { peer: there.peer_id(), record, seen_ip: Some(vec![127, 0, 0, 1]), seed: false, share: None }
+    };
+    let carrier = |actor: &Actor| actor.hosts.met().find(|met| met.peer == there.peer_id()).unwrap().carrier;
+    let key = actor.intern(said(&[closed_at()])).unwrap();
+    for _ in 0..2 {
+        dial(&mut actor, &mut events, key).await;
+        assert_eq!(carrier(&actor), Some(Carrier::Muxed));
+        assert_eq!(here.metrics().lanes_on_streams.value(), 1);
+        assert!(actor.hosts.get(key).unwrap().unreachable.is_some(), "it is not tried for a time");
+        actor.close_lane(key);
+    }
+    // The same again changes nothing.
+    actor.hosts.get(key).unwrap().named = None;
+    actor.intern(said(&[closed_at()])).unwrap();
+    assert!(actor.hosts.get(key).unwrap().unreachable.is_some());
+    actor.intern(said(&there.lane_listeners())).unwrap();
+    dial(&mut actor, &mut events, key).await;
+    assert_eq!(carrier(&actor), Some(Carrier::Lane));
+    assert_eq!(here.metrics().lanes_on_streams.value(), 0);
     for node in [here, there] {
         node.shutdown().await.unwrap();
     }

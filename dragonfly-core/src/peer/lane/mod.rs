@@ -6,6 +6,7 @@
 //! anything that breaks the protocol ends the lane.
 
 mod checks;
+mod pending;
 mod reader;
 mod whole;
 mod writer;
@@ -13,13 +14,11 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::content::Content;
@@ -27,12 +26,14 @@ use super::event::{Event, LaneEvent};
 use super::tasks::TASKS_MAX;
 use crate::node::Node;
 use crate::swarm::{HostKey, TaskKey};
-use crate::task::{Generation, PieceHash, PieceHasher, PieceIndex, TaskId};
+use crate::task::{Generation, PieceIndex, TaskId};
 use crate::wire::PeerId;
-use crate::wire::lane::{RejectReason, Run, Slot};
+use crate::wire::lane::{RejectReason, Run};
 
 pub(super) use checks::Checks;
 pub(crate) use checks::{VAIN_CHECKS_MAX, VAIN_CHECKS_RATE};
+pub(super) use pending::Requests;
+use pending::{Pending, Shared};
 
 /// How many commands may wait for a lane; one that lags behind so far is closed. The core keeps far fewer in flight for each
 /// neighbour, but where two hosts meet that have everything in common each task is opened at once, and what is held of it said.
@@ -99,64 +100,6 @@ impl Registry {
     }
 }
 
-/// A request of ours, as its pieces come in.
-struct Pending {
-    content: Arc<Content>,
-    first: PieceIndex,
-    values: Vec<PieceHash>,
-    /// How many of its pieces have arrived whole.
-    arrived: u32,
-    /// How many bytes of the next one have: whole blocks. The reader has the buffer while another comes in.
-    filled: usize,
-    buffer: BytesMut,
-    hasher: Option<PieceHasher>,
-    /// Bytes that the core has not been told of.
-    untold: u32,
-    /// When it was last told of bytes of a piece that is not whole.
-    told: Option<Instant>,
-}
-
-impl Pending {
-    fn piece(&self) -> PieceIndex {
-        self.first + self.arrived
-    }
-
-    /// Bytes that are still to come.
-    fn due(&self) -> u64 {
-        let layout = self.content.layout;
-        let pieces = self.piece()..self.first + self.values.len() as u32;
-        let whole: u64 = pieces.filter_map(|piece| layout.length_of(piece)).sum();
-        whole - self.filled as u64
-    }
-}
-
-/// What both halves of a lane share.
-#[derive(Default)]
-struct Shared {
-    /// Tasks that the neighbour has open, by its numbers.
-    theirs: HashMap<Slot, Arc<Content>>,
-    pending: BTreeMap<u32, Pending>,
-    /// Small content of which the neighbour was asked for all, and has not answered.
-    asked: HashMap<(TaskId, Generation), Arc<Content>>,
-    /// Questions of that kind by the neighbour that are not answered.
-    asks: usize,
-    /// Bytes that may come although nothing is pending: what was under way when requests were withdrawn.
-    stray: u64,
-}
-
-impl Shared {
-    /// Nothing more is wanted of a task here: how many bytes were still to come.
-    fn forget(&mut self, key: TaskKey) -> u64 {
-        let mut due = 0;
-        self.pending.retain(|_, pending| {
-            let stays = pending.content.key != key;
-            due += if stays { 0 } else { pending.due() };
-            stays
-        });
-        due
-    }
-}
-
 struct Lane {
     node: Node,
     host: HostKey,
@@ -164,7 +107,7 @@ struct Lane {
     number: LaneNumber,
     registry: Registry,
     events: mpsc::Sender<Event>,
-    shared: Mutex<Shared>,
+    requests: Requests,
     checks: Arc<Checks>,
 }
 
@@ -196,7 +139,14 @@ impl LaneError {
 
 impl Lane {
     fn shared(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.requests.shared()
+    }
+
+    /// Keeps what has come of requests that are over before they are whole.
+    fn keep(&self, pending: impl IntoIterator<Item = Pending>) {
+        for pending in pending {
+            pending.keep(&self.node, &self.registry, self.peer);
+        }
     }
 
     async fn tell(&self, event: LaneEvent) -> Result<(), LaneError> {
@@ -211,14 +161,14 @@ impl Lane {
 pub(super) async fn run(
     node: Node,
     (host, peer, number): (HostKey, PeerId, LaneNumber),
-    checks: Arc<Checks>,
+    (checks, requests): (Arc<Checks>, Requests),
     registry: Registry,
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     (commands, stop): (mpsc::Receiver<LaneCommand>, CancellationToken),
     events: mpsc::Sender<Event>,
 ) {
     let (input, output) = tokio::io::split(stream);
-    let lane = Lane { node, host, peer, number, registry, events, shared: Mutex::default(), checks };
+    let lane = Lane { node, host, peer, number, registry, events, requests, checks };
     let ended = tokio::select! {
         ended = reader::run(&lane, input) => ended,
         ended = writer::run(&lane, output, commands) => ended,
@@ -227,6 +177,9 @@ pub(super) async fn run(
     let blame = ended.as_ref().err().filter(|error| error.is_to_blame()).map(ToString::to_string);
     if let Err(error) = ended {
         tracing::debug!(?host, %error, "lane ended");
+    }
+    if blame.is_none() {
+        lane.requests.withdraw_all(&lane.node, &lane.registry, peer);
     }
     let _ = lane.tell(LaneEvent::Down { blame }).await;
 }

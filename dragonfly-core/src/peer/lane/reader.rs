@@ -1,16 +1,19 @@
 //! The receiving half of a lane.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
 
-use super::{Lane, LaneError, Pending, whole};
-use crate::node::{Node, PeerRequest, Room, now_unix, read_frame, read_rest};
+use super::{Lane, LaneError, whole};
+use crate::node::{Node, PeerRequest, Room, in_whole, now_unix, read_frame};
 use crate::peer::arrivals::meanwhile;
 use crate::peer::content::{Content, keep_evidence};
 use crate::peer::event::{Event, LaneEvent};
@@ -18,6 +21,7 @@ use crate::store::StoreError;
 use crate::swarm::{HostKey, Input, RequestId};
 use crate::task::{HaveMap, PieceHash, PieceHasher};
 use crate::trust::{EvidenceError, Outcome as Accepted};
+use crate::wire::PeerId;
 use crate::wire::codec::{BLOCK_HEADER_BYTES, BlockHead, Decoded, FrameDecoder, HEADER_BYTES};
 use crate::wire::lane::{Frame, Message, Run, SLOTS_MAX, Slot, request_values};
 use crate::wire::statement::Evidence;
@@ -84,13 +88,39 @@ struct Incoming<'a, R> {
 }
 
 impl<R: AsyncRead + Unpin> Incoming<'_, R> {
-    /// Appends its bytes to `to`.
-    async fn read(&mut self, to: &mut BytesMut, length: usize) -> Result<(), LaneError> {
-        let end = to.len() + length;
-        let here = length.min(self.buffer.len());
-        to.extend_from_slice(&self.buffer[..here]);
-        self.buffer.advance(here);
-        Ok(read_rest(self.input, to, end, self.begun).await?)
+    /// Its bytes go to the request that they answer, for as long as it is there: they can be taken from it whenever it ends.
+    /// After that, and where it answers nothing, they go nowhere.
+    async fn read(&mut self, lane: &Lane, head: &BlockHead, answers: bool) -> Result<(), LaneError> {
+        let Self { input, buffer, begun } = self;
+        let here = head.length.min(buffer.len());
+        if let Some(pending) = lane.shared().pending.get_mut(&head.request).filter(|_| answers) {
+            pending.buffer.extend_from_slice(&buffer[..here]);
+        }
+        buffer.advance(here);
+        let mut left = head.length - here;
+        let mut nowhere = BytesMut::new();
+        let read = async {
+            while left > 0 {
+                let some = poll_fn(|cx| {
+                    let mut shared = lane.shared();
+                    let to = match shared.pending.get_mut(&head.request).filter(|_| answers) {
+                        Some(pending) => &mut pending.buffer,
+                        None => {
+                            nowhere.clear();
+                            nowhere.reserve(left);
+                            &mut nowhere
+                        }
+                    };
+                    poll_read_buf(Pin::new(&mut **input), cx, &mut to.limit(left))
+                });
+                match some.await? {
+                    0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                    read => left -= read,
+                }
+            }
+            Ok(())
+        };
+        Ok(in_whole(*begun, read).await?)
     }
 }
 
@@ -119,16 +149,15 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
         }
         Message::Close { slot, task, generation } => {
             let known = lane.registry.find(task, generation);
-            {
+            let forgotten = {
                 let mut shared = lane.shared();
                 if let Some(slot) = slot {
                     shared.theirs.remove(&slot);
                 }
                 // Blocks that went out before it came before it: no more of them come.
-                if let Some(content) = known {
-                    let _ = shared.forget(content.key);
-                }
-            }
+                known.map(|content| shared.forget(content.key))
+            };
+            lane.keep(forgotten.into_iter().flatten());
             lane.tell(LaneEvent::Closed { task, generation }).await
         }
         Message::Evidence { slot, items } => match task_of(lane, slot) {
@@ -177,11 +206,10 @@ async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
         }
         Message::Cancel { request } => lane.tell(LaneEvent::Cancelled { request }).await,
         Message::Reject { request, reason } => {
-            let known = {
-                let mut shared = lane.shared();
-                shared.pending.remove(&request).is_some()
-            };
-            if known {
+            // Nothing more of it comes after this.
+            let rejected = lane.shared().pending.remove(&request);
+            if let Some(pending) = rejected {
+                lane.keep([pending]);
                 lane.input(Input::Rejected { host: lane.host, request: RequestId(request), reason }).await?;
             }
             Ok(())
@@ -337,6 +365,8 @@ enum Outcome {
     Partial(Arc<Content>, u32),
     Proven(Arc<Content>, u32, BytesMut, PieceHash),
     Refuted(Arc<Content>),
+    /// It does not match, and these and the neighbour have sent parts of it.
+    Mixed(Arc<Content>, Vec<PeerId>),
     Stray,
 }
 
@@ -346,22 +376,14 @@ async fn block(
     incoming: &mut Incoming<'_, impl AsyncRead + Unpin>,
 ) -> Result<(), LaneError> {
     let BlockHead { request, piece, length, .. } = head;
-    let outcome = match begin(lane, &head)? {
-        None => {
-            incoming.read(&mut BytesMut::with_capacity(length), length).await?;
-            Outcome::Stray
-        }
-        Some((mut buffer, mut hasher)) => {
-            let start = buffer.len();
-            incoming.read(&mut buffer, length).await?;
-            hasher.update(&buffer[start..]).map_err(|_| LaneError::Protocol("more bytes than a piece has"))?;
-            end(lane, &head, buffer, hasher)
-        }
-    };
+    let answers = begin(lane, &head)?;
+    incoming.read(lane, &head, answers).await?;
+    let outcome = if answers { end(lane, &head)? } else { Outcome::Stray };
     let content = match &outcome {
-        Outcome::Partial(content, _) | Outcome::Proven(content, ..) | Outcome::Refuted(content) => {
-            Some(Arc::clone(content))
-        }
+        Outcome::Partial(content, _)
+        | Outcome::Proven(content, ..)
+        | Outcome::Refuted(content)
+        | Outcome::Mixed(content, _) => Some(Arc::clone(content)),
         Outcome::Stray => None,
     };
     let (host, id) = (lane.host, RequestId(request));
@@ -383,18 +405,28 @@ async fn block(
             tracing::debug!(?host, task = ?content.task, piece, "a piece does not match its hash");
             lane.node.metrics().pieces_refuted.add(1);
             content.count_refuted();
+            // Nor is what else it has sent of this worth going on with.
+            lane.node.parts().doubt((content.task, content.generation), &[lane.peer]);
             lane.input(Input::Refuted { host, request: id, piece }).await
+        }
+        Outcome::Mixed(content, mut from) => {
+            from.push(lane.peer);
+            tracing::debug!(?host, task = ?content.task, piece, ?from, "a piece of several senders does not match its hash");
+            lane.node.metrics().pieces_refuted.add(1);
+            content.count_refuted();
+            lane.node.parts().doubt((content.task, content.generation), &from);
+            lane.input(Input::Mixed { host, request: id, piece }).await
         }
     }
 }
 
-/// Where a block's bytes go; `None` where nothing is pending that they answer.
-fn begin(lane: &Lane, head: &BlockHead) -> Result<Option<(BytesMut, PieceHasher)>, LaneError> {
+/// Whether a block answers a request that is pending, which then has room for it.
+fn begin(lane: &Lane, head: &BlockHead) -> Result<bool, LaneError> {
     let mut shared = lane.shared();
     let Some(pending) = shared.pending.get_mut(&head.request) else {
         let left = shared.stray.checked_sub(head.length as u64);
         shared.stray = left.ok_or(LaneError::Protocol("bytes that nobody asked for"))?;
-        return Ok(None);
+        return Ok(false);
     };
     if head.piece != pending.piece() || head.offset as usize != pending.filled {
         return Err(LaneError::Protocol("a block out of order"));
@@ -404,54 +436,62 @@ fn begin(lane: &Lane, head: &BlockHead) -> Result<Option<(BytesMut, PieceHasher)
     if pending.filled + head.length > length {
         return Err(LaneError::Protocol("more bytes than the piece has"));
     }
-    let buffer = if pending.filled == 0 {
+    if pending.filled == 0 {
         // The piece was requested, so the core has set its bytes aside from the budget.
-        lane.node.buffers().take(length)
-    } else {
-        std::mem::take(&mut pending.buffer)
-    };
-    let hasher = pending.hasher.take().unwrap_or_else(|| PieceHasher::new(head.piece, layout.piece_length()));
-    Ok(Some((buffer, hasher)))
+        pending.buffer = lane.node.buffers().take(length);
+        pending.hasher = Some(PieceHasher::new(head.piece, layout.piece_length()));
+    }
+    Ok(true)
 }
 
 /// A block has come in.
-fn end(lane: &Lane, head: &BlockHead, buffer: BytesMut, hasher: PieceHasher) -> Outcome {
+fn end(lane: &Lane, head: &BlockHead) -> Result<Outcome, LaneError> {
     let mut shared = lane.shared();
     let Some(pending) = shared.pending.get_mut(&head.request) else {
         // The request was withdrawn meanwhile: this block was counted as still to come.
         shared.stray = shared.stray.saturating_sub(head.length as u64);
-        drop(shared);
-        lane.node.buffers().give(buffer);
-        return Outcome::Stray;
+        return Ok(Outcome::Stray);
     };
     let content = Arc::clone(&pending.content);
     let layout = content.layout;
-    pending.filled = buffer.len();
+    let fresh = pending.buffer.get(pending.filled..).unwrap_or_default();
+    let taken = pending.hasher.as_mut().is_some_and(|hasher| hasher.update(fresh).is_ok());
+    if !taken {
+        return Err(LaneError::Protocol("more bytes than a piece has"));
+    }
+    pending.filled = pending.buffer.len();
     pending.untold += head.length as u32;
-    if layout.length_of(head.piece) != Some(buffer.len() as u64) {
-        let is_first = pending.arrived == 0 && head.offset == 0;
-        (pending.buffer, pending.hasher) = (buffer, Some(hasher));
+    if layout.length_of(head.piece) != Some(pending.filled as u64) {
         let now = Instant::now();
-        if !is_first && pending.told.is_some_and(|told| now - told < TELL_INTERVAL) {
-            return Outcome::Partial(content, 0);
+        if pending.told.is_some_and(|told| now - told < TELL_INTERVAL) {
+            return Ok(Outcome::Partial(content, 0));
         }
         pending.told = Some(now);
-        return Outcome::Partial(content, std::mem::take(&mut pending.untold));
+        return Ok(Outcome::Partial(content, std::mem::take(&mut pending.untold)));
     }
-    let expected = pending.values[pending.arrived as usize];
-    if hasher.finish(&layout, head.piece).ok() != Some(expected) {
-        let due = pending.due();
-        shared.pending.remove(&head.request);
-        shared.stray += due;
-        return Outcome::Refuted(content);
+    let expected = pending.value();
+    let value = pending.hasher.take().and_then(|hasher| hasher.finish(&layout, head.piece).ok());
+    let matches = expected.filter(|expected| value == Some(*expected));
+    if matches.is_none() && !pending.is_mixed(lane.peer) {
+        let refuted = shared.withdraw(head.request);
+        drop(shared);
+        refuted.into_iter().for_each(|refuted| lane.node.buffers().give(refuted.buffer));
+        return Ok(Outcome::Refuted(content));
     }
-    pending.filled = 0;
-    pending.arrived += 1;
+    let (buffer, from) = pending.advance();
     let bytes = std::mem::take(&mut pending.untold);
-    if pending.arrived as usize == pending.values.len() {
+    if pending.is_over() {
         shared.pending.remove(&head.request);
     }
-    Outcome::Proven(content, bytes, buffer, expected)
+    drop(shared);
+    Ok(match matches {
+        Some(value) => Outcome::Proven(content, bytes, buffer, value),
+        // What follows of the request may be right.
+        None => {
+            lane.node.buffers().give(buffer);
+            Outcome::Mixed(content, from)
+        }
+    })
 }
 
 /// What a disk thread does with a proven piece: it tells the engine.
@@ -503,21 +543,5 @@ pub(super) fn stored(
 impl Lane {
     pub(super) async fn input(&self, input: Input) -> Result<(), LaneError> {
         self.tell(LaneEvent::Input(input)).await
-    }
-}
-
-impl Pending {
-    pub(super) fn new(content: Arc<Content>, first: u32, values: Vec<PieceHash>) -> Self {
-        Self {
-            content,
-            first,
-            values,
-            arrived: 0,
-            filled: 0,
-            buffer: BytesMut::new(),
-            hasher: None,
-            untold: 0,
-            told: None,
-        }
     }
 }

@@ -12,9 +12,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 mod bounds;
+mod parts;
+mod serving;
 mod whole;
 
-use super::{Checks, LaneCommand, LaneNumber, Registry, run};
+use super::{Checks, LaneCommand, LaneNumber, Registry, Requests, run};
 use crate::node::{LANE_PROTOCOL, Node, TokenOptions};
 use crate::peer::content::Content;
 use crate::peer::event::{Event, LaneEvent, Scope};
@@ -154,7 +156,7 @@ impl Asked {
         tokio::spawn(run(
             node.clone(),
             names,
-            Arc::new(Checks::new()),
+            (Arc::new(Checks::new()), Requests::default()),
             Registry::default(),
             here,
             (queue, stop.clone()),

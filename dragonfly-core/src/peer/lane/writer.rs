@@ -169,12 +169,15 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             LaneCommand::Close { key, task, generation, opened } => {
                 self.shown.remove(&key);
                 self.serving.retain(|serving| serving.content.key != key);
-                {
+                let forgotten = {
                     let mut shared = self.lane.shared();
                     shared.theirs.retain(|_, content| content.key != key);
+                    let forgotten = shared.forget(key);
                     // What is under way may still come.
-                    shared.stray += shared.forget(key);
-                }
+                    shared.stray += forgotten.iter().map(Pending::due).sum::<u64>();
+                    forgotten
+                };
+                self.lane.keep(forgotten);
                 let slot = opened.then_some(key.0);
                 self.message(Message::Close { slot, task, generation })?;
             }
@@ -207,12 +210,8 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
             LaneCommand::Ask { content } => self.ask(content).await?,
             LaneCommand::Answer { task, generation, content } => self.answers.push_back((task, generation, content)),
             LaneCommand::Cancel { request } => {
-                {
-                    let mut shared = self.lane.shared();
-                    if let Some(pending) = shared.pending.remove(&request) {
-                        shared.stray += pending.due();
-                    }
-                }
+                let withdrawn = self.lane.shared().withdraw(request);
+                self.lane.keep(withdrawn);
                 self.message(Message::Cancel { request })?;
             }
             LaneCommand::Reject { request, reason } => self.message(Message::Reject { request, reason })?,
@@ -282,8 +281,11 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                 Input::Rejected { host: self.lane.host, request: RequestId(request), reason: RejectReason::Conflict };
             return self.lane.tell(LaneEvent::Input(input)).await;
         };
-        let message = Message::Request { slot: content.key.0, request, first, skip: 0, values: values.concat() };
-        self.lane.shared().pending.insert(request, Pending::new(Arc::clone(content), first, values));
+        let said = values.concat();
+        let mut pending = Pending::new(Arc::clone(content), first, values);
+        let skip = pending.resume(&self.lane.node, self.lane.peer);
+        let message = Message::Request { slot: content.key.0, request, first, skip, values: said };
+        self.lane.shared().pending.insert(request, pending);
         self.message(message)
     }
 

@@ -32,7 +32,8 @@ impl Rig {
         let stop = CancellationToken::new();
         let names = (HostKey(0), PeerId::from_public_key([7; 32]), LaneNumber(1));
         let ended = (queue, stop.clone());
-        tokio::spawn(run(node.clone(), names, Arc::new(Checks::new()), registry.clone(), here, ended, events));
+        let own = (Arc::new(Checks::new()), Requests::default());
+        tokio::spawn(run(node.clone(), names, own, registry.clone(), here, ended, events));
         Self { commands, told, there, _stop: stop }
     }
 }

@@ -16,7 +16,7 @@ struct Rig {
     there: DuplexStream,
     decoder: FrameDecoder<Frame>,
     buffer: BytesMut,
-    _stop: CancellationToken,
+    stop: CancellationToken,
 }
 
 impl Rig {
@@ -27,8 +27,9 @@ impl Rig {
         let stop = CancellationToken::new();
         let names = (HostKey(0), PeerId::from_public_key([7; 32]), LaneNumber(1));
         let ended = (queue, stop.clone());
-        tokio::spawn(run(node.clone(), names, Arc::new(Checks::new()), registry.clone(), here, ended, events));
-        Self { commands, told, there, decoder: FrameDecoder::new(), buffer: BytesMut::new(), _stop: stop }
+        let own = (Arc::new(Checks::new()), Requests::default());
+        tokio::spawn(run(node.clone(), names, own, registry.clone(), here, ended, events));
+        Self { commands, told, there, decoder: FrameDecoder::new(), buffer: BytesMut::new(), stop }
     }
 
     async fn say(&mut self, message: Message) {
@@ -292,5 +293,105 @@ async fn what_is_not_as_it_is_asked_for_is_not_had() {
         matches!(&answer, Message::Whole { bytes, items, .. } if bytes.is_empty() && items.is_empty()),
         "{answer:?}"
     );
+    node.shutdown().await.unwrap();
+}
+
+/// Whoever asks for what cannot be had takes nothing of the rate at which others are served.
+#[tokio::test]
+async fn what_is_not_had_costs_nothing_of_the_rate() {
+    let node = Node::builder().start().await.unwrap();
+    // Held, and attested by nobody.
+    let content = content(&node);
+    let (registry, (task, generation)) = (Registry::default(), (content.task, content.generation));
+    registry.insert(&content);
+    let mut rig = Rig::start(&node, &registry);
+    // A byte a second: what is counted would be waited for a day.
+    node.set_upload_limit(Some(1));
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    for content in [None, Some(content)] {
+        rig.commands.send(LaneCommand::Answer { task, generation, content }).await.unwrap();
+        let answer = rig.heard().await;
+        assert!(matches!(&answer, Message::Whole { bytes, .. } if bytes.is_empty()), "{answer:?}");
+    }
+    node.throttles().upload.pass(1).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    tokio::time::resume();
+    node.shutdown().await.unwrap();
+}
+
+/// What a neighbour showed is known and never shown again: it is kept although the lane ends while the bytes wait for the disk.
+#[tokio::test]
+async fn what_was_shown_is_kept_although_the_lane_ends_before_there_is_room() {
+    let node = Node::builder().start().await.unwrap();
+    let holder = Holder::of(&node);
+    let (mut rig, content) = asking(&node).await;
+    let all = node.write_budget(usize::MAX).await;
+    rig.say(whole(holder.says(holder.value()), holder.bytes.clone())).await;
+    let waits = input(rig.told().await);
+    assert!(matches!(waits, Input::AnswerHeldUp { .. }), "{waits:?}");
+    assert_eq!(content.entry.evidence().len(), 0);
+    rig.stop.cancel();
+    let down = async {
+        while !matches!(rig.told().await, Event::Lane { event: LaneEvent::Down { blame: None }, .. }) {}
+        while content.entry.evidence().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), down).await.unwrap();
+    assert_eq!(content.entry.have().held(), 0, "nobody was told that it is proven");
+    drop(all);
+    node.shutdown().await.unwrap();
+}
+
+/// Answers and blocks have turns, and a message goes ahead of both.
+#[tokio::test]
+async fn answers_and_blocks_have_turns_and_a_message_goes_ahead() {
+    /// What is being sent, and what was begun before the lane looked.
+    const FRAMES_AHEAD: usize = 2;
+    let node = Node::builder().start().await.unwrap();
+    let holder = Holder::of(&node);
+    let small = missing(&node, 1);
+    for item in holder.says(holder.value()) {
+        small.evidence().accept(&item, crate::node::now_unix()).unwrap();
+    }
+    small.entry.write_piece(0, &holder.bytes, &holder.value()).unwrap();
+    let registry = Registry::default();
+    registry.insert(&small);
+    let large = serving::held(&node);
+    let answer = || LaneCommand::Answer { task: TASK, generation: GENERATION, content: Some(Arc::clone(&small)) };
+    let mut queued: Vec<LaneCommand> = (0..6).map(|_| answer()).collect();
+    queued.push(LaneCommand::Serve { content: large, request: 1, piece: 0, skip: 0 });
+    let mut rig = serving::Rig::start(&node, &registry, queued);
+    let is_answer = |frame: &Frame| match frame {
+        Frame::Message(Message::Whole { bytes, .. }) => {
+            assert_eq!(bytes.len() as u64, LENGTH);
+            true
+        }
+        Frame::Block { request: 1, .. } => false,
+        other => panic!("{other:?}"),
+    };
+    let mut turns = Vec::new();
+    for _ in 0..4 {
+        turns.push(is_answer(&rig.heard().await));
+    }
+    rig.commands.send(LaneCommand::Cancel { request: 9 }).await.unwrap();
+    let ahead = turns.len();
+    let rest = async {
+        let mut cancelled = false;
+        while turns.len() < 12 {
+            match rig.heard().await {
+                Frame::Message(Message::Cancel { request: 9 }) => {
+                    assert!(turns.len() <= ahead + FRAMES_AHEAD, "behind {} of {turns:?}", turns.len() - ahead);
+                    cancelled = true;
+                }
+                frame => turns.push(is_answer(&frame)),
+            }
+        }
+        cancelled
+    };
+    assert!(rest.await, "it was heard");
+    let expected: Vec<bool> = (0..12).map(|turn| turn % 2 == 0).collect();
+    assert_eq!(turns, expected);
     node.shutdown().await.unwrap();
 }
