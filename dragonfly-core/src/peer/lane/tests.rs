@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 mod bounds;
+mod plain;
 mod whole;
 
 use super::{Checks, LaneCommand, LaneNumber, Registry, run};
@@ -27,6 +28,8 @@ use crate::wire::PeerId;
 use crate::wire::codec::{self, Decoded, FrameDecoder};
 use crate::wire::control::Current;
 use crate::wire::lane::{Frame, Message, WHOLE_BYTES_MAX};
+
+impl super::Carries for DuplexStream {}
 
 const LENGTH: u64 = 300_000;
 
