@@ -3,8 +3,7 @@
 //!
 //! What is not in the page cache would block an async thread in `sendfile`, and with it every lane that it has. So a disk thread
 //! has the kernel read it first, more at a time than of what goes through memory, since it takes none of ours. `sendfile` itself
-//! is not for a disk thread: on a socket that takes 64 KiB at a time that would be a change of threads for every block, which
-//! costs more than the copy that is saved.
+//! is not for a disk thread: on a socket that takes 64 KiB at a time that would be a change of threads for every block.
 
 use std::fs::File;
 use std::ops::Range;
