@@ -71,7 +71,7 @@ _dfdaemon() {
 
     case "${cmd}" in
         dfdaemon)
-            opts="-v -h -V --config --print-config --check-config --role --data-dir --listen --lane-listen --lane-congestion --no-lanes --scheduler --bootstrap --mdns --join --origin-trust --api --api-mode --api-group --api-tcp --api-token-file --api-host --metrics --ready-file --quota --download-limit --upload-limit --upload-slots --connections --site --allow-origin --allow-loopback-origins --storage --gateway --gateway-registry --gateway-registry-default --gateway-rule --gateway-prefetch --gateway-proven-parts --gateway-offline --gateway-intercept --gateway-users --gateway-ca-cert --gateway-no-tunnels --drain-timeout --client-timeout --log-level --log-format --otlp-endpoint --verbose --help --version init token join status setup ca doctor help"
+            opts="-v -h -V --config --print-config --check-config --role --data-dir --listen --lane-listen --lane-congestion --plain-lanes --no-lanes --scheduler --bootstrap --mdns --join --origin-trust --api --api-mode --api-group --api-tcp --api-token-file --api-host --metrics --ready-file --quota --download-limit --upload-limit --upload-slots --connections --site --allow-origin --allow-loopback-origins --storage --gateway --gateway-registry --gateway-registry-default --gateway-rule --gateway-prefetch --gateway-proven-parts --gateway-offline --gateway-intercept --gateway-users --gateway-ca-cert --gateway-no-tunnels --drain-timeout --client-timeout --log-level --log-format --otlp-endpoint --verbose --help --version init token join status setup ca doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

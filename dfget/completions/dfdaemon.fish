@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_dfdaemon_global_optspecs
-    string join \n config= print-config check-config role= data-dir= listen= lane-listen= lane-congestion= no-lanes scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= connections= site= allow-origin= allow-loopback-origins storage= gateway= gateway-registry= gateway-registry-default= gateway-rule= gateway-prefetch gateway-proven-parts gateway-offline gateway-intercept= gateway-users= gateway-ca-cert= gateway-no-tunnels drain-timeout= client-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
+    string join \n config= print-config check-config role= data-dir= listen= lane-listen= lane-congestion= plain-lanes no-lanes scheduler= bootstrap= mdns join= origin-trust= api= api-mode= api-group= api-tcp= api-token-file= api-host= metrics= ready-file= quota= download-limit= upload-limit= upload-slots= connections= site= allow-origin= allow-loopback-origins storage= gateway= gateway-registry= gateway-registry-default= gateway-rule= gateway-prefetch gateway-proven-parts gateway-offline gateway-intercept= gateway-users= gateway-ca-cert= gateway-no-tunnels drain-timeout= client-timeout= log-level= log-format= otlp-endpoint= v/verbose h/help V/version
 end
 
 function __fish_dfdaemon_needs_command
@@ -66,6 +66,7 @@ text\t''"
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l otlp-endpoint -d 'Send traces of downloads to this collector, OTLP over HTTP, such as http://127.0.0.1:4318; in builds with the feature otlp [default: $OTEL_EXPORTER_OTLP_ENDPOINT]' -r
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l print-config -d 'Print every setting, where it comes from, and end'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l check-config -d 'Check the settings and end'
+complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l plain-lanes -d 'Do not encrypt lanes to hosts that are set so, too, once both are proven: whoever is on the way reads public content and who has what, and can take a connection over. Members and pieces are proven as always; private content stays encrypted'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l no-lanes -d 'Carry pieces over streams of libp2p alone, at about twice the processor time'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l mdns -d 'Look by mDNS for members on the links of this host, and tell them of it: no address to meet at is needed'
 complete -c dfdaemon -n "__fish_dfdaemon_needs_command" -l allow-loopback-origins -d 'Fetch from loopback addresses also for other members; for tests'

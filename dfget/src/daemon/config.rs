@@ -91,8 +91,13 @@ pub(crate) struct Serve {
     /// The congestion control of lanes, such as bbr [default: the system's]
     #[arg(long, value_name = "NAME", env = "DFDAEMON_LANE_CONGESTION")]
     pub(super) lane_congestion: Option<String>,
+    /// Do not encrypt lanes to hosts that are set so, too, once both are proven: whoever is on the way reads public content
+    /// and who has what, and can take a connection over. Members and pieces are proven as always; private content stays
+    /// encrypted
+    #[arg(long, env = "DFDAEMON_PLAIN_LANES")]
+    pub(super) plain_lanes: bool,
     /// Carry pieces over streams of libp2p alone, at about twice the processor time
-    #[arg(long, env = "DFDAEMON_NO_LANES", conflicts_with_all = ["lane_listen", "lane_congestion"])]
+    #[arg(long, env = "DFDAEMON_NO_LANES", conflicts_with_all = ["lane_listen", "lane_congestion", "plain_lanes"])]
     pub(super) no_lanes: bool,
     /// A scheduler's address with /p2p (repeatable)
     #[arg(long, value_name = "MULTIADDR", action = ArgAction::Append, env = "DFDAEMON_SCHEDULER", value_delimiter = ',')]

@@ -42,6 +42,9 @@ pub(super) async fn start(args: &Serve, data_dir: &Path, log: LogControl) -> Res
     if let Some(site) = &args.site {
         builder = builder.site(site);
     }
+    if args.plain_lanes {
+        builder = builder.plain_lanes(true);
+    }
     if args.no_lanes {
         builder = builder.no_lanes();
     }

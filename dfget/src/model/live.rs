@@ -70,7 +70,8 @@ pub struct NeighbourBody {
     pub addresses: Vec<String>,
     /// Whether a lane to it is open.
     pub connected: bool,
-    /// What carries it, if it is open: `lane`, a connection of its own, or `stream`, for want of one.
+    /// What carries it, if it is open: `lane`, a connection of its own, `plain`, one without encryption, or `stream`, for want
+    /// of either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carrier: Option<String>,
     /// Tasks that are exchanged with it.

@@ -159,3 +159,22 @@ fn lanes_are_where_they_are_wanted() {
     let refused = run(dfdaemon(seed.dir()).args(["--no-lanes", "--lane-listen", "127.0.0.1:0", "--check-config"]));
     assert!(refused.is_code(2), "{refused:?}");
 }
+
+/// Lanes without encryption are there only where both ends are set so.
+#[test]
+fn lanes_are_plain_where_both_ends_are_set_so() {
+    let origin = TestOrigin::start();
+    let url = origin.set("/file", Resource::seeded(1, 3 << 20));
+    let seed = Daemon::with_role("scheduler,seed").args(["--plain-lanes"]).start();
+    let peer = |args: &[&str]| Daemon::with_role("peer").args(args).join(&seed).start();
+    for (daemon, carrier) in [(peer(&["--plain-lanes"]), "plain"), (peer(&[]), "lane")] {
+        let done = daemon.dfget([url.as_str(), "-O", "out"]);
+        assert!(done.is_code(0), "{done:?}");
+        let hosts = daemon.dfget(["peers", "--json"]).text();
+        let hosts: Vec<serde_json::Value> = hosts.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let to_seed = hosts.iter().find(|host| host["peer"] == seed.ready().peer_id.as_str());
+        assert_eq!(to_seed.unwrap()["carrier"], carrier, "{hosts:?}");
+    }
+    let refused = run(dfdaemon(seed.dir()).args(["--no-lanes", "--plain-lanes", "--check-config"]));
+    assert!(refused.is_code(2), "{refused:?}");
+}

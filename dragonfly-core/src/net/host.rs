@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::admission::{Admission, Claims, Registry};
 use super::dials::Dials;
 use super::error::{DialError, ListenError, OpenError, StartError, chain};
-use super::lane::{LaneConfig, Lanes};
+use super::lane::{LaneConfig, Lanes, Private};
 use super::limits::Limits;
 #[cfg(feature = "mdns")]
 use super::local;
@@ -259,6 +259,18 @@ impl Host {
         match &self.inner.lanes {
             Some(lanes) => lanes.dial(peer, addresses).await,
             None => Err(DialError::NoAddress { peer }),
+        }
+    }
+
+    /// While it lives lanes are opened encrypted; `None` where they are so always.
+    pub(crate) fn private(&self) -> Option<Private> {
+        self.inner.lanes.as_ref()?.private()
+    }
+
+    /// Has the next lanes with `peer` be encrypted, for a time: one that was not said what no honest host says.
+    pub(crate) fn spoil(&self, peer: PeerId) {
+        if let Some(lanes) = &self.inner.lanes {
+            lanes.spoil(peer);
         }
     }
 

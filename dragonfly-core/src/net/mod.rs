@@ -9,6 +9,7 @@
 //! - [`Host`] dials, opens streams and reports who came and went. Bytes flow between the caller's task and the
 //!   connection's own task: neither the event loop nor another peer's connection is on the way.
 //! - A lane ([`Host::lane`]) is a connection of its own for one protocol, without libp2p and many times cheaper.
+//!   Where both ends let it, it is not encrypted once they are proven.
 //! - Without a listen address there is no listener. Peers on its links are looked for only where it is told so.
 //!
 //! Liveness: QUIC connections have a keep-alive of 5 s and die after 10 s of silence. TCP connections have none here:
@@ -32,6 +33,7 @@ pub use error::{DialError, ListenError, OpenError, StartError};
 pub(crate) use host::Found;
 pub use host::{Host, HostConfig, PeerEvent};
 pub use lane::LaneConfig;
+pub(crate) use lane::{Direct, Private};
 pub use limits::Limits;
 
 use crate::wire::Bound;
@@ -75,6 +77,12 @@ pub(crate) fn bounds() -> Vec<Bound> {
             u64::from(lane::NOT_SENT_BYTES),
         ),
         ("dragonfly_lane_read_ahead_bytes_limit", "Bytes read ahead of a lane.", lane::READ_BYTES as u64),
+        (
+            "dragonfly_plain_lanes_spoilt_limit",
+            "Hosts to be remembered with whom lanes are encrypted, for what one that was not said.",
+            lane::SPOILT_MAX as u64,
+        ),
+        ("dragonfly_plain_lanes_spoilt_seconds", "Seconds that they are remembered.", lane::SPOILT_FOR.as_secs()),
     ];
     #[cfg(feature = "mdns")]
     all.extend([

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::lane::Connection;
+use super::lane::{Connection, Direct};
 use super::streams::Muxed;
 use crate::wire::PeerId;
 
@@ -31,6 +31,8 @@ enum Inner {
 pub enum Carrier {
     /// A TCP connection of its own, with TLS.
     Lane,
+    /// A TCP connection of its own that was proven by TLS and is not encrypted any more.
+    Plain,
     /// A stream among others of a libp2p connection.
     Muxed,
 }
@@ -40,6 +42,7 @@ impl Carrier {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Lane => "lane",
+            Self::Plain => "plain",
             Self::Muxed => "stream",
         }
     }
@@ -48,9 +51,18 @@ impl Carrier {
 impl Stream {
     /// What carries it.
     pub const fn carrier(&self) -> Carrier {
-        match self.0 {
+        match &self.0 {
+            Inner::Lane(lane) if lane.is_plain() => Carrier::Plain,
             Inner::Lane(_) => Carrier::Lane,
             Inner::Muxed(_) => Carrier::Muxed,
+        }
+    }
+
+    /// A way for the bytes of files past the memory of this process, where there is one.
+    pub(crate) fn direct(&self) -> Option<Direct> {
+        match &self.0 {
+            Inner::Lane(lane) => lane.direct(),
+            Inner::Muxed(_) => None,
         }
     }
 }

@@ -140,6 +140,8 @@ pub(super) enum HandshakeError {
     Refused(#[from] Refused),
     #[error("not admitted in time")]
     TimedOut,
+    #[error("bytes came that nobody had reason to send yet")]
+    Unasked,
     #[error("another peer is there: {0}")]
     WrongPeer(PeerId),
 }

@@ -184,6 +184,20 @@ impl NodeBuilder {
         self
     }
 
+    /// Whether lanes to hosts that let it, too, go on without encryption (default: no). Who both ends are, and that they are
+    /// members, is proven over TLS all the same, and so is every piece; public content alone goes over them. But whoever is on
+    /// the way can **read** content, who has what and what is asked for, and can **take a connection over** and say what it
+    /// likes in a neighbour's name: `docs/design/trust.md` lists what that can do. For networks whose operator accepts that.
+    /// Content in files goes out by `sendfile`, on Linux and where the program ignores `SIGPIPE`.
+    pub fn plain_lanes(mut self, plain: bool) -> Self {
+        if plain {
+            self.lanes.get_or_insert_default().plain = true;
+        } else if let Some(lanes) = &mut self.lanes {
+            lanes.plain = false;
+        }
+        self
+    }
+
     /// Neither opens nor accepts lanes: pieces go over libp2p's streams, at about twice the processor time.
     pub fn no_lanes(mut self) -> Self {
         self.lanes = None;

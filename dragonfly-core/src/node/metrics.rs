@@ -34,11 +34,14 @@ pub(crate) struct Metrics {
     pub(crate) bytes_from_origin: Number,
     pub(crate) bytes_from_peers: Number,
     pub(crate) bytes_to_peers: Number,
+    pub(crate) bytes_direct: Number,
     pub(crate) hosts: Number,
     pub(crate) in_flight_bytes: Number,
     pub(crate) lanes: Number,
     pub(crate) lane_commands: Number,
     pub(crate) lanes_on_streams: Number,
+    pub(crate) lanes_plain: Number,
+    pub(crate) lanes_spoilt: Number,
     pub(crate) members: Number,
     pub(crate) neighbours_blamed: Number,
     pub(crate) neighbours_stalled: Number,
@@ -94,6 +97,8 @@ impl Metrics {
         counter("dragonfly_origin_bytes_total", "Body bytes received from origins.", &self.bytes_from_origin);
         counter("dragonfly_peer_received_bytes_total", "Proven bytes received from peers.", &self.bytes_from_peers);
         counter("dragonfly_peer_sent_bytes_total", "Bytes of pieces sent to peers.", &self.bytes_to_peers);
+        let help = "Of these, bytes that went from a file to a lane without encryption inside the kernel.";
+        counter("dragonfly_peer_sent_direct_bytes_total", help, &self.bytes_direct);
         let help = "Bytes of pieces that were not asked for again, for they had come before their request ended.";
         counter("dragonfly_resumed_bytes_total", help, &self.bytes_resumed);
         let help = "Pieces from peers that did not match their hash.";
@@ -106,6 +111,9 @@ impl Metrics {
         counter("dragonfly_small_sent_total", help, &self.wholes_to_peers);
         let help = "Neighbours that were shunned for a time, for what only a broken or hostile one does.";
         counter("dragonfly_neighbours_blamed_total", help, &self.neighbours_blamed);
+        let help =
+            "Lanes without encryption that ended for what no neighbour says: the next one with it was encrypted.";
+        counter("dragonfly_plain_lanes_spoilt_total", help, &self.lanes_spoilt);
         let help = "Times that a neighbour sent too little for too long of what it was asked for.";
         counter("dragonfly_neighbours_stalled_total", help, &self.neighbours_stalled);
         let help = "Neighbours that were not asked for a time because they refused what they said they had.";
@@ -148,6 +156,11 @@ impl Metrics {
             "dragonfly_lanes_on_streams",
             "Of these, lanes on a stream of a libp2p connection, for want of a connection of their own.",
             self.lanes_on_streams.value(),
+        );
+        gauge(
+            "dragonfly_lanes_plain",
+            "Of these, lanes without encryption, as both ends let them be.",
+            self.lanes_plain.value(),
         );
         gauge("dragonfly_lanes_limit", "Lanes at the most.", swarm.lanes_max as u64);
         let help = "What waits to be said and sent on the lane on which most waits.";

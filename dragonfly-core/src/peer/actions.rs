@@ -17,6 +17,7 @@ impl Actor {
         self.node.metrics().lanes.set(self.hosts.lanes_up() as u64);
         self.node.metrics().lane_commands.set(self.hosts.commands_waiting() as u64);
         self.node.metrics().lanes_on_streams.set(self.hosts.lanes_on(Carrier::Muxed) as u64);
+        self.node.metrics().lanes_plain.set(self.hosts.lanes_on(Carrier::Plain) as u64);
         self.node.metrics().hosts.set(self.hosts.known() as u64);
         self.node.metrics().in_flight_bytes.set(self.swarm.in_flight_bytes());
         self.node.metrics().tasks.set(self.counted() as u64);

@@ -10,6 +10,7 @@ use tracing::Span;
 
 use super::arrivals::Arrivals;
 use super::trace;
+use crate::net::Private;
 use crate::node::{Node, Throttles, now_unix};
 use crate::source::Retries;
 use crate::store::{Entry, StoreError, UseGuard};
@@ -114,6 +115,8 @@ pub(crate) struct Content {
     told: AtomicBool,
     /// What the whole was found to have, the root that it had then, and when.
     digest: Mutex<Option<(Digest, [u8; 32], Instant)>>,
+    /// For as long as it takes part lanes are encrypted.
+    private: Option<Private>,
     /// While it is downloaded or wanted it is neither evicted nor removed.
     guard: Mutex<Option<UseGuard>>,
 }
@@ -122,6 +125,11 @@ impl Content {
     /// Whether other hosts may be served from it.
     pub(super) fn is_shared(&self) -> bool {
         !super::event::is_local(self.entry.key().class, self.entry.described().fixed)
+    }
+
+    /// Whether any member of the network may have it.
+    pub(super) fn is_public(&self) -> bool {
+        self.entry.key().class == Class::Public
     }
 
     pub(crate) fn new(
@@ -161,7 +169,16 @@ impl Content {
             trace: Mutex::default(),
             told: AtomicBool::new(false),
             digest: Mutex::default(),
+            private: None,
         })
+    }
+
+    /// Has lanes be encrypted for as long as it takes part, if it is shared and not public.
+    pub(crate) fn encrypted_on(mut self, node: &Node) -> Self {
+        if self.is_shared() && !self.is_public() {
+            self.private = node.host().private();
+        }
+        self
     }
 
     /// Marks that all of it has just come from the origin.

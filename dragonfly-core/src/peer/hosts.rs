@@ -88,7 +88,7 @@ impl Host {
     fn reached(&mut self, carrier: Carrier) {
         let tried = self.unreachable.is_none_or(|(until, _)| until <= Instant::now());
         match carrier {
-            Carrier::Lane => self.unreachable = None,
+            Carrier::Lane | Carrier::Plain => self.unreachable = None,
             Carrier::Muxed if tried && self.addresses.iter().any(|address| address.lane().is_some()) => {
                 let failures = self.unreachable.map_or(0, |(_, failures)| failures + 1);
                 self.unreachable =
@@ -399,9 +399,15 @@ impl Actor {
         self.send(key, LaneCommand::Cancel { request });
     }
 
-    /// Queues a command on a lane. A lane that does not keep up is closed; one that has just ended says so itself.
+    /// Queues a command on a lane. A lane that does not keep up is closed; one that has just ended says so itself. One that is
+    /// not encrypted is closed for the sake of content that is not public: the next one is, as long as there is such content.
     pub(super) fn send(&mut self, host: HostKey, command: LaneCommand) {
         let Some(lane) = self.hosts.lane(host) else { return };
+        if lane.carrier == Carrier::Plain && command.content().is_some_and(|content| !content.is_public()) {
+            tracing::debug!(?host, "a lane without encryption ends for the sake of private content");
+            self.end_lane(host);
+            return self.input(Input::LaneDown { host });
+        }
         if let Err(mpsc::error::TrySendError::Full(_)) = lane.commands.try_send(command) {
             tracing::debug!(?host, "a lane does not keep up");
             // Not what waits is sent first: who takes nothing would keep the lane, and all that, for as long as it likes.
@@ -498,8 +504,10 @@ impl Actor {
 
     /// A neighbour has opened what takes no part here; `gone`: what did so under that name a moment ago.
     fn opened_unknown(&mut self, host: HostKey, gone: TaskKey, (task, generation): (TaskId, Generation)) {
-        // What is this host's alone is as good as unknown.
-        let found = self.registry.find(task, generation).filter(|content| content.is_shared());
+        // What is this host's alone is as good as unknown, and so is on a lane without encryption what is not public.
+        let plain = self.hosts.lane(host).is_some_and(|lane| lane.carrier == Carrier::Plain);
+        let found = self.registry.find(task, generation);
+        let found = found.filter(|content| content.is_shared() && (!plain || content.is_public()));
         match found.map(|content| content.key) {
             None => self.send(host, LaneCommand::Close { key: gone, task, generation, opened: false }),
             // It became known between the lane's look and this one, and this host may have opened it, too.

@@ -5,7 +5,7 @@
 //! from its own threads, and from a caller's while that does the library's work.
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Guard, block};
+pub(crate) use linux::{Guard, block, is_ignored};
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::{Guard, block};
 
@@ -17,6 +17,15 @@ mod linux {
         let mut set = SigSet::empty();
         set.add(Signal::SIGPIPE);
         set
+    }
+
+    /// Whether the program ignores the signal, as programs in Rust do from their start: for calls that cannot say that they
+    /// want none.
+    pub(crate) fn is_ignored() -> bool {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        ignored & 1 << (Signal::SIGPIPE as u32 - 1) != 0
     }
 
     /// Keeps the signal from the calling thread for good, and from what it spawns.
@@ -79,6 +88,11 @@ mod tests {
 
     fn blocked() -> bool {
         SigSet::thread_get_mask().is_ok_and(|mask| mask.contains(Signal::SIGPIPE))
+    }
+
+    #[test]
+    fn a_program_in_rust_ignores_it() {
+        assert!(super::is_ignored());
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Core {
                 };
             }
             let untried = |h: &&HostIx| !describe.tried.contains(&self.hosts[**h].serial);
-            let fit = |h: &&HostIx| task.members.get(*h).is_some_and(|m| m.may_lease && !m.seed);
+            let fit = |h: &&HostIx| task.members.get(h).is_some_and(|m| m.may_lease && !m.seed);
             if let Some(&peer) = task.waiting.values().filter(untried).find(fit) {
                 return self.grant_describe(t, peer);
             }
@@ -361,7 +361,7 @@ impl Core {
         if here == 0 || wanted <= here || !version.splittable || !task.is_leasable() {
             return;
         }
-        let absent = self.seeds.get(&task.tenant).into_iter().flatten().filter(|h| !task.members.contains_key(*h));
+        let absent = self.seeds.get(&task.tenant).into_iter().flatten().filter(|h| !task.members.contains_key(h));
         let mut absent: Vec<HostIx> = absent.copied().collect();
         absent.sort_by_cached_key(|&h| std::cmp::Reverse(rendezvous(&task.id, &self.hosts[h].peer)));
         let info = TaskInfo { task: task.id, spec: Some(spec.clone()), fixed: task.fixed };

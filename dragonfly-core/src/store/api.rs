@@ -171,6 +171,16 @@ pub trait Entry: Send + Sync + 'static {
     /// [`StoreError::Invalid`] past the end.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError>;
 
+    /// The content's file, once so many bytes from `offset` on have been read into the page cache, for who sends them from
+    /// there; in it they have the same place. `None` where the content has no file of its own, or the system no way to do so.
+    ///
+    /// # Errors
+    /// As for [`Entry::read_at`].
+    fn cache(&self, offset: u64, length: usize) -> Result<Option<Arc<File>>, StoreError> {
+        let _ = (offset, length);
+        Ok(None)
+    }
+
     /// All of it, if it is complete, proven, and in memory as one: nothing is read from a disk for it.
     fn in_memory(&self) -> Option<Bytes>;
 

@@ -104,6 +104,16 @@ impl Disk {
         file.read_exact_at(buf, offset)
     }
 
+    /// Has so many bytes of one of the store's files be in the page cache; false where the system has no way to.
+    pub(super) fn cache(&self, file: &File, offset: u64, length: usize) -> std::io::Result<bool> {
+        if !read_ahead(file, offset, length) {
+            return Ok(false);
+        }
+        // All of it is on its way, and the last byte comes last. If it is not there, the file is too short.
+        self.read(file, &mut [0], offset + length as u64 - 1)?;
+        Ok(true)
+    }
+
     /// Has the kernel drop what it caches of a data file and has written: what it has not yet, it writes.
     #[cfg(target_os = "linux")]
     pub(super) fn cool(&self, id: &EntryId) {
@@ -134,6 +144,20 @@ impl Disk {
         }
         Ok(())
     }
+}
+
+/// Has the system read bytes of a file that is not empty; does not wait for them.
+#[cfg(target_os = "linux")]
+fn read_ahead(file: &File, offset: u64, length: usize) -> bool {
+    let length = std::num::NonZeroU64::new(length as u64);
+    // Advice, and no matter where it is not taken.
+    let _ = rustix::fs::fadvise(file, offset, length, rustix::fs::Advice::WillNeed);
+    true
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_ahead(_: &File, _: u64, _: usize) -> bool {
+    false
 }
 
 /// What waits to be written to the index, of one entry.

@@ -77,6 +77,22 @@ impl Content {
         }
     }
 
+    /// Has bytes of held pieces be in the page cache; the file that they are in, if they are in one.
+    pub(super) fn cache(
+        &self,
+        medium: &Medium,
+        id: &EntryId,
+        offset: u64,
+        length: usize,
+    ) -> Result<Option<Arc<File>>, StoreError> {
+        let (Self::File, Medium::Disk(disk), true) = (self, medium, length > 0) else { return Ok(None) };
+        let file = disk.files.file(id, None)?;
+        match disk.cache(&file, offset, length) {
+            Ok(known) => Ok(known.then_some(file)),
+            Err(error) => Err(StoreError::io("read", &disk.files.path(id), error)),
+        }
+    }
+
     /// Complete content that is in memory as one.
     pub(super) fn in_memory(&self, medium: &Medium, id: &EntryId) -> Option<Bytes> {
         match (self, medium) {

@@ -233,6 +233,25 @@ impl HeldEntry {
         self.content.file(&self.catalogue.medium, &self.id, &self.described.layout)
     }
 
+    /// Refuses unless all pieces of these bytes are held and proven.
+    fn refuse_unheld(&self, offset: u64, length: usize) -> Result<(), StoreError> {
+        let layout = &self.described.layout;
+        let end = offset.checked_add(length as u64).filter(|end| *end <= layout.length());
+        let end = end.ok_or_else(|| {
+            StoreError::Invalid(format!("cannot read {length} bytes at {offset} of {}", layout.length()))
+        })?;
+        let state = self.lock();
+        self.check_linked(&state)?;
+        self.refuse_unproven()?;
+        let pieces = layout.pieces_of(offset..end);
+        if let Some(index) = state.have.next(pieces.start, false)
+            && index < pieces.end
+        {
+            return Err(StoreError::NotHeld { generation: self.key.generation, index });
+        }
+        Ok(())
+    }
+
     fn read_content(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
         self.warm();
         self.content.read_at(&self.catalogue.medium, &self.id, &self.described.layout, offset, buf)
@@ -313,27 +332,19 @@ impl Entry for HeldEntry {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
         let _use = self.enter()?;
-        let layout = &self.described.layout;
-        let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= layout.length());
-        let end = end.ok_or_else(|| {
-            StoreError::Invalid(format!("cannot read {} bytes at {offset} of {}", buf.len(), layout.length()))
-        })?;
-        {
-            let state = self.lock();
-            self.check_linked(&state)?;
-            self.refuse_unproven()?;
-            let pieces = layout.pieces_of(offset..end);
-            if let Some(index) = state.have.next(pieces.start, false)
-                && index < pieces.end
-            {
-                return Err(StoreError::NotHeld { generation: self.key.generation, index });
-            }
-        }
+        self.refuse_unheld(offset, buf.len())?;
         if buf.is_empty() {
             return Ok(());
         }
         // Content that cannot be read back may be damaged elsewhere too: it is proven again before it is served.
         self.read_content(offset, buf).inspect_err(|_| self.needs_proof.store(true, Ordering::Release))
+    }
+
+    fn cache(&self, offset: u64, length: usize) -> Result<Option<Arc<File>>, StoreError> {
+        let _use = self.enter()?;
+        self.refuse_unheld(offset, length)?;
+        let cached = self.content.cache(&self.catalogue.medium, &self.id, offset, length);
+        cached.inspect_err(|_| self.needs_proof.store(true, Ordering::Release))
     }
 
     fn in_memory(&self) -> Option<Bytes> {

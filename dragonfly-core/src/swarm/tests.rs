@@ -506,7 +506,7 @@ fn a_piece_that_several_sent_and_that_does_not_match_is_asked_for_again() {
     assert!(asked.iter().any(|(_, _, again, _)| *again == first), "{actions:?}");
     // What else was asked for comes as it would have.
     if count > 1 {
-        let actions = driver.put(Input::Proven { host, request, piece: first + 1 });
+        let actions = driver.put(Input::Proven { host, task: TASK, request, piece: first + 1 });
         assert!(requests(&actions).is_empty(), "{actions:?}");
     }
     assert_eq!(driver.put(Input::Mixed { host, request, piece: first }), [], "it is no part of that request any more");

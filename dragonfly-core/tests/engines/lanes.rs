@@ -72,3 +72,46 @@ async fn lanes_that_point_elsewhere_are_not_dialled() {
     assert_eq!(handed_over(&mut network, elsewhere).await, [Carrier::Muxed]);
     network.stop().await;
 }
+
+/// A network in which one member, whose lanes may go on without encryption, holds nothing yet.
+async fn network_of_one() -> Network {
+    let mut network = Network::start(0, false).await;
+    let node = network.builder(0, &network.token(), loopback()).plain_lanes(true).start().await.unwrap();
+    network.peers.push(Member { peer: Peer::builder(&node).start().await.unwrap(), node });
+    network
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_are_without_encryption_where_both_ends_let_them() {
+    for (plain, carrier) in [(true, Carrier::Plain), (false, Carrier::Lane)] {
+        let mut network = network_of_one().await;
+        assert_eq!(handed_over(&mut network, |builder| builder.plain_lanes(plain)).await, [carrier]);
+        let (holder, taker) = (&network.peers[0].node, &network.peers[1].node);
+        for node in [holder, taker] {
+            assert_eq!(metric(node, "dragonfly_lanes_plain"), u64::from(plain));
+        }
+        let direct = if plain && cfg!(target_os = "linux") { LENGTH } else { 0 };
+        assert_eq!(metric(holder, "dragonfly_peer_sent_direct_bytes_total"), direct);
+        network.stop().await;
+    }
+}
+
+/// Content that not everybody may have is neither named nor given on a lane that everybody on the way can read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn private_content_has_lanes_be_encrypted() {
+    let mut network = network_of_one().await;
+    assert_eq!(handed_over(&mut network, |builder| builder.plain_lanes(true)).await, [Carrier::Plain]);
+    let url = network.serve("/secret", Resource::seeded(SEED + 1, LENGTH).require_header("x-key", "right"));
+    let request = || Request::new(&url).header("x-key", "right");
+    network.peers[0].peer.fetch(request()).await.unwrap();
+    let receipt = network.peers[1].peer.fetch(request()).await.unwrap();
+    assert_eq!((receipt.bytes_from_origin, receipt.bytes_from_peers), (0, LENGTH));
+    assert_eq!(carriers(&network.peers[1]).await, [Carrier::Lane]);
+    let direct = if cfg!(target_os = "linux") { LENGTH } else { 0 };
+    assert_eq!(
+        metric(&network.peers[0].node, "dragonfly_peer_sent_direct_bytes_total"),
+        direct,
+        "the public file alone"
+    );
+    network.stop().await;
+}

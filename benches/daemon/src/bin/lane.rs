@@ -1,5 +1,5 @@
-//! What it costs to move content from one host to the next: processor time a gigabyte, both ends, over lanes and over
-//! libp2p's streams, beside a bare program that encrypts, hashes and writes and does nothing else.
+//! What it costs to move content from one host to the next: processor time a gigabyte, both ends, over lanes, encrypted and
+//! not, and over libp2p's streams, beside a bare program that encrypts, hashes and writes and does nothing else.
 //!
 //! `cargo run --release -p dragonfly-bench --bin lane`
 #![allow(clippy::print_stdout, reason = "benches print what they measured")]
@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
+use dragonfly_core::net::Carrier;
 use dragonfly_core::{Address, Node, Peer, Request, Scheduler, Token, TokenOptions};
 use dragonfly_testkit::{Origin, Resource, content};
 use rustix::time::{ClockId, clock_gettime};
@@ -58,11 +59,12 @@ fn main() -> anyhow::Result<()> {
     };
     let length = args.mib << 20;
     let runtime = tokio::runtime::Runtime::new()?;
-    let all: [(&str, Way); 4] = [
+    let all: [(&str, Way); 5] = [
         ("bare TLS + BLAKE3 + pwrite", Way::Bare),
-        ("lane", Way::Swarm { listen: "/ip4/127.0.0.1/tcp/0", lanes: true }),
-        ("libp2p stream, TCP + TLS + yamux", Way::Swarm { listen: "/ip4/127.0.0.1/tcp/0", lanes: false }),
-        ("libp2p stream, QUIC", Way::Swarm { listen: "/ip4/127.0.0.1/udp/0/quic-v1", lanes: false }),
+        ("lane", Way::Swarm { listen: "/ip4/127.0.0.1/tcp/0", lanes: Lanes::Encrypted }),
+        ("lane without encryption", Way::Swarm { listen: "/ip4/127.0.0.1/tcp/0", lanes: Lanes::Plain }),
+        ("libp2p stream, TCP + TLS + yamux", Way::Swarm { listen: "/ip4/127.0.0.1/tcp/0", lanes: Lanes::None }),
+        ("libp2p stream, QUIC", Way::Swarm { listen: "/ip4/127.0.0.1/udp/0/quic-v1", lanes: Lanes::None }),
     ];
     let ways: Vec<_> = all.into_iter().filter(|(name, _)| name.contains(&args.only)).collect();
     ensure!(!ways.is_empty(), "there is no way of this name");
@@ -93,7 +95,14 @@ fn main() -> anyhow::Result<()> {
 
 enum Way {
     Bare,
-    Swarm { listen: &'static str, lanes: bool },
+    Swarm { listen: &'static str, lanes: Lanes },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lanes {
+    None,
+    Encrypted,
+    Plain,
 }
 
 fn median(costs: &[Cost]) -> Cost {
@@ -125,7 +134,7 @@ fn content_file(path: &Path, length: u64) -> anyhow::Result<()> {
 }
 
 /// One host holds the content, another takes it from there.
-async fn swarm(dir: &Path, listen: &str, lanes: bool, length: u64) -> anyhow::Result<Cost> {
+async fn swarm(dir: &Path, listen: &str, lanes: Lanes, length: u64) -> anyhow::Result<Cost> {
     let origin = Origin::start().await?;
     origin.set("/file", Resource::seeded(SEED, length).header("cache-control", "max-age=3600"));
     let url = origin.url("/file");
@@ -142,6 +151,13 @@ async fn swarm(dir: &Path, listen: &str, lanes: bool, length: u64) -> anyhow::Re
     let cost = cost(length, begun);
     ensure!(receipt.bytes_from_peers == length, "{receipt:?}");
     ensure!(receipt.blake3.bytes() == content::blake3(SEED, length), "other bytes came");
+    let carriers: Vec<_> = taking.neighbours().await?.iter().filter_map(|info| info.carrier).collect();
+    let wanted = match lanes {
+        Lanes::None => Carrier::Muxed,
+        Lanes::Encrypted => Carrier::Lane,
+        Lanes::Plain => Carrier::Plain,
+    };
+    ensure!(!carriers.is_empty() && carriers.iter().all(|carrier| *carrier == wanted), "carried by {carriers:?}");
 
     for (node, peer) in [(taker, taking), (holder, holding)] {
         peer.shutdown().await?;
@@ -152,15 +168,17 @@ async fn swarm(dir: &Path, listen: &str, lanes: bool, length: u64) -> anyhow::Re
     Ok(cost)
 }
 
-async fn start(dir: PathBuf, listen: &str, lanes: bool, token: Option<&Token>) -> anyhow::Result<(Node, Peer)> {
+async fn start(dir: PathBuf, listen: &str, lanes: Lanes, token: Option<&Token>) -> anyhow::Result<(Node, Peer)> {
     let listen: Address = listen.parse()?;
     let mut builder = Node::builder().data_dir(dir).listen(listen).allow_loopback_origins(true);
     if let Some(token) = token {
         builder = builder.join(token.clone());
     }
-    if !lanes {
-        builder = builder.no_lanes();
-    }
+    builder = match lanes {
+        Lanes::None => builder.no_lanes(),
+        Lanes::Encrypted => builder,
+        Lanes::Plain => builder.plain_lanes(true),
+    };
     let node = builder.start().await?;
     let peer = Peer::builder(&node).start().await?;
     Ok((node, peer))

@@ -19,22 +19,70 @@ pub(super) struct ReadAhead {
     tcp: TcpStream,
     /// Without memory of its own while nothing comes.
     ahead: BytesMut,
+    records: Records,
 }
 
 impl ReadAhead {
-    pub(super) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, ahead: BytesMut::new() }
-    }
-
     #[cfg(test)]
     pub(super) const fn tcp(&self) -> &TcpStream {
         &self.tcp
+    }
+
+    pub(super) fn new(tcp: TcpStream) -> Self {
+        Self { tcp, ahead: BytesMut::new(), records: Records::default() }
+    }
+
+    /// Whether all that has come was handed out, and it ends with a record: nothing of what is still to come is here, or
+    /// half of a record in TLS.
+    pub(super) fn is_between(&self) -> bool {
+        self.ahead.is_empty() && self.records.is_between()
+    }
+
+    /// The socket. What was read ahead is lost.
+    pub(super) fn into_tcp(self) -> TcpStream {
+        self.tcp
+    }
+}
+
+/// The head of a TLS record: type, version, length.
+const RECORD_HEAD: usize = 5;
+
+/// How far in a record the bytes are that were handed out.
+#[derive(Default)]
+struct Records {
+    /// Bytes of the head of the one that comes now.
+    head: usize,
+    length: [u8; 2],
+    /// Bytes of it that are still to come.
+    body: usize,
+}
+
+impl Records {
+    fn pass(&mut self, mut bytes: &[u8]) {
+        loop {
+            let part = self.body.min(bytes.len());
+            self.body -= part;
+            let Some((byte, rest)) = bytes[part..].split_first() else { return };
+            if let Some(at) = (self.head + self.length.len()).checked_sub(RECORD_HEAD) {
+                self.length[at] = *byte;
+            }
+            self.head += 1;
+            if self.head == RECORD_HEAD {
+                self.head = 0;
+                self.body = u16::from_be_bytes(self.length).into();
+            }
+            bytes = rest;
+        }
+    }
+
+    const fn is_between(&self) -> bool {
+        self.head == 0 && self.body == 0
     }
 }
 
 impl AsyncRead for ReadAhead {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { tcp, ahead } = self.get_mut();
+        let Self { tcp, ahead, records } = self.get_mut();
         if ahead.is_empty() {
             ahead.reserve(READ_BYTES);
             let polled = poll_read_buf(Pin::new(tcp), cx, ahead);
@@ -44,6 +92,7 @@ impl AsyncRead for ReadAhead {
             ready!(polled)?;
         }
         let part = ahead.len().min(buf.remaining());
+        records.pass(&ahead[..part]);
         buf.put_slice(&ahead[..part]);
         ahead.advance(part);
         Poll::Ready(Ok(()))
@@ -83,6 +132,21 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn records_are_followed_however_they_are_cut() {
+        let stream = [&[23, 3, 3, 0, 2, 8, 9][..], &[21, 3, 3, 0, 0], &[23, 3, 3, 1, 1], &[7; 257]].concat();
+        let ends = [0, 7, 12, stream.len()];
+        for step in 1..stream.len() {
+            let mut records = Records::default();
+            let mut passed = 0;
+            for part in stream.chunks(step) {
+                records.pass(part);
+                passed += part.len();
+                assert_eq!(records.is_between(), ends.contains(&passed), "{passed} in steps of {step}");
+            }
+        }
+    }
 
     #[tokio::test]
     async fn bytes_come_in_order_and_nothing_is_kept_while_none_do() {

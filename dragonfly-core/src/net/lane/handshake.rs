@@ -1,4 +1,5 @@
-//! From a TCP connection to a lane: TLS, then the same admission as on any connection, bound to this TLS session.
+//! From a TCP connection to a lane: TLS, then the same admission as on any connection, bound to this TLS session; then, where
+//! both ends want it, the cut to the bare socket.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,7 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::super::admission::Guard;
 use super::super::transport::{Gate, HandshakeError, exchange};
 use super::ahead::ReadAhead;
-use super::tls::{self, ALPN, Tls};
+use super::cut;
+use super::plain::Plain;
+use super::tls::{self, ALPN, ALPN_PLAIN, Tls};
+use super::trusted::Trusted;
 use crate::wire::PeerId;
 use crate::wire::lane::BLOCK_BYTES_MAX;
 
@@ -29,7 +33,7 @@ const WRITE_BYTES: usize = BLOCK_BYTES_MAX + (4 << 10);
 
 /// A connection that both ends have admitted.
 pub(super) struct Admitted {
-    pub(super) tls: TlsStream<ReadAhead>,
+    pub(super) wire: Wire,
     pub(super) peer: PeerId,
     pub(super) remote_ip: IpAddr,
     pub(super) guard: Guard,
@@ -37,10 +41,20 @@ pub(super) struct Admitted {
     pub(super) not_after: Option<u64>,
 }
 
+/// What carries the bytes of a lane.
+pub(super) enum Wire {
+    /// Encrypted.
+    Tls(Box<TlsStream<ReadAhead>>),
+    /// Not any more, since both ends are proven.
+    Plain(Plain),
+}
+
 /// What both sides of a handshake need.
 pub(super) struct Ends {
     pub(super) gate: Arc<Gate>,
     pub(super) tls: Tls,
+    /// With whom lanes may go on without encryption; `None`: with nobody.
+    pub(super) trusted: Option<Trusted>,
     /// The algorithm that paces what is sent; `None` is the system's.
     pub(super) congestion: Option<String>,
 }
@@ -72,32 +86,40 @@ async fn admit(
     dialer: bool,
     remote_ip: IpAddr,
 ) -> Result<Admitted, HandshakeError> {
-    let (peer, binding) = {
+    let (peer, binding, trusted) = {
         let (_, session) = tls.get_ref();
         // A client that offers none is let through by rustls.
-        if session.alpn_protocol() != Some(ALPN) {
-            return Err(HandshakeError::Alpn);
-        }
+        let trusted = match session.alpn_protocol() {
+            Some(ALPN) => None,
+            Some(ALPN_PLAIN) => Some(ends.trusted.as_ref().ok_or(HandshakeError::Alpn)?),
+            _ => return Err(HandshakeError::Alpn),
+        };
         let peer = tls::peer_of(session.peer_certificates()).map_err(HandshakeError::Certificate)?;
         let exported = match &tls {
             TlsStream::Client(tls) => tls.get_ref().1.export_keying_material([0; 32], EXPORTER, None),
             TlsStream::Server(tls) => tls.get_ref().1.export_keying_material([0; 32], EXPORTER, None),
         };
-        (peer, exported.map_err(HandshakeError::Certificate)?)
+        (peer, exported.map_err(HandshakeError::Certificate)?, trusted)
     };
     match &mut tls {
         TlsStream::Client(tls) => tls.get_mut().1.set_buffer_limit(Some(WRITE_BYTES)),
         TlsStream::Server(tls) => tls.get_mut().1.set_buffer_limit(Some(WRITE_BYTES)),
     }
     let gate = &ends.gate;
-    let admitted = timed(gate.limits.admission_timeout, async {
+    let (admitted, wire) = timed(gate.limits.admission_timeout, async {
         let mut io = (&mut tls).compat();
-        exchange(gate, &mut io, dialer, peer, &binding).await
+        let admitted = exchange(gate, &mut io, dialer, peer, &binding).await?;
+        let plain = match trusted {
+            Some(trusted) => cut::agree(&mut tls, dialer, trusted.allows(peer)).await?,
+            None => false,
+        };
+        let wire = if plain { Wire::Plain(cut::cut(tls, dialer).await?) } else { Wire::Tls(Box::new(tls)) };
+        Ok((admitted, wire))
     })
     .await?;
     let not_after = admitted.not_after;
     let guard = gate.registry.insert(peer, admitted, Some(remote_ip));
-    Ok(Admitted { tls, peer, remote_ip, guard, not_after })
+    Ok(Admitted { wire, peer, remote_ip, guard, not_after })
 }
 
 async fn timed<T>(

@@ -3,17 +3,27 @@
 //! Streams of libp2p connections cost several times the processor time of a plain one (`docs/design`): they carry
 //! control messages, cross NATs, and carry pieces where a lane is not to be had. Who may come in is the same for both:
 //! the one [`Admission`](super::Admission), its proofs bound to the TLS session.
+//!
+//! Where the operators of both ends let it ([`LaneConfig::plain`]) TLS ends with that, and the lane goes on on the bare
+//! socket ([`cut`]): who both are is proven all the same, but whoever is on the way reads what they say, and can say more.
 
 mod ahead;
+mod cut;
+mod direct;
 mod handshake;
+mod plain;
 mod tls;
+mod trusted;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
 pub(super) use ahead::READ_BYTES;
+pub(crate) use direct::Direct;
 pub(super) use handshake::NOT_SENT_BYTES;
+pub(crate) use trusted::Private;
+pub(super) use trusted::{SPOILT_FOR, SPOILT_MAX};
 
 use std::collections::HashMap;
 use std::io;
@@ -30,13 +40,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio_rustls::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
-use self::ahead::ReadAhead;
-use self::handshake::{Admitted, Ends};
+use self::handshake::{Admitted, Ends, Wire};
 use self::tls::Tls;
+use self::trusted::Trusted;
 use super::admission::Guard;
 use super::error::{DialError, StartError, chain};
 use super::limits::Handshakes;
@@ -53,6 +62,8 @@ pub struct LaneConfig {
     pub any_port: bool,
     /// The congestion control of lanes (`cubic`, `bbr`); `None` is the system's.
     pub congestion: Option<String>,
+    /// Whether lanes to hosts that let it, too, go on without encryption once both ends are proven.
+    pub plain: bool,
 }
 
 /// How many addresses of a peer one dial tries.
@@ -101,7 +112,12 @@ impl Lanes {
         overflowed: impl Fn() + Send + Sync + 'static,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, StartError> {
-        let ends = Ends { gate: Arc::clone(gate), tls: Tls::new(keypair)?, congestion: config.congestion };
+        let ends = Ends {
+            gate: Arc::clone(gate),
+            tls: Tls::new(keypair, config.plain)?,
+            trusted: config.plain.then(Trusted::default),
+            congestion: config.congestion,
+        };
         let mut listeners = Vec::new();
         let mut listening = Vec::new();
         for address in config.listen {
@@ -135,6 +151,18 @@ impl Lanes {
     /// Where lanes are accepted, ports as bound; an unspecified address stands for every interface.
     pub(super) fn listening(&self) -> &[SocketAddr] {
         &self.listening
+    }
+
+    /// While it lives lanes are opened encrypted; `None` where they are so always.
+    pub(super) fn private(&self) -> Option<Private> {
+        self.ends.trusted.as_ref().map(Trusted::private)
+    }
+
+    /// Has the next lanes with `peer` be encrypted.
+    pub(super) fn spoil(&self, peer: PeerId) {
+        if let Some(trusted) = &self.ends.trusted {
+            trusted.spoil(peer);
+        }
     }
 
     /// Opens a lane to `peer` at one of `addresses`, of which two are tried. Cancel-safe.
@@ -176,7 +204,7 @@ impl Lanes {
 
     /// Counts an admitted connection among the open lanes; `None` if they are too many.
     fn keep(&self, admitted: Admitted) -> Option<(Stream, IpAddr)> {
-        let Admitted { tls, peer, remote_ip, guard, not_after } = admitted;
+        let Admitted { wire, peer, remote_ip, guard, not_after } = admitted;
         let stop = self.stop.child_token();
         let number = self.open.next.fetch_add(1, Ordering::Relaxed);
         {
@@ -191,7 +219,7 @@ impl Lanes {
         }
         let cut = Box::pin(stop.clone().cancelled_owned());
         let open = Entry { open: Arc::clone(&self.open), number, stop };
-        Some((Connection { tls, cut, _open: open, _guard: guard }.into(), remote_ip))
+        Some((Connection { wire, cut, _open: open, _guard: guard }.into(), remote_ip))
     }
 }
 
@@ -285,7 +313,7 @@ impl Door {
 
 /// A lane's end on this host. It fails once the host stops, the peer is disconnected or its credential ends.
 pub(super) struct Connection {
-    tls: TlsStream<ReadAhead>,
+    wire: Wire,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     _open: Entry,
     _guard: Guard,
@@ -298,19 +326,38 @@ impl Connection {
         }
         Ok(())
     }
+
+    /// Whether it is not encrypted.
+    pub(super) const fn is_plain(&self) -> bool {
+        matches!(self.wire, Wire::Plain(_))
+    }
+
+    /// A way for the bytes of files past the memory of this process, where there is one.
+    pub(super) fn direct(&self) -> Option<Direct> {
+        match &self.wire {
+            Wire::Tls(_) => None,
+            Wire::Plain(plain) => plain.direct(),
+        }
+    }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check(cx)?;
-        Pin::new(&mut this.tls).poll_read(cx, buf)
+        match &mut this.wire {
+            Wire::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+            Wire::Plain(plain) => Pin::new(plain).poll_read(cx, buf),
+        }
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tls).poll_write(cx, buf)
+        match &mut self.get_mut().wire {
+            Wire::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+            Wire::Plain(plain) => Pin::new(plain).poll_write(cx, buf),
+        }
     }
 
     fn poll_write_vectored(
@@ -318,7 +365,10 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tls).poll_write_vectored(cx, bufs)
+        match &mut self.get_mut().wire {
+            Wire::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+            Wire::Plain(plain) => Pin::new(plain).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -326,11 +376,17 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tls).poll_flush(cx)
+        match &mut self.get_mut().wire {
+            Wire::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            Wire::Plain(plain) => Pin::new(plain).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tls).poll_shutdown(cx)
+        match &mut self.get_mut().wire {
+            Wire::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Wire::Plain(plain) => Pin::new(plain).poll_shutdown(cx),
+        }
     }
 }
 

@@ -15,6 +15,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::super::{Admission, Duplex, Host, HostConfig, Limits, Refused};
 use super::*;
 
+mod plain;
+
 const LANE: &str = "/test/lane/1";
 
 /// Admits who says the same secret, and notes what the proofs are to be bound to.
@@ -60,12 +62,17 @@ struct Member {
 
 impl Member {
     fn start(seed: u8, secret: &[u8; 8], limits: Limits) -> Self {
+        Self::set(seed, secret, limits, false)
+    }
+
+    /// `plain`: whether it lets lanes go on without encryption.
+    fn set(seed: u8, secret: &[u8; 8], limits: Limits, plain: bool) -> Self {
         let bindings = Mutex::default();
         let admission = Arc::new(Secret { secret: *secret, bindings, not_after: AtomicU64::new(0) });
         let listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
         let config = HostConfig {
             protocols: vec![LANE],
-            lanes: Some((LANE, LaneConfig { listen, ..LaneConfig::default() })),
+            lanes: Some((LANE, LaneConfig { listen, plain, ..LaneConfig::default() })),
             limits,
             ..HostConfig::new([seed; 32], admission.clone())
         };
@@ -74,7 +81,11 @@ impl Member {
     }
 
     fn new(seed: u8) -> Self {
-        Self::start(seed, b"members!", Limits::default())
+        Self::of(seed, false)
+    }
+
+    fn of(seed: u8, plain: bool) -> Self {
+        Self::set(seed, b"members!", Limits::default(), plain)
     }
 
     fn socket(&self) -> SocketAddr {
@@ -103,7 +114,13 @@ async fn soon<T>(work: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn bytes_go_both_ways_and_both_ends_are_proven() {
-    let (a, mut b) = (Member::new(1), Member::new(2));
+    for plain in [false, true] {
+        carries(plain).await;
+    }
+}
+
+async fn carries(plain: bool) {
+    let (a, mut b) = (Member::of(1, plain), Member::of(2, plain));
     let mut ours = soon(a.dial(&b)).await.unwrap();
     let mut theirs = soon(b.incoming.recv()).await.unwrap();
     assert_eq!((theirs.peer, theirs.protocol), (a.host.local(), LANE));
@@ -147,7 +164,8 @@ async fn a_lane_has_the_suite_and_the_socket_that_it_should() {
         false => rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
     };
     for stream in [&ours, &theirs] {
-        let (ahead, session) = stream.lane().unwrap().tls.get_ref();
+        let Wire::Tls(tls) = &stream.lane().unwrap().wire else { panic!("nobody let it go on without TLS") };
+        let (ahead, session) = tls.get_ref();
         assert_eq!(session.negotiated_cipher_suite().unwrap().suite(), suite);
         assert_eq!(session.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
         let socket = socket2::SockRef::from(ahead.tcp());
@@ -159,7 +177,13 @@ async fn a_lane_has_the_suite_and_the_socket_that_it_should() {
 
 #[tokio::test]
 async fn proofs_are_bound_to_the_session() {
-    let (a, b) = (Member::new(1), Member::new(2));
+    for plain in [false, true] {
+        binds(plain).await;
+    }
+}
+
+async fn binds(plain: bool) {
+    let (a, b) = (Member::of(1, plain), Member::of(2, plain));
     let lanes = (soon(a.dial(&b)).await.unwrap(), soon(a.dial(&b)).await.unwrap());
     let (ours, theirs) = (a.admission.bindings.lock().unwrap().clone(), b.admission.bindings.lock().unwrap().clone());
     assert_eq!(ours, theirs, "both ends see the same");
@@ -171,12 +195,18 @@ async fn proofs_are_bound_to_the_session() {
 
 #[tokio::test]
 async fn who_is_not_expected_there_or_no_member_is_refused() {
-    let (a, b, c) = (Member::new(1), Member::new(2), Member::new(3));
+    for plain in [false, true] {
+        refuses_others(plain).await;
+    }
+}
+
+async fn refuses_others(plain: bool) {
+    let (a, b, c) = (Member::of(1, plain), Member::of(2, plain), Member::of(3, plain));
     let error = soon(a.host.lane(c.host.local(), &b.host.lane_listeners())).await.unwrap_err();
     assert!(matches!(error, DialError::Failed { .. }), "{error}");
     assert!(b.admission.bindings.lock().unwrap().is_empty(), "nothing was proven to the wrong peer");
 
-    let mut stranger = Member::start(4, b"stranger", Limits::default());
+    let mut stranger = Member::set(4, b"stranger", Limits::default(), plain);
     soon(stranger.dial(&b)).await.unwrap_err();
     soon(b.dial(&stranger)).await.unwrap_err();
     b.has_none().await;
@@ -190,7 +220,13 @@ async fn who_is_not_expected_there_or_no_member_is_refused() {
 
 #[tokio::test]
 async fn a_lane_ends_with_the_credential_the_peer_and_the_host() {
-    let (a, mut b) = (Member::new(1), Member::new(2));
+    for plain in [false, true] {
+        ends(plain).await;
+    }
+}
+
+async fn ends(plain: bool) {
+    let (a, mut b) = (Member::of(1, plain), Member::of(2, plain));
     let mut lane = soon(a.dial(&b)).await.unwrap();
     let incoming = soon(b.incoming.recv()).await.unwrap();
     b.host.disconnect(a.host.local());
@@ -385,8 +421,15 @@ fn client(
 
 #[tokio::test]
 async fn forged_certificates_and_other_protocols_are_refused() {
-    let to = Member::new(1);
-    let lane: &[&[u8]] = &[tls::ALPN];
+    for plain in [false, true] {
+        refuses_forgers(plain).await;
+    }
+}
+
+async fn refuses_forgers(plain: bool) {
+    let to = Member::of(1, plain);
+    let lane: &[&[u8]] = if plain { &[tls::ALPN_PLAIN, tls::ALPN] } else { &[tls::ALPN] };
+    let other_mode: &[&[u8]] = if plain { &[b"dragonfly-lane-plain/2"] } else { &[tls::ALPN_PLAIN] };
     let tls13: &[&'static rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
     let (certificate, key) = Forged::sound(7).make();
     let sound = client(vec![certificate.clone()], key.clone_key(), lane, tls13);
@@ -407,6 +450,7 @@ async fn forged_certificates_and_other_protocols_are_refused() {
         ("none", client(Vec::new(), key.clone_key(), lane, tls13)),
         ("no protocol named", client(vec![certificate.clone()], key.clone_key(), &[], tls13)),
         ("another protocol", client(vec![certificate.clone()], key.clone_key(), &[b"libp2p"], tls13)),
+        ("a protocol of another mode", client(vec![certificate.clone()], key.clone_key(), other_mode, tls13)),
         ("TLS 1.2", client(vec![certificate.clone()], key.clone_key(), lane, &[&rustls::version::TLS12])),
     ];
     for (what, config) in refused {
@@ -423,9 +467,20 @@ async fn forged_certificates_and_other_protocols_are_refused() {
 
 #[tokio::test]
 async fn nothing_can_be_resumed() {
-    let to = Member::new(1);
+    for plain in [false, true] {
+        resumes_nothing(plain).await;
+    }
+}
+
+async fn resumes_nothing(plain: bool) {
+    let to = Member::of(1, plain);
     let (certificate, key) = Forged::sound(7).make();
-    let config = client(vec![certificate], key, &[tls::ALPN], &[&rustls::version::TLS13]);
+    let config = client(
+        vec![certificate],
+        key,
+        if plain { &[tls::ALPN_PLAIN] } else { &[tls::ALPN] },
+        &[&rustls::version::TLS13],
+    );
     let config = Arc::new(config);
     for _ in 0..2 {
         let tcp = TcpStream::connect(to.socket()).await.unwrap();

@@ -23,6 +23,9 @@ use crate::wire::PeerId;
 /// What both ends must have agreed on. The version of the lane is in it: headers are fixed for each.
 pub(super) const ALPN: &[u8] = b"dragonfly-lane/1";
 
+/// The same, of both ends whose operators let lanes go on without encryption.
+pub(super) const ALPN_PLAIN: &[u8] = b"dragonfly-lane-plain/1";
+
 /// The signatures that a certificate's key may make, best first. The specification forbids nothing else, but every
 /// host makes an ECDSA key on P-256.
 const SCHEMES: &[SignatureScheme] =
@@ -35,8 +38,9 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// Makes a certificate with a fresh key, signed by this host's identity.
-    pub(super) fn new(keypair: &Keypair) -> Result<Self, StartError> {
+    /// Makes a certificate with a fresh key, signed by this host's identity. `plain`: whether lanes without encryption are
+    /// offered.
+    pub(super) fn new(keypair: &Keypair, plain: bool) -> Result<Self, StartError> {
         let failed = |e: Box<dyn std::error::Error + Send + Sync>| StartError::Identity(e);
         let (certificate, key) = certificate::generate(keypair).map_err(|e| failed(Box::new(e)))?;
         let provider = Arc::new(provider());
@@ -50,7 +54,7 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Verifier { expected: None }))
             .with_client_cert_resolver(Arc::clone(&own) as _);
-        client.alpn_protocols = vec![ALPN.to_vec()];
+        client.alpn_protocols = names(plain);
         // A resumed session skips the verifier.
         client.resumption = Resumption::disabled();
         client.enable_sni = false;
@@ -60,7 +64,7 @@ impl Tls {
             .map_err(|e| failed(Box::new(e)))?
             .with_client_cert_verifier(Arc::new(Verifier { expected: None }))
             .with_cert_resolver(own);
-        server.alpn_protocols = vec![ALPN.to_vec()];
+        server.alpn_protocols = names(plain);
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         server.max_early_data_size = 0;
@@ -79,6 +83,12 @@ impl Tls {
     pub(super) fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
     }
+}
+
+/// The protocols that are offered, best first: rustls' server takes its own first one that the client has, too.
+fn names(plain: bool) -> Vec<Vec<u8>> {
+    let names: &[&[u8]] = if plain { &[ALPN_PLAIN, ALPN] } else { &[ALPN] };
+    names.iter().map(|name| name.to_vec()).collect()
 }
 
 /// Whose certificate this is: the only one, self-signed, valid now, its key signed by the peer's identity.

@@ -4,10 +4,14 @@
 //! disk threads; it is slowed down by them through a budget of bytes that wait to be written. The writer sends one
 //! block at a time, so that a message waits for one block at most. What is read off the wire is checked here:
 //! anything that breaks the protocol ends the lane.
+//!
+//! On a lane that is not encrypted anybody on the way may have said it. So there the neighbour is not to blame for what is wrong:
+//! the lane ends, and the next one with it is encrypted. Content that is not public is neither named nor given there.
 
 mod checks;
 mod pending;
 mod reader;
+mod serve;
 mod whole;
 mod writer;
 
@@ -24,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::content::Content;
 use super::event::{Event, LaneEvent};
 use super::tasks::TASKS_MAX;
+use crate::net::{Carrier, Direct, Stream};
 use crate::node::Node;
 use crate::swarm::{HostKey, TaskKey};
 use crate::task::{Generation, PieceIndex, TaskId};
@@ -60,6 +65,29 @@ pub(super) enum LaneCommand {
     Seal { content: Arc<Content> },
     Serve { content: Arc<Content>, request: u32, piece: PieceIndex, skip: u32 },
     StopServing { request: u32 },
+}
+
+impl LaneCommand {
+    /// The content that it names.
+    pub(super) fn content(&self) -> Option<&Content> {
+        match self {
+            Self::Allot { content, .. }
+            | Self::Answer { content: Some(content), .. }
+            | Self::Ask { content }
+            | Self::Have { content, .. }
+            | Self::Open { content, .. }
+            | Self::Request { content, .. }
+            | Self::Seal { content }
+            | Self::Serve { content, .. } => Some(content),
+            Self::Answer { content: None, .. }
+            | Self::Cancel { .. }
+            | Self::Close { .. }
+            | Self::Closed { .. }
+            | Self::Lost { .. }
+            | Self::Reject { .. }
+            | Self::StopServing { .. } => None,
+        }
+    }
 }
 
 /// The contents that take part in the swarm, for lanes to find by name. Changed by the engine alone.
@@ -100,6 +128,29 @@ impl Registry {
     }
 }
 
+/// What a lane runs over.
+pub(super) trait Carries: AsyncRead + AsyncWrite + Send + 'static {
+    /// Whether anybody on the way can read it, and say more.
+    fn is_plain(&self) -> bool {
+        false
+    }
+
+    /// A way for the bytes of files past the memory of this process, where there is one.
+    fn direct(&self) -> Option<Direct> {
+        None
+    }
+}
+
+impl Carries for Stream {
+    fn is_plain(&self) -> bool {
+        self.carrier() == Carrier::Plain
+    }
+
+    fn direct(&self) -> Option<Direct> {
+        Self::direct(self)
+    }
+}
+
 struct Lane {
     node: Node,
     host: HostKey,
@@ -109,6 +160,8 @@ struct Lane {
     events: mpsc::Sender<Event>,
     requests: Requests,
     checks: Arc<Checks>,
+    /// Whether it is not encrypted.
+    plain: bool,
 }
 
 /// Why a lane ended.
@@ -122,6 +175,8 @@ enum LaneError {
     Protocol(&'static str),
     #[error("the neighbour took nothing of what it asked for, for {:?}", crate::node::FRAME_MAX)]
     NotTaken,
+    #[error("a block that was begun cannot be read to its end")]
+    Cut,
     #[error("the engine has stopped")]
     Stopped,
 }
@@ -132,12 +187,18 @@ impl LaneError {
         match self {
             Self::Codec(_) | Self::NotTaken | Self::Protocol(_) => true,
             Self::Connection(error) => error.kind() == std::io::ErrorKind::TimedOut,
-            Self::Stopped => false,
+            Self::Cut | Self::Stopped => false,
         }
     }
 }
 
 impl Lane {
+    /// Whether content may be named and given on it.
+    fn carries(&self, content: &Content) -> bool {
+        // Content of this host alone is as good as unknown.
+        content.is_shared() && (!self.plain || content.is_public())
+    }
+
     fn shared(&self) -> MutexGuard<'_, Shared> {
         self.requests.shared()
     }
@@ -145,7 +206,11 @@ impl Lane {
     /// Keeps what has come of requests that are over before they are whole.
     fn keep(&self, pending: impl IntoIterator<Item = Pending>) {
         for pending in pending {
-            pending.keep(&self.node, &self.registry, self.peer);
+            if self.plain {
+                pending.drop_bytes(&self.node);
+            } else {
+                pending.keep(&self.node, &self.registry, self.peer);
+            }
         }
     }
 
@@ -163,18 +228,25 @@ pub(super) async fn run(
     (host, peer, number): (HostKey, PeerId, LaneNumber),
     (checks, requests): (Arc<Checks>, Requests),
     registry: Registry,
-    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    stream: impl Carries,
     (commands, stop): (mpsc::Receiver<LaneCommand>, CancellationToken),
     events: mpsc::Sender<Event>,
 ) {
+    let (plain, direct) = (stream.is_plain(), stream.direct());
     let (input, output) = tokio::io::split(stream);
-    let lane = Lane { node, host, peer, number, registry, events, requests, checks };
+    requests.shared().plain = plain;
+    let lane = Lane { node, host, peer, number, registry, events, requests, checks, plain };
     let ended = tokio::select! {
         ended = reader::run(&lane, input) => ended,
-        ended = writer::run(&lane, output, commands) => ended,
+        ended = writer::run(&lane, (output, direct), commands) => ended,
         () = stop.cancelled() => Ok(()),
     };
-    let blame = ended.as_ref().err().filter(|error| error.is_to_blame()).map(ToString::to_string);
+    let mut blame = ended.as_ref().err().filter(|error| error.is_to_blame()).map(ToString::to_string);
+    if let Some(why) = blame.take_if(|_| plain) {
+        tracing::warn!(%peer, why, "a lane without encryption said what no neighbour says: the next one is encrypted");
+        lane.node.metrics().lanes_spoilt.add(1);
+        lane.node.host().spoil(peer);
+    }
     if let Err(error) = ended {
         tracing::debug!(?host, %error, "lane ended");
     }

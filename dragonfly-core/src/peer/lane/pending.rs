@@ -118,6 +118,11 @@ impl Pending {
         (!self.buffer.is_empty()).then_some(Part { buffer: self.buffer, hasher, value, from: self.from })
     }
 
+    /// It is over, and nothing of it is kept.
+    pub(super) fn drop_bytes(self, node: &Node) {
+        node.buffers().give(self.buffer);
+    }
+
     /// It is over before it is whole: what has come of it is kept for whoever is asked next, if that is of use.
     pub(super) fn keep(self, node: &Node, registry: &Registry, peer: PeerId) {
         let (content, piece) = (Arc::clone(&self.content), self.piece());
@@ -144,6 +149,8 @@ pub(super) struct Shared {
     pub(super) asks: usize,
     /// Bytes that may come although nothing is pending: what was under way when requests were withdrawn.
     pub(super) stray: u64,
+    /// Whether anybody on the way may have sent what comes: nothing of it is kept, for its neighbour would be to blame.
+    pub(super) plain: bool,
 }
 
 impl Shared {
@@ -176,9 +183,14 @@ impl Requests {
     /// Withdraws one, and keeps what `peer` has sent of it. The neighbour is told by
     /// [`LaneCommand::Cancel`](super::LaneCommand::Cancel), which follows.
     pub(in crate::peer) fn withdraw(&self, node: &Node, registry: &Registry, peer: PeerId, request: u32) {
-        let withdrawn = self.shared().withdraw(request);
-        if let Some(pending) = withdrawn {
-            pending.keep(node, registry, peer);
+        let (withdrawn, plain) = {
+            let mut shared = self.shared();
+            (shared.withdraw(request), shared.plain)
+        };
+        match withdrawn {
+            Some(pending) if plain => pending.drop_bytes(node),
+            Some(pending) => pending.keep(node, registry, peer),
+            None => {}
         }
     }
 

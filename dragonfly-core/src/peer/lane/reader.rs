@@ -44,6 +44,9 @@ const FRAME_TURN: u32 = 1;
 /// How often the core is told that a neighbour waits for this host's own limits. Well below what counts as silence.
 const HELD_UP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Why a lane ends that is not encrypted; on another the neighbour is to blame.
+pub(super) const REFUTED: &str = "content that does not match its hash";
+
 pub(super) async fn run(lane: &Lane, mut input: impl AsyncRead + Unpin) -> Result<(), LaneError> {
     let mut decoder = FrameDecoder::<Frame>::new();
     let mut buffer = BytesMut::new();
@@ -127,12 +130,10 @@ impl<R: AsyncRead + Unpin> Incoming<'_, R> {
 async fn take(lane: &Lane, message: Message) -> Result<(), LaneError> {
     match message {
         Message::Open { slot, task, generation, length, piece_length, wanted } => {
-            let found = lane
-                .registry
-                .find(task, generation)
-                // Content of this host alone is as good as unknown.
-                .filter(|content| content.is_shared())
-                .filter(|content| (content.layout.length(), content.layout.piece_length()) == (length, piece_length));
+            let found =
+                lane.registry.find(task, generation).filter(|content| lane.carries(content)).filter(|content| {
+                    (content.layout.length(), content.layout.piece_length()) == (length, piece_length)
+                });
             match found {
                 None => lane.tell(LaneEvent::OpenedUnknown { task, generation }).await,
                 Some(content) => {
@@ -405,6 +406,9 @@ async fn block(
             tracing::debug!(?host, task = ?content.task, piece, "a piece does not match its hash");
             lane.node.metrics().pieces_refuted.add(1);
             content.count_refuted();
+            if lane.plain {
+                return Err(LaneError::Protocol(REFUTED));
+            }
             // Nor is what else it has sent of this worth going on with.
             lane.node.parts().doubt((content.task, content.generation), &[lane.peer]);
             lane.input(Input::Refuted { host, request: id, piece }).await

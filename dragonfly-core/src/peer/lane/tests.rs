@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 mod bounds;
 mod parts;
+mod plain;
 mod serving;
 mod whole;
 
@@ -29,6 +30,8 @@ use crate::wire::PeerId;
 use crate::wire::codec::{self, Decoded, FrameDecoder};
 use crate::wire::control::Current;
 use crate::wire::lane::{Frame, Message, WHOLE_BYTES_MAX};
+
+impl super::Carries for DuplexStream {}
 
 const LENGTH: u64 = 300_000;
 

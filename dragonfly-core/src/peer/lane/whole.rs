@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::io::AsyncWrite;
 
-use super::reader::{Learnt, learn, may_serve, room, stored, take_in};
+use super::reader::{Learnt, REFUTED, learn, may_serve, room, stored, take_in};
 use super::writer::Writer;
 use super::{Lane, LaneError};
 use crate::peer::content::{Content, keep_evidence, put_evidence};
@@ -36,7 +36,7 @@ pub(super) async fn asked(lane: &Lane, (task, generation): (TaskId, Generation),
 /// alone is as good as unknown, and what is refused looks like what is not held.
 fn had(lane: &Lane, task: TaskId, generation: Generation) -> Option<Arc<Content>> {
     let found = lane.registry.find(task, generation).filter(|_| lane.node.upload_slots() > 0);
-    found.filter(|content| content.is_shared() && is_small(&content.layout) && may_serve(lane, content))
+    found.filter(|content| lane.carries(content) && is_small(&content.layout) && may_serve(lane, content))
 }
 
 /// A neighbour has answered this host's question.
@@ -84,6 +84,9 @@ pub(super) async fn answered(
     if let Some(refused) = refused {
         // What it showed is known here from now on, and not shown again.
         keep_evidence(&lane.node, &content, shown.take()).await;
+        if lane.plain && refused == Answered::Refuted {
+            return Err(LaneError::Protocol(REFUTED));
+        }
         return answer(refused).await;
     }
     // The lane may end at any wait: what is told to be proven the disk threads have.

@@ -3,24 +3,22 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
+use super::serve::Serving;
 use super::{Lane, LaneCommand, LaneError, Pending};
+use crate::net::Direct;
 use crate::node::in_time;
 use crate::peer::content::Content;
 use crate::peer::event::LaneEvent;
 use crate::peer::trace::{self, Served};
-use crate::store::UseGuard;
 use crate::swarm::{Input, RequestId, TaskKey};
 use crate::task::{Generation, HaveMap, TaskId};
 use crate::wire::codec;
-use crate::wire::lane::{BLOCK_BYTES_MAX, Frame, Message, RejectReason, Run};
+use crate::wire::lane::{Frame, Message, RejectReason, Run};
 use crate::wire::statement::Evidence;
-
-/// How many bytes of a piece are read from the store at a time.
-const READ_BYTES: usize = 256 << 10;
 
 /// How many runs one message names at most; what is left goes into the next one.
 const RUNS_PER_MESSAGE: usize = 512;
@@ -34,22 +32,6 @@ pub(super) const PART_BYTES: usize = 64 << 10;
 /// How many bytes of evidence one message carries at most, well below a frame's limit.
 const EVIDENCE_BYTES: usize = 64 << 10;
 
-/// A piece being served.
-struct Serving {
-    content: Arc<Content>,
-    request: u32,
-    piece: u32,
-    /// Where in the piece the next block starts, and where the piece ends.
-    offset: u32,
-    length: u32,
-    sent: u32,
-    /// What was read ahead, and how much of it is sent.
-    chunk: BytesMut,
-    chunk_sent: usize,
-    /// What is being served is not evicted.
-    _guard: UseGuard,
-}
-
 /// Small content that a neighbour asked for; `None`: it is not to be had here.
 type Answer = (TaskId, Generation, Option<Arc<Content>>);
 
@@ -62,10 +44,12 @@ struct Shown {
 
 pub(super) struct Writer<'a, W> {
     pub(super) lane: &'a Lane,
-    output: W,
-    buffer: BytesMut,
+    pub(super) output: W,
+    /// A way for blocks past the memory of this process, where there is one.
+    pub(super) direct: Option<Direct>,
+    pub(super) buffer: BytesMut,
     shown: HashMap<TaskKey, Shown>,
-    serving: VecDeque<Serving>,
+    pub(super) serving: VecDeque<Serving>,
     /// Small content that the neighbour has asked for, whose turn has not come.
     answers: VecDeque<Answer>,
     /// Whether the last turn was an answer's.
@@ -75,12 +59,13 @@ pub(super) struct Writer<'a, W> {
 
 pub(super) async fn run(
     lane: &Lane,
-    output: impl AsyncWrite + Unpin,
+    (output, direct): (impl AsyncWrite + Unpin, Option<Direct>),
     mut commands: mpsc::Receiver<LaneCommand>,
 ) -> Result<(), LaneError> {
     let mut writer = Writer {
         lane,
         output,
+        direct,
         buffer: BytesMut::new(),
         shown: HashMap::new(),
         serving: VecDeque::new(),
@@ -124,7 +109,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     }
 
     /// Sends what was said. Each part has its time: a slow network is none that takes nothing.
-    async fn flush(&mut self) -> Result<(), LaneError> {
+    pub(super) async fn flush(&mut self) -> Result<(), LaneError> {
         while !self.buffer.is_empty() {
             let mut part = self.buffer.split_to(self.buffer.len().min(PART_BYTES));
             in_time(self.output.write_all_buf(&mut part)).await.map_err(stalled)?;
@@ -223,17 +208,7 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                     self.message(Message::Reject { request, reason: RejectReason::NotHeld })?;
                     return self.lane.tell(LaneEvent::Unreadable { request }).await;
                 };
-                self.serving.push_back(Serving {
-                    content,
-                    request,
-                    piece,
-                    offset,
-                    length,
-                    sent: 0,
-                    chunk: BytesMut::new(),
-                    chunk_sent: 0,
-                    _guard: guard,
-                });
+                self.serving.push_back(Serving::new(content, (request, piece), offset..length, guard));
             }
             LaneCommand::StopServing { request } => self.serving.retain(|serving| serving.request != request),
         }
@@ -288,79 +263,11 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         self.lane.shared().pending.insert(request, pending);
         self.message(message)
     }
-
-    /// Sends one block of the piece at the front, or of the next one if it cannot be read.
-    async fn send_block(&mut self) -> Result<(), LaneError> {
-        let Some(mut serving) = self.serving.pop_front() else { return Ok(()) };
-        if serving.chunk_sent == serving.chunk.len() && serving.offset < serving.length {
-            serving.chunk_sent = 0;
-            let length = READ_BYTES.min((serving.length - serving.offset) as usize);
-            let chunk = match std::mem::take(&mut serving.chunk) {
-                none if none.capacity() == 0 => self.lane.node.buffers().take(length),
-                used => used,
-            };
-            match read_chunk(self.lane, &serving, length, chunk).await {
-                Some(chunk) => serving.chunk = chunk,
-                None => {
-                    let request = serving.request;
-                    self.message(Message::Reject { request, reason: RejectReason::Unreadable })?;
-                    return self.lane.tell(LaneEvent::Unreadable { request }).await;
-                }
-            }
-        }
-        let rest = &serving.chunk[serving.chunk_sent..];
-        let block = &rest[..rest.len().min(BLOCK_BYTES_MAX)];
-        if !block.is_empty() {
-            self.lane.node.throttles().upload.pass(block.len()).await;
-            serving.content.throttles.upload.pass(block.len()).await;
-            if self.buffer.len() > PART_BYTES {
-                self.flush().await?;
-            }
-            let header = codec::block_header(serving.request, serving.piece, serving.offset, block.len())?;
-            self.buffer.extend_from_slice(&header);
-            // In one go: a header of its own would cost a record and a call into the kernel.
-            in_time(self.output.write_all_buf(&mut (&mut self.buffer).chain(block))).await.map_err(stalled)?;
-            let sent = block.len();
-            serving.chunk_sent += sent;
-            serving.offset += sent as u32;
-            serving.sent += sent as u32;
-            self.lane.node.metrics().bytes_to_peers.add(sent as u64);
-            self.served.sent(&serving.content, (self.lane.node.peer_id(), self.lane.peer), sent);
-        }
-        if serving.offset < serving.length {
-            // At the back: pieces that are served at the same time share the lane by blocks.
-            self.serving.push_back(serving);
-            return Ok(());
-        }
-        let Serving { request, piece, sent, chunk, .. } = serving;
-        self.lane.node.buffers().give(chunk);
-        let input = Input::Sent { host: self.lane.host, request, piece, bytes: sent };
-        self.lane.tell(LaneEvent::Input(input)).await
-    }
 }
 
 /// Tells a neighbour that takes nothing from a connection that failed.
-fn stalled(error: std::io::Error) -> LaneError {
+pub(super) fn stalled(error: std::io::Error) -> LaneError {
     if error.kind() == std::io::ErrorKind::TimedOut { LaneError::NotTaken } else { LaneError::Connection(error) }
-}
-
-/// Reads the next `length` bytes of a piece into `chunk`, whatever is in it.
-async fn read_chunk(lane: &Lane, serving: &Serving, length: usize, mut chunk: BytesMut) -> Option<BytesMut> {
-    let position = serving.content.layout.offset(serving.piece) + u64::from(serving.offset);
-    let entry = Arc::clone(&serving.content.entry);
-    let read = move || {
-        chunk.resize(length, 0);
-        entry.read_at(position, &mut chunk).map(|()| chunk)
-    };
-    // The neighbour notices by itself that nothing comes.
-    match lane.node.io().run_however_long(read).await {
-        Ok(Ok(bytes)) => Some(bytes),
-        Ok(Err(error)) => {
-            tracing::warn!(task = ?serving.content.task, piece = serving.piece, %error, "cannot read a piece");
-            None
-        }
-        Err(_) => None,
-    }
 }
 
 /// The signed bytes that tell an item from every other.

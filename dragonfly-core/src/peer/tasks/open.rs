@@ -84,6 +84,7 @@ pub(in crate::peer) fn content_of(
         let _ = evidence.accept(&Evidence::Seal(seal.clone()), now);
     }
     let content = Content::new((key, current.task, current.generation), entry, evidence, node.task_throttles())?;
+    let content = content.encrypted_on(node);
     if void {
         content.taint();
     }

@@ -1,0 +1,224 @@
+//! Lanes without encryption: what goes out by `sendfile`, what becomes of a file that is short, and what neither end is blamed for.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::net::Stream;
+use crate::wire::lane::RejectReason;
+
+/// One piece after the other.
+const LENGTH: u64 = 6 << 20;
+
+/// A node with content in a file, and a lane without encryption to another node, which a test plays.
+struct Rig {
+    holder: Node,
+    other: Node,
+    content: Arc<Content>,
+    bytes: Vec<u8>,
+    commands: mpsc::Sender<LaneCommand>,
+    told: mpsc::Receiver<Event>,
+    there: Stream,
+    dir: tempfile::TempDir,
+    _stop: CancellationToken,
+}
+
+impl Rig {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let builder = Node::builder().data_dir(dir.path()).listen("/ip4/127.0.0.1/tcp/0".parse().unwrap());
+        let holder = builder.plain_lanes(true).start().await.unwrap();
+        let token = holder.token(TokenOptions::default()).unwrap();
+        let other = Node::builder().join(token).plain_lanes(true).start().await.unwrap();
+        let there = other.host().lane(holder.peer_id(), &holder.lane_listeners()).await.unwrap();
+        let here = holder.next_lane().await.unwrap().stream;
+        let (content, bytes) = long_content(&holder);
+        let registry = Registry::default();
+        registry.insert(&content);
+        let (commands, queue) = mpsc::channel(256);
+        let (events, told) = mpsc::channel(512);
+        let stop = CancellationToken::new();
+        let names = (HostKey(0), other.peer_id(), LaneNumber(1));
+        let (own, ended) = ((Arc::new(Checks::new()), Requests::default()), (queue, stop.clone()));
+        tokio::spawn(run(holder.clone(), names, own, registry, here, ended, events));
+        Self { holder, other, content, bytes, commands, told, there, dir, _stop: stop }
+    }
+
+    async fn serve(&self, piece: u32) {
+        let content = Arc::clone(&self.content);
+        self.commands.send(LaneCommand::Serve { content, request: piece, piece, skip: 0 }).await.unwrap();
+    }
+
+    /// Where the store has the content.
+    fn file(&self) -> PathBuf {
+        let mut places = vec![self.dir.path().to_owned()];
+        while let Some(place) = places.pop() {
+            for entry in std::fs::read_dir(place).unwrap().map(Result::unwrap) {
+                match entry.metadata().unwrap() {
+                    found if found.is_dir() => places.push(entry.path()),
+                    found if found.len() == LENGTH => return entry.path(),
+                    _ => {}
+                }
+            }
+        }
+        panic!("there is no such file")
+    }
+
+    /// The next frame that comes, in so much of it as there is if the lane ends.
+    async fn frame(&mut self, (decoder, buffer): (&mut FrameDecoder<Frame>, &mut BytesMut)) -> Option<Frame> {
+        let read = async {
+            loop {
+                if let Some(Decoded::Message(frame)) = decoder.next(buffer).unwrap() {
+                    return Some(frame);
+                }
+                if self.there.read_buf(buffer).await.unwrap_or(0) == 0 {
+                    return None;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), read).await.unwrap()
+    }
+
+    async fn told(&mut self) -> Option<Event> {
+        tokio::time::timeout(Duration::from_secs(60), self.told.recv()).await.unwrap()
+    }
+
+    fn metric(&self, name: &str) -> u64 {
+        let text = self.holder.metrics_text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap().parse().unwrap()
+    }
+
+    async fn end(self) {
+        drop((self.there, self.content));
+        self.other.shutdown().await.unwrap();
+        self.holder.shutdown().await.unwrap();
+    }
+}
+
+/// Content of several pieces, all of them held.
+fn long_content(node: &Node) -> (Arc<Content>, Vec<u8>) {
+    let layout = Layout::of_length(LENGTH).unwrap();
+    let bytes: Vec<u8> = (0..LENGTH as u32).map(|n| (n ^ (n >> 9) ^ (n >> 17)) as u8).collect();
+    let current = Current {
+        task: TaskId::from_hash([1; 32]),
+        generation: Generation::from_hash([2; 32]),
+        length: layout.length(),
+        piece_length: layout.piece_length(),
+        validator: None,
+        splittable: true,
+        age_ms: 0,
+        seal: None,
+    };
+    let scope = Scope { class: Class::Public, tenant: "default".into(), fixed: false };
+    let key = EntryKey {
+        network: node.network(),
+        tenant: scope.tenant.clone(),
+        task: current.task,
+        class: scope.class,
+        generation: current.generation,
+    };
+    let described =
+        Described { layout, validator: None, splittable: true, label: String::new(), spec: None, fixed: false };
+    let entry = node.store().open(&key, &described).unwrap();
+    for piece in 0..layout.pieces() {
+        let range = layout.range_of(piece).unwrap();
+        // What is served is not proven once more: any value does.
+        entry.write_piece(piece, &bytes[range.start as usize..range.end as usize], &[7; 32]).unwrap();
+    }
+    (Arc::new(content_of(node, TaskKey(1), entry, &current, &scope).unwrap()), bytes)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn content_in_a_file_goes_from_there_to_the_socket() {
+    let mut rig = Rig::start().await;
+    let (mut decoder, mut buffer) = (FrameDecoder::new(), BytesMut::new());
+    let layout = rig.content.layout;
+    // Two at a time share the lane by blocks.
+    for piece in 0..layout.pieces() {
+        rig.serve(piece).await;
+    }
+    let mut came = vec![0; LENGTH as usize];
+    let mut left = LENGTH as usize;
+    while left > 0 {
+        let Some(Frame::Block { piece, offset, bytes, .. }) = rig.frame((&mut decoder, &mut buffer)).await else {
+            panic!("the lane ended")
+        };
+        let start = layout.offset(piece) as usize + offset as usize;
+        came[start..start + bytes.len()].copy_from_slice(&bytes);
+        left -= bytes.len();
+    }
+    assert!(came == rig.bytes, "other bytes came");
+    let direct = if cfg!(target_os = "linux") { LENGTH } else { 0 };
+    assert_eq!(rig.metric("dragonfly_peer_sent_direct_bytes_total"), direct);
+    assert_eq!(rig.metric("dragonfly_peer_sent_bytes_total"), LENGTH);
+    for _ in 0..layout.pieces() {
+        let sent = input(rig.told().await.unwrap());
+        assert!(matches!(sent, Input::Sent { .. }), "{sent:?}");
+    }
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_short_is_told_before_a_block_of_it_is_begun() {
+    let mut rig = Rig::start().await;
+    let (mut decoder, mut buffer) = (FrameDecoder::new(), BytesMut::new());
+    let last = rig.content.layout.pieces() - 1;
+    let file = std::fs::OpenOptions::new().write(true).open(rig.file()).unwrap();
+    file.set_len(LENGTH - 1).unwrap();
+    rig.serve(last).await;
+    let unreadable = rig.told().await.unwrap();
+    assert!(matches!(unreadable, Event::Lane { event: LaneEvent::Unreadable { .. }, .. }), "{unreadable:?}");
+    let frame = rig.frame((&mut decoder, &mut buffer)).await;
+    assert!(
+        matches!(frame, Some(Frame::Message(Message::Reject { reason: RejectReason::Unreadable, .. }))),
+        "{frame:?}"
+    );
+    assert!(rig.content.entry.needs_proof(), "it is proven before any more of it is served");
+    rig.end().await;
+}
+
+/// The header of the block is out by then: the lane ends, and nobody is to blame.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_gets_shorter_in_mid_block() {
+    let mut rig = Rig::start().await;
+    let (mut decoder, mut buffer) = (FrameDecoder::new(), BytesMut::new());
+    for piece in 0..rig.content.layout.pieces() {
+        rig.serve(piece).await;
+    }
+    // Nobody reads: in the middle of a block the socket takes no more.
+    let Some(Frame::Block { .. }) = rig.frame((&mut decoder, &mut buffer)).await else { panic!("no block") };
+    std::fs::OpenOptions::new().write(true).open(rig.file()).unwrap().set_len(0).unwrap();
+    while rig.frame((&mut decoder, &mut buffer)).await.is_some() {}
+    let (mut unreadable, mut down) = (0, None);
+    while let Some(event) = rig.told().await {
+        match event {
+            Event::Lane { event: LaneEvent::Unreadable { .. }, .. } => unreadable += 1,
+            Event::Lane { event: LaneEvent::Down { blame }, .. } => down = Some(blame),
+            _ => {}
+        }
+    }
+    assert!(unreadable > 0);
+    assert_eq!(down, Some(None), "it has ended, and nobody is to blame");
+    assert_eq!(rig.metric("dragonfly_plain_lanes_spoilt_total"), 0);
+    rig.end().await;
+}
+
+/// Anybody on the way may have said it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_neighbour_says_ends_the_lane_and_the_next_is_encrypted() {
+    let mut rig = Rig::start().await;
+    let task = rig.content.task;
+    let answer =
+        Message::Whole { task, generation: rig.content.generation, items: Vec::new(), bytes: b"unasked".to_vec() };
+    let mut frame = BytesMut::new();
+    codec::encode(&Frame::Message(answer), &mut frame).unwrap();
+    rig.there.write_all(&frame).await.unwrap();
+    let down = rig.told().await.unwrap();
+    assert!(matches!(down, Event::Lane { event: LaneEvent::Down { blame: None }, .. }), "{down:?}");
+    assert_eq!(rig.metric("dragonfly_plain_lanes_spoilt_total"), 1);
+    let holder = &rig.holder;
+    let next = rig.other.host().lane(holder.peer_id(), &holder.lane_listeners()).await.unwrap();
+    assert_eq!(next.carrier(), crate::net::Carrier::Lane);
+    rig.end().await;
+}
