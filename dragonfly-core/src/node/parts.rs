@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::Buffers;
+use super::buffers::IDLE_BYTES_MAX;
 use crate::task::{Generation, PieceHash, PieceHasher, PieceIndex, TaskId};
 use crate::wire::PeerId;
 
@@ -80,6 +81,9 @@ impl Parts {
         if longer || part.from.len() > SENDERS_MAX || table.is_doubted(name, &part.from) {
             return self.buffers.give(part.buffer);
         }
+        if part.buffer.capacity() > IDLE_BYTES_MAX {
+            return;
+        }
         if let Some(old) = known.and_then(|at| table.kept.remove(at)) {
             self.let_go(old);
         }
@@ -100,7 +104,7 @@ impl Parts {
             return None;
         }
         let kept = table.kept.remove(at)?;
-        if kept.part.value != *value {
+        if kept.part.value != *value || table.is_doubted(name, &kept.part.from) {
             self.let_go(kept);
             return None;
         }
@@ -121,17 +125,20 @@ impl Parts {
 
     /// Nothing of this task that came from one of these is kept, nor will be.
     pub(crate) fn doubt(&self, name: Name, peers: &[PeerId]) {
-        self.retain(|kept| kept.name != name || !kept.part.from.iter().any(|peer| peers.contains(peer)));
-        let mut table = self.lock();
-        for peer in peers {
-            if table.is_doubted(name, &[*peer]) {
-                continue;
+        {
+            let mut table = self.lock();
+            for peer in peers {
+                if table.is_doubted(name, &[*peer]) {
+                    continue;
+                }
+                if table.doubted.len() >= DOUBTED_MAX {
+                    table.doubted.pop_front();
+                }
+                table.doubted.push_back((name, *peer));
             }
-            if table.doubted.len() >= DOUBTED_MAX {
-                table.doubted.pop_front();
-            }
-            table.doubted.push_back((name, *peer));
         }
+        // Afterwards: what is kept meanwhile is kept of nobody whom these are.
+        self.retain(|kept| kept.name != name || !kept.part.from.iter().any(|peer| peers.contains(peer)));
     }
 
     /// Nothing that came from this one is kept any more: it is to blame for something.
@@ -174,7 +181,6 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::buffers::IDLE_BYTES_MAX;
 
     const ONE: PeerId = PeerId::from_public_key([1; 32]);
     const OTHER: PeerId = PeerId::from_public_key([2; 32]);
@@ -271,6 +277,7 @@ mod tests {
         }
         assert_eq!((parts.len(), parts.buffers.lent()), (4, IDLE_BYTES_MAX));
         parts.keep(name(1), 9, part(10, IDLE_BYTES_MAX + 1, &[ONE]));
+        assert_eq!(parts.len(), 4, "and no other gives way to it");
         assert!(parts.take(name(1), 9, &VALUE, ONE).is_none(), "it is larger than all of that");
         parts.over(name(1));
         assert!(parts.buffers.held() <= IDLE_BYTES_MAX);

@@ -1,6 +1,7 @@
 //! Neighbour hosts and the lanes to them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,9 @@ pub(super) const UNREACHABLE_MIN: Duration = Duration::from_secs(60);
 /// How often either doubles at most: 16 minutes.
 const STRIKES_MAX: u32 = 4;
 
+/// Lane addresses of one host that are remembered not to answer. Beyond that all of them are tried again.
+const BARRED_MAX: usize = 16;
+
 /// The hosts that this one has met, by number.
 #[derive(Default)]
 pub(super) struct Hosts {
@@ -49,6 +53,8 @@ struct Host {
     lane: Option<OpenLane>,
     /// Its lane address did not answer: until when it is left alone, and how often that was so.
     unreachable: Option<(Instant, u32)>,
+    /// The lane addresses that did not answer, since one did.
+    barred: BTreeSet<SocketAddr>,
     /// It is neither dialled nor let in until then.
     shunned: Option<Instant>,
     /// How often it was to blame.
@@ -81,27 +87,35 @@ struct Sides {
 impl Host {
     fn new(peer: PeerId, met: u64) -> Self {
         let (addresses, checks) = (Vec::new(), Arc::new(lane::Checks::new()));
-        Self { peer, addresses, named: None, lane: None, unreachable: None, shunned: None, strikes: 0, met, checks }
+        let (named, lane, unreachable, barred, shunned) = (None, None, None, BTreeSet::new(), None);
+        Self { peer, addresses, named, lane, unreachable, barred, shunned, strikes: 0, met, checks }
     }
 
     /// A lane to it was opened by this host. On a stream, although it has an address for lanes: there was no answer.
     fn reached(&mut self, carrier: Carrier) {
         let tried = self.unreachable.is_none_or(|(until, _)| until <= Instant::now());
         match carrier {
-            Carrier::Lane | Carrier::Plain => self.unreachable = None,
+            Carrier::Lane | Carrier::Plain => {
+                self.unreachable = None;
+                self.barred.clear();
+            }
             Carrier::Muxed if tried && self.addresses.iter().any(|address| address.lane().is_some()) => {
                 let failures = self.unreachable.map_or(0, |(_, failures)| failures + 1);
                 self.unreachable =
                     Some((Instant::now() + UNREACHABLE_MIN * (1 << failures.min(STRIKES_MAX)), failures));
+                if self.barred.len() >= BARRED_MAX {
+                    self.barred.clear();
+                }
+                self.barred.extend(self.addresses.iter().filter_map(Address::lane));
             }
             Carrier::Muxed => {}
         }
     }
 
-    /// It says where it is. That another address for lanes did not answer says nothing of a new one.
+    /// It says where it is. That another address for lanes did not answer says nothing of a new one. Several may say it, and
+    /// each something else.
     fn moved(&mut self, addresses: Vec<Address>) {
-        let lanes = |addresses: &[Address]| addresses.iter().filter_map(Address::lane).collect::<BTreeSet<_>>();
-        if !lanes(&addresses).is_subset(&lanes(&self.addresses)) {
+        if addresses.iter().filter_map(Address::lane).any(|lane| !self.barred.contains(&lane)) {
             self.unreachable = None;
         }
         self.addresses = addresses;

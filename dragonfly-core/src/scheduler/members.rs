@@ -73,7 +73,18 @@ impl Members {
         if let Some((moved, _)) = self.members.get(at) {
             self.index.insert(*moved, at as u32);
         }
+        self.shrink();
         Some(member)
+    }
+
+    /// Gives memory back once most have left: ten thousand may have had what one seed goes on to hold.
+    fn shrink(&mut self) {
+        if self.members.len() * 4 < self.members.capacity() {
+            let room = self.members.len() * 2;
+            self.members.shrink_to(room);
+            self.neighbours.shrink_to(room);
+            self.index.shrink_to(room);
+        }
     }
 
     /// Whom a member trades with.
@@ -132,6 +143,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn memory_follows_who_is_there() {
+        let mut members = Members::default();
+        for host in 0..10_000 {
+            members.insert(HostIx::from(host), Member::default());
+        }
+        for host in 1..10_000 {
+            members.remove(&HostIx::from(host));
+        }
+        let rooms = [members.members.capacity(), members.neighbours.capacity(), members.index.capacity()];
+        assert!(members.contains_key(&HostIx::from(0)) && rooms.iter().all(|room| *room < 64), "{rooms:?}");
+    }
 
     proptest! {
         #[test]

@@ -146,12 +146,19 @@ impl Disk {
     }
 }
 
+/// Of what it is advised to read at once a system reads no more than the disk's own limits, which are seldom less than this.
+#[cfg(target_os = "linux")]
+const READ_AHEAD_BYTES: usize = 128 << 10;
+
 /// Has the system read bytes of a file that is not empty; does not wait for them.
 #[cfg(target_os = "linux")]
 fn read_ahead(file: &File, offset: u64, length: usize) -> bool {
-    let length = std::num::NonZeroU64::new(length as u64);
-    // Advice, and no matter where it is not taken.
-    let _ = rustix::fs::fadvise(file, offset, length, rustix::fs::Advice::WillNeed);
+    let end = offset + length as u64;
+    for at in (offset..end).step_by(READ_AHEAD_BYTES) {
+        let part = std::num::NonZeroU64::new((end - at).min(READ_AHEAD_BYTES as u64));
+        // Advice, and no matter where it is not taken.
+        let _ = rustix::fs::fadvise(file, at, part, rustix::fs::Advice::WillNeed);
+    }
     true
 }
 

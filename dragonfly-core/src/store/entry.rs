@@ -343,6 +343,7 @@ impl Entry for HeldEntry {
     fn cache(&self, offset: u64, length: usize) -> Result<Option<Arc<File>>, StoreError> {
         let _use = self.enter()?;
         self.refuse_unheld(offset, length)?;
+        self.warm();
         let cached = self.content.cache(&self.catalogue.medium, &self.id, offset, length);
         cached.inspect_err(|_| self.needs_proof.store(true, Ordering::Release))
     }

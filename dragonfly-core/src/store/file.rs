@@ -36,6 +36,9 @@ const COOL_AFTER: Duration = Duration::from_secs(60);
 /// How often within that time it is looked for such content.
 const COOL_LOOKS: u32 = 8;
 
+/// And at least so often, for what is noted of content that is gone.
+const COOL_LOOK_MAX: Duration = Duration::from_secs(60);
+
 /// Between two looks at a lock that another has.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
@@ -299,11 +302,13 @@ fn keep(catalogue: &Catalogue, interval: Duration, cool_after: Option<Duration>)
             tracing::warn!(%error, "the store's index lags behind");
         }
         let age = catalogue.age();
-        if let Some(after) = cool_after
-            && age.saturating_sub(looked) >= after / COOL_LOOKS
-        {
-            looked = age;
-            catalogue.cool(age, after, is_stopping);
+        match cool_after {
+            Some(after) if age.saturating_sub(looked) >= (after / COOL_LOOKS).min(COOL_LOOK_MAX) => {
+                looked = age;
+                catalogue.cool(age, after, is_stopping);
+            }
+            Some(_) => {}
+            None => catalogue.forget_warmed(),
         }
         stopping = catalogue.stopping.lock().unwrap_or_else(PoisonError::into_inner);
     }

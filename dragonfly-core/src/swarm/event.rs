@@ -190,7 +190,7 @@ pub enum Input {
         piece: PieceIndex,
     },
     /// A piece that we requested arrived in full and matches its hash. [`Input::Stored`] follows. It counts, too, if the
-    /// request was withdrawn a moment before.
+    /// request was withdrawn a moment before and the lane is up still.
     Proven {
         /// Whom it came from.
         host: HostKey,

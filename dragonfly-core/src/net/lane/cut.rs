@@ -4,7 +4,8 @@
 //! its first bare byte only once the other has read all that TLS had for it:
 //!
 //! 1. the dialer says over TLS whether it wants to go on bare, and then says nothing until it is answered;
-//! 2. the acceptor, which has read that and nothing after it, answers over TLS what is to be, and then says nothing;
+//! 2. the acceptor, which has read that and nothing after it, answers over TLS what is to be, and then says nothing (unless it
+//!    is to stay encrypted: then this was all);
 //! 3. the dialer, which has read that and nothing after it, says one bare byte, and goes on as it likes;
 //! 4. the acceptor reads that one byte from the socket, and goes on as it likes.
 //!
@@ -46,13 +47,10 @@ async fn say(tls: &mut TlsStream<ReadAhead>, plain: bool) -> Result<(), Handshak
     said.await.map_err(HandshakeError::Closed)
 }
 
-/// The other end's word, after which it has sent nothing.
+/// The other end's word. It has sent nothing after it if it wants to go on bare; else its lane has begun.
 async fn hear(tls: &mut TlsStream<ReadAhead>) -> Result<bool, HandshakeError> {
-    let word = tls.read_u8().await.map_err(HandshakeError::Closed)?;
-    if !is_clean(tls) {
-        return Err(HandshakeError::Unasked);
-    }
-    match word {
+    match tls.read_u8().await.map_err(HandshakeError::Closed)? {
+        PLAIN if !is_clean(tls) => Err(HandshakeError::Unasked),
         PLAIN => Ok(true),
         ENCRYPTED => Ok(false),
         _ => Err(Refused::new("the other end speaks another version of the plain mode").into()),

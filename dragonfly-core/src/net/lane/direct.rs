@@ -9,7 +9,20 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 /// A lane's socket, for the bytes of files. It writes to the same socket as the lane: one of the two at a time.
 #[derive(Clone, Debug)]
-pub(crate) struct Direct(#[cfg_attr(not(target_os = "linux"), allow(dead_code))] Arc<OwnedWriteHalf>);
+pub(crate) struct Direct {
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    half: Arc<OwnedWriteHalf>,
+    /// No file can be sent so, as where a sandbox forbids it.
+    #[cfg(test)]
+    fails: bool,
+}
+
+#[cfg(test)]
+impl Direct {
+    pub(crate) fn failing(self) -> Self {
+        Self { fails: true, ..self }
+    }
+}
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -25,11 +38,15 @@ mod linux {
         /// `None` in a program that has not said that it ignores `SIGPIPE`: `sendfile` has no flag to do without it, and the
         /// other end may close at any time.
         pub(in super::super) fn of(tcp: &Arc<OwnedWriteHalf>) -> Option<Self> {
-            pipe::is_ignored().then(|| Self(Arc::clone(tcp)))
+            pipe::is_ignored().then(|| Self {
+                half: Arc::clone(tcp),
+                #[cfg(test)]
+                fails: false,
+            })
         }
 
         fn tcp(&self) -> &TcpStream {
-            self.0.as_ref().as_ref()
+            self.half.as_ref().as_ref()
         }
 
         /// Sends `head`, which the kernel keeps for a moment so that what follows shares its packets. Not cancel-safe:
@@ -46,6 +63,10 @@ mod linux {
         /// Sends the next bytes of `file` from `offset` on, `length` at the most: how many, as soon as some went out; 0: the
         /// file ends there. Blocks the thread where they are not in the page cache. Cancel-safe.
         pub(crate) async fn send_file(&self, file: &File, offset: u64, length: usize) -> io::Result<usize> {
+            #[cfg(test)]
+            if self.fails {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
             let send = || Ok(rustix::fs::sendfile(self.tcp(), file, Some(&mut offset.clone()), length)?);
             self.tcp().async_io(Interest::WRITABLE, send).await
         }

@@ -60,6 +60,9 @@ impl Pending {
         let Some(Part { buffer, mut hasher, from, .. }) = node.parts().take(name, self.first, value, peer) else {
             return 0;
         };
+        if self.content.layout.length_of(self.first).is_none_or(|length| buffer.len() as u64 >= length) {
+            return 0;
+        }
         let taken = hasher.taken() as usize;
         if hasher.update(buffer.get(taken..).unwrap_or_default()).is_err() {
             return 0;

@@ -367,7 +367,7 @@ enum Outcome {
     Proven(Arc<Content>, u32, BytesMut, PieceHash),
     Refuted(Arc<Content>),
     /// It does not match, and these and the neighbour have sent parts of it.
-    Mixed(Arc<Content>, Vec<PeerId>),
+    Mixed(Arc<Content>, u32, Vec<PeerId>),
     Stray,
 }
 
@@ -384,9 +384,10 @@ async fn block(
         Outcome::Partial(content, _)
         | Outcome::Proven(content, ..)
         | Outcome::Refuted(content)
-        | Outcome::Mixed(content, _) => Some(Arc::clone(content)),
+        | Outcome::Mixed(content, ..) => Some(Arc::clone(content)),
         Outcome::Stray => None,
     };
+    doubt(lane, &outcome);
     let (host, id) = (lane.host, RequestId(request));
     let held_up = |host| Input::HeldUp { host };
     take_in(lane, content.as_ref(), length, held_up).await;
@@ -409,19 +410,27 @@ async fn block(
             if lane.plain {
                 return Err(LaneError::Protocol(REFUTED));
             }
-            // Nor is what else it has sent of this worth going on with.
-            lane.node.parts().doubt((content.task, content.generation), &[lane.peer]);
             lane.input(Input::Refuted { host, request: id, piece }).await
         }
-        Outcome::Mixed(content, mut from) => {
-            from.push(lane.peer);
+        Outcome::Mixed(content, bytes, from) => {
             tracing::debug!(?host, task = ?content.task, piece, ?from, "a piece of several senders does not match its hash");
             lane.node.metrics().pieces_refuted.add(1);
             content.count_refuted();
-            lane.node.parts().doubt((content.task, content.generation), &from);
+            lane.input(Input::Received { host, request: id, bytes }).await?;
             lane.input(Input::Mixed { host, request: id, piece }).await
         }
     }
+}
+
+/// What else was sent by whoever sent what does not match is not worth going on with. At once: the lane may have to wait, and end.
+fn doubt(lane: &Lane, outcome: &Outcome) {
+    let (content, others) = match outcome {
+        Outcome::Refuted(content) => (content, &[][..]),
+        Outcome::Mixed(content, _, from) => (content, from.as_slice()),
+        _ => return,
+    };
+    let from: Vec<PeerId> = others.iter().copied().chain([lane.peer]).collect();
+    lane.node.parts().doubt((content.task, content.generation), &from);
 }
 
 /// Whether a block answers a request that is pending, which then has room for it.
@@ -493,7 +502,7 @@ fn end(lane: &Lane, head: &BlockHead) -> Result<Outcome, LaneError> {
         // What follows of the request may be right.
         None => {
             lane.node.buffers().give(buffer);
-            Outcome::Mixed(content, from)
+            Outcome::Mixed(content, bytes, from)
         }
     })
 }

@@ -126,6 +126,10 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     pub(super) async fn send_block(&mut self) -> Result<(), LaneError> {
         let Some(mut serving) = self.serving.pop_front() else { return Ok(()) };
         let is_direct = self.direct.is_some();
+        if !is_direct && matches!(serving.ready, Ready::Cached { .. }) {
+            // It was to go out by `sendfile`, which does not do here.
+            serving.ready = Ready::Read { chunk: BytesMut::new(), sent: 0 };
+        }
         if serving.ready.left() == 0
             && serving.offset < serving.length
             && !serving.get_ready(self.lane, is_direct).await

@@ -28,6 +28,11 @@ impl Catalogue {
         self.warm().append(&mut looked_at);
     }
 
+    /// Nothing is ever to be dropped: what was noted is forgotten.
+    pub(in super::super) fn forget_warmed(&self) {
+        self.warm().clear();
+    }
+
     fn warm(&self) -> MutexGuard<'_, Vec<Weak<HeldEntry>>> {
         self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }

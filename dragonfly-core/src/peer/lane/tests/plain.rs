@@ -1,9 +1,15 @@
 //! Lanes without encryption: what goes out by `sendfile`, what becomes of a file that is short, and what neither end is blamed for.
 
+use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::super::Carries;
 use super::*;
-use crate::net::Stream;
+use crate::net::{Direct, Stream};
 use crate::wire::lane::RejectReason;
 
 /// One piece after the other.
@@ -24,13 +30,17 @@ struct Rig {
 
 impl Rig {
     async fn start() -> Self {
+        Self::over(|stream| stream).await
+    }
+
+    async fn over<S: Carries>(wrapped: impl FnOnce(Stream) -> S) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let builder = Node::builder().data_dir(dir.path()).listen("/ip4/127.0.0.1/tcp/0".parse().unwrap());
         let holder = builder.plain_lanes(true).start().await.unwrap();
         let token = holder.token(TokenOptions::default()).unwrap();
         let other = Node::builder().join(token).plain_lanes(true).start().await.unwrap();
         let there = other.host().lane(holder.peer_id(), &holder.lane_listeners()).await.unwrap();
-        let here = holder.next_lane().await.unwrap().stream;
+        let here = wrapped(holder.next_lane().await.unwrap().stream);
         let (content, bytes) = long_content(&holder);
         let registry = Registry::default();
         registry.insert(&content);
@@ -76,6 +86,25 @@ impl Rig {
             }
         };
         tokio::time::timeout(Duration::from_secs(60), read).await.unwrap()
+    }
+
+    /// Asks for all pieces, which share the lane by blocks, and awaits their bytes.
+    async fn serves_all(&mut self) {
+        let (mut decoder, mut buffer) = (FrameDecoder::new(), BytesMut::new());
+        let layout = self.content.layout;
+        for piece in 0..layout.pieces() {
+            self.serve(piece).await;
+        }
+        let (mut came, mut left) = (vec![0; LENGTH as usize], LENGTH as usize);
+        while left > 0 {
+            let Some(Frame::Block { piece, offset, bytes, .. }) = self.frame((&mut decoder, &mut buffer)).await else {
+                panic!("the lane ended")
+            };
+            let start = layout.offset(piece) as usize + offset as usize;
+            came[start..start + bytes.len()].copy_from_slice(&bytes);
+            left -= bytes.len();
+        }
+        assert!(came == self.bytes, "other bytes came");
     }
 
     async fn told(&mut self) -> Option<Event> {
@@ -131,30 +160,55 @@ fn long_content(node: &Node) -> (Arc<Content>, Vec<u8>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn content_in_a_file_goes_from_there_to_the_socket() {
     let mut rig = Rig::start().await;
-    let (mut decoder, mut buffer) = (FrameDecoder::new(), BytesMut::new());
-    let layout = rig.content.layout;
-    // Two at a time share the lane by blocks.
-    for piece in 0..layout.pieces() {
-        rig.serve(piece).await;
-    }
-    let mut came = vec![0; LENGTH as usize];
-    let mut left = LENGTH as usize;
-    while left > 0 {
-        let Some(Frame::Block { piece, offset, bytes, .. }) = rig.frame((&mut decoder, &mut buffer)).await else {
-            panic!("the lane ended")
-        };
-        let start = layout.offset(piece) as usize + offset as usize;
-        came[start..start + bytes.len()].copy_from_slice(&bytes);
-        left -= bytes.len();
-    }
-    assert!(came == rig.bytes, "other bytes came");
-    let direct = if cfg!(target_os = "linux") { LENGTH } else { 0 };
-    assert_eq!(rig.metric("dragonfly_peer_sent_direct_bytes_total"), direct);
-    assert_eq!(rig.metric("dragonfly_peer_sent_bytes_total"), LENGTH);
-    for _ in 0..layout.pieces() {
+    rig.serves_all().await;
+    for _ in 0..rig.content.layout.pieces() {
         let sent = input(rig.told().await.unwrap());
         assert!(matches!(sent, Input::Sent { .. }), "{sent:?}");
     }
+    let direct = if cfg!(target_os = "linux") { LENGTH } else { 0 };
+    assert_eq!(rig.metric("dragonfly_peer_sent_direct_bytes_total"), direct);
+    assert_eq!(rig.metric("dragonfly_peer_sent_bytes_total"), LENGTH);
+    rig.end().await;
+}
+
+/// A lane where no file can be sent to the socket by the kernel.
+struct Sandboxed(Stream);
+
+impl Carries for Sandboxed {
+    fn is_plain(&self) -> bool {
+        self.0.is_plain()
+    }
+
+    fn direct(&self) -> Option<Direct> {
+        Carries::direct(&self.0).map(Direct::failing)
+    }
+}
+
+impl AsyncRead for Sandboxed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Sandboxed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_files_cannot_be_sent_so_they_are_read() {
+    let mut rig = Rig::over(Sandboxed).await;
+    rig.serves_all().await;
+    assert_eq!(rig.metric("dragonfly_peer_sent_direct_bytes_total"), 0);
     rig.end().await;
 }
 
