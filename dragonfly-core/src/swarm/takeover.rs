@@ -59,8 +59,7 @@ pub(super) enum Takeover {
 pub(super) fn takeover(current: Current, bytes: u64, rate: Option<u64>) -> Takeover {
     let waits = WAITS.max(current.round_trip * 2) * (1 << (current.moves * WAITS_DOUBLED).min(WAITS_DOUBLED_MAX));
     let turn = current.rate.map(|rate| time_for(current.ahead.saturating_sub(bytes), rate));
-    let soon = TURN.max(current.round_trip * 2);
-    let is_far = current.older > 0 && (turn.is_none_or(|turn| turn >= soon) || current.silent >= soon);
+    let is_far = current.older > 0 && turn.is_none_or(|turn| turn >= TURN.max(current.round_trip * 2));
     if !current.started && (is_far || current.asked >= waits) {
         return Takeover::Move;
     }
@@ -102,8 +101,6 @@ mod tests {
         assert_eq!(takeover(second(Some(10 << 20)), 1 << 20, Some(1)), Takeover::Move, "its turn is in 100 ms");
         assert_eq!(takeover(second(Some(40 << 20)), 1 << 20, Some(1)), Takeover::Leave, "its turn is in 25 ms");
         assert_eq!(takeover(second(None), 1 << 20, Some(1)), Takeover::Move, "nobody knows when its turn is");
-        let silent = Current { silent: TURN, ..second(Some(40 << 20)) };
-        assert_eq!(takeover(silent, 1 << 20, Some(1)), Takeover::Move, "that is what its rate was");
         let waiting = Current { asked: WAITS, ..queued };
         assert_eq!(takeover(waiting, 1 << 20, Some(1)), Takeover::Move);
         assert_eq!(takeover(Current { round_trip: WAITS, ..waiting }, 1 << 20, Some(1)), Takeover::Leave);
