@@ -10,7 +10,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 /// A lane's socket, for the bytes of files. It writes to the same socket as the lane: one of the two at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Direct {
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    #[cfg(target_os = "linux")]
     half: Arc<OwnedWriteHalf>,
     /// No file can be sent so, as where a sandbox forbids it.
     #[cfg(test)]
